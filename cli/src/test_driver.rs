@@ -8,8 +8,8 @@ use snapless_driver_client::{Driver, DriverError, DriverPort, SessionStatus, Vol
 use snapless_types::{EpochId, Extent, Geometry};
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 use snapless_wire::ioctl::{
-    ABI_VERSION, DeviceName, Protection, SPECIAL_FILE_PAGING, SessionPhase, StartRequest,
-    StatusFlags, StatusReply,
+    ABI_VERSION, DeviceName, DrainFrom, Protection, SPECIAL_FILE_PAGING, SessionPhase,
+    StartRequest, StatusFlags, StatusReply,
 };
 use zerocopy::FromZeros;
 use zerocopy::little_endian::{U32, U64};
@@ -128,6 +128,10 @@ impl DriverPort for TestDriver {
 
     fn resume(&self, _session: SessionId) -> Result<Geometry, DriverError> {
         Err(DriverError::Busy(Call::Resume))
+    }
+
+    fn drain_from(&self, _from: DrainFrom) -> Result<bool, DriverError> {
+        Err(DriverError::SessionEnded(Call::DrainFrom))
     }
 
     fn drain(&self, _buffer: &mut [u8]) -> Result<usize, DriverError> {

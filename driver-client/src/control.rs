@@ -10,10 +10,11 @@ use std::ptr;
 use snapless_types::{EpochId, Extent, Geometry};
 use snapless_wire::id::{SessionId, VolumeGuid};
 use snapless_wire::ioctl::{
-    AcknowledgeRequest, CONTROL_DEVICE_PATH, DeviceName, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN,
-    IOCTL_LIST_VOLUMES, IOCTL_RESUME, IOCTL_REVIEW, IOCTL_START, IOCTL_STATUS, IOCTL_STOP,
-    IOCTL_VERSION, ListRequest, Protection, ReviewRequest, SessionReply, SessionRequest,
-    StartRequest, StatusReply, VersionReply, VolumeEntry,
+    AcknowledgeRequest, CONTROL_DEVICE_PATH, DeviceName, DrainFrom, DrainFromReply,
+    DrainFromRequest, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN, IOCTL_DRAIN_FROM, IOCTL_LIST_VOLUMES,
+    IOCTL_RESUME, IOCTL_REVIEW, IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_VERSION, ListRequest,
+    Protection, ReviewRequest, SessionReply, SessionRequest, StartRequest, StatusReply,
+    VersionReply, VolumeEntry,
 };
 use windows_strings::HSTRING;
 use windows_sys::Win32::Foundation::{
@@ -172,6 +173,14 @@ impl DriverPort for ControlDevice {
         geometry(Call::Resume, &reply)
     }
 
+    fn drain_from(&self, from: DrainFrom) -> Result<bool, DriverError> {
+        let request = DrainFromRequest::new(from);
+        let reply: DrainFromReply =
+            self.ask(Call::DrainFrom, IOCTL_DRAIN_FROM, request.as_bytes())?;
+        let neither = || DriverError::answer(Call::DrainFrom, "neither yes nor no");
+        reply.has_all().ok_or_else(neither)
+    }
+
     fn drain(&self, buffer: &mut [u8]) -> Result<usize, DriverError> {
         let room = buffer.len();
         let len = control(&self.handle, IOCTL_DRAIN, &[], buffer, Some(&self.cancelled))
@@ -241,10 +250,13 @@ fn open_error(source: io::Error) -> DriverError {
 fn call_error(call: Call, source: io::Error) -> DriverError {
     match os_code(&source) {
         // These calls act on the session that the handle claimed; if there is none, it has ended.
-        Some(ERROR_NOT_FOUND) if matches!(call, Call::Drain | Call::Acknowledge | Call::Review) => {
+        Some(ERROR_NOT_FOUND)
+            if matches!(call, Call::DrainFrom | Call::Drain | Call::Acknowledge | Call::Review) =>
+        {
             DriverError::SessionEnded(call)
         }
         Some(ERROR_INVALID_PARAMETER) if call == Call::Acknowledge => DriverError::ImpossibleEpoch,
+        Some(ERROR_INVALID_PARAMETER) if call == Call::DrainFrom => DriverError::ImpossibleSeq,
         Some(ERROR_NO_SYSTEM_RESOURCES | ERROR_NOT_ENOUGH_MEMORY) => DriverError::NoMemory(call),
         Some(ERROR_DEVICE_NOT_CONNECTED) => DriverError::SessionEnded(call),
         Some(ERROR_OPERATION_ABORTED) => DriverError::Cancelled(call),
@@ -352,7 +364,9 @@ mod tests {
 
     #[test]
     fn codes_become_the_outcomes_that_callers_act_upon() {
-        use DriverError::{Busy, Cancelled, ImpossibleEpoch, NoMemory, NotFound, Os, SessionEnded};
+        use DriverError::{
+            Busy, Cancelled, ImpossibleEpoch, ImpossibleSeq, NoMemory, NotFound, Os, SessionEnded,
+        };
         let drain = Call::Drain;
         assert!(matches!(outcome(drain, ERROR_DEVICE_NOT_CONNECTED), SessionEnded(_)));
         assert!(matches!(outcome(drain, ERROR_NOT_FOUND), SessionEnded(_)));
@@ -362,6 +376,7 @@ mod tests {
         assert!(matches!(outcome(Call::Start, ERROR_NO_SYSTEM_RESOURCES), NoMemory(_)));
         assert!(matches!(outcome(Call::Start, ERROR_MORE_DATA), Os { call: Call::Start, .. }));
         assert!(matches!(outcome(Call::Acknowledge, ERROR_INVALID_PARAMETER), ImpossibleEpoch));
+        assert!(matches!(outcome(Call::DrainFrom, ERROR_INVALID_PARAMETER), ImpossibleSeq));
         assert!(matches!(outcome(Call::Start, ERROR_INVALID_PARAMETER), Os { .. }));
     }
 

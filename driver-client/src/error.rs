@@ -23,6 +23,8 @@ pub enum Call {
     Start,
     /// `IOCTL_RESUME`.
     Resume,
+    /// `IOCTL_DRAIN_FROM`.
+    DrainFrom,
     /// `IOCTL_DRAIN`.
     Drain,
     /// `IOCTL_ACKNOWLEDGE`.
@@ -43,6 +45,7 @@ impl std::fmt::Display for Call {
             Self::List => "list volumes",
             Self::Start => "start",
             Self::Resume => "resume",
+            Self::DrainFrom => "drain from a record",
             Self::Drain => "drain",
             Self::Acknowledge => "acknowledge",
             Self::Review => "review",
@@ -94,6 +97,9 @@ pub enum DriverError {
     /// An acknowledgement of an epoch that is not closed, or whose end was not drained.
     #[error("the driver refused the acknowledgement of an epoch that no server can have")]
     ImpossibleEpoch,
+    /// A server that has records which were not drained, or lacks some that it acknowledged.
+    #[error("the driver refused to go on behind a record that no server can have as its last one")]
+    ImpossibleSeq,
     /// The driver knows no such volume or session.
     #[error("the driver knows no such volume or session ({0})")]
     NotFound(Call),

@@ -1,15 +1,15 @@
 //! The driver's verbs as user mode sees them.
 //!
 //! [`Driver`] finds the driver and the volumes of this machine; [`DriverPort`] is one open handle
-//! to the control device. Dropping a port closes the handle: the driver then treats all that was
-//! not acknowledged as lost (rule LOSS), so a pipeline drops its port whenever it cannot vouch for
-//! what it drained.
+//! to the control device. Dropping a port closes the handle: the driver then keeps what was not
+//! acknowledged for the next one, as long as its queue has room (rule RESUME), so a pipeline drops
+//! its port whenever it cannot vouch for what it drained.
 
 use snapless_types::{EpochId, Extent, Geometry};
 use snapless_wire::id::{SessionId, VolumeGuid};
 use snapless_wire::ioctl::{
-    DeviceName, Protection, SessionPhase, SessionReply, StartRequest, VersionReply, VolumeEntry,
-    negotiate,
+    DeviceName, DrainFrom, Protection, SessionPhase, SessionReply, StartRequest, VersionReply,
+    VolumeEntry, negotiate,
 };
 
 use crate::error::{Call, DriverError};
@@ -55,6 +55,10 @@ pub trait DriverPort: Send + Sync {
 
     /// Claims a session whose claimant is gone.
     fn resume(&self, session: SessionId) -> Result<Geometry, DriverError>;
+
+    /// Says what the server has of the resumed session's stream: the next drain begins behind it.
+    /// True if no record is missing there; if one is, the stream goes on with a gap.
+    fn drain_from(&self, from: DrainFrom) -> Result<bool, DriverError>;
 
     /// Waits for records of the claimed session; returns how many bytes of `buffer` they fill,
     /// never 0. `buffer` takes at least `DRAIN_BUFFER_MIN` bytes.

@@ -10,10 +10,11 @@
 use snapless_types::EpochId;
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{
-    AcknowledgeRequest, BadRequest, DRAIN_BUFFER_MIN, DeviceName, ExcludedExtents,
-    IOCTL_ACKNOWLEDGE, IOCTL_DRAIN, IOCTL_LIST_VOLUMES, IOCTL_RESUME, IOCTL_REVIEW, IOCTL_START,
-    IOCTL_STATUS, IOCTL_STOP, IOCTL_VERSION, ListRequest, ReviewRequest, SessionReply,
-    SessionRequest, StartRequest, StartSettings, StatusReply, VersionReply,
+    AcknowledgeRequest, BadRequest, DRAIN_BUFFER_MIN, DeviceName, DrainFrom, DrainFromReply,
+    DrainFromRequest, ExcludedExtents, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN, IOCTL_DRAIN_FROM,
+    IOCTL_LIST_VOLUMES, IOCTL_RESUME, IOCTL_REVIEW, IOCTL_START, IOCTL_STATUS, IOCTL_STOP,
+    IOCTL_VERSION, ListRequest, ReviewRequest, SessionReply, SessionRequest, StartRequest,
+    StartSettings, StatusReply, VersionReply,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -80,6 +81,8 @@ pub trait Driver {
         request: &Self::Request,
         session: Self::Found,
     ) -> Result<SessionReply, StatusOf<Self>>;
+    /// Lets the claimed session's next drain begin there; false if a gap does.
+    fn drain_from(&self, session: Self::Claimed, from: DrainFrom) -> Result<bool, StatusOf<Self>>;
     /// Keeps a drain request until there are records for it. Its buffer has at least
     /// [`DRAIN_BUFFER_MIN`] bytes.
     fn drain(&self, session: Self::Claimed, request: Self::Request);
@@ -108,6 +111,10 @@ pub fn dispatch<D: Driver>(driver: &D, request: D::Request, code: u32) {
         }
         IOCTL_RESUME => {
             let reply = resume(driver, &request);
+            finish(request, reply);
+        }
+        IOCTL_DRAIN_FROM => {
+            let reply = drain_from(driver, &request);
             finish(request, reply);
         }
         IOCTL_DRAIN => drain(driver, request),
@@ -155,6 +162,14 @@ fn resume<D: Driver>(driver: &D, request: &D::Request) -> Result<SessionReply, S
     may_claim(driver, request)?;
     let (_, session) = named_session(driver, request)?;
     driver.resume(request, session)
+}
+
+#[inline(never)]
+fn drain_from<D: Driver>(driver: &D, request: &D::Request) -> Result<DrainFromReply, StatusOf<D>> {
+    let input: DrainFromRequest = read(request.input())?;
+    let from = input.parse().map_err(refusal)?;
+    let session = claimed(driver, request)?;
+    Ok(DrainFromReply::new(driver.drain_from(session, from)?))
 }
 
 #[inline(never)]
@@ -229,7 +244,7 @@ fn read<T: FromBytes + KnownLayout + Immutable>(input: &[u8]) -> Result<T, Refus
 }
 
 #[inline(never)]
-fn finish<R: Request>(request: R, reply: Result<SessionReply, R::Status>) {
+fn finish<R: Request>(request: R, reply: Result<impl IntoBytes + Immutable, R::Status>) {
     match reply {
         Ok(reply) => answer(request, reply.as_bytes()),
         Err(status) => request.complete(Err(status)),

@@ -15,7 +15,7 @@ use snapless_engine::Tick;
 use snapless_types::{EpochId, Overflow};
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{
-    DeviceName, ExcludedExtents, IOCTL_VERSION, Protection, SessionReply, StartSettings,
+    DeviceName, DrainFrom, ExcludedExtents, IOCTL_VERSION, Protection, SessionReply, StartSettings,
     StatusReply, VolumeEntry,
 };
 use wdk_sys::{
@@ -174,6 +174,10 @@ impl control::Driver for Sessions<'_> {
         };
         self.0.claiming.claim(handle, claim).map_err(Status)?;
         Ok(SessionReply::new(session.geometry()))
+    }
+
+    fn drain_from(&self, session: Shared<Session>, from: DrainFrom) -> Result<bool, Status> {
+        session.drain_from(from).map_err(Status)
     }
 
     fn drain(&self, session: Shared<Session>, request: Incoming) {

@@ -163,7 +163,7 @@ mod sweep;
 pub use host::{Host, Mutex, Step, WORKERS, Worker};
 pub use lifecycle::Phase;
 pub use session::Session;
-pub use session::core::{Read, ReadOutcome};
+pub use session::core::{ImpossibleSeq, Read, ReadOutcome};
 pub use snapless_fixed::arena::MemorySpan;
 pub use snapless_fixed::rundown::{Event, Protection, Rundown, RundownOwner};
 #[cfg(feature = "sabotage")]

@@ -1,5 +1,9 @@
 //! Where a session stands: its phase, and whether a service drains it.
 //!
+//! A service that leaves may be followed by one that drains what the first one did not bring to the
+//! server: writes are still captured, until the queue is full. After a service that is lost nothing
+//! is captured until the next one is there.
+//!
 //! ```text
 //! Starting ──begin──▶ Capturing ◀──resume/stop_capturing──▶ Uncaptured
 //!     └──────────────────────── stop ───────────────────────────▶ Stopped
@@ -19,16 +23,27 @@ pub enum Phase {
     Stopped,
 }
 
+/// Whether a service drains a session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Service {
+    /// There is one.
+    Attached,
+    /// There is none, and the records of the last one are kept.
+    Away,
+    /// There is none, and the records of the last one are lost.
+    Lost,
+}
+
 /// The phase of a session and its service.
 #[derive(Debug)]
 pub struct Lifecycle {
     phase: Phase,
-    attached: bool,
+    service: Service,
 }
 
 impl Lifecycle {
     /// A session that starts, with a service.
-    pub const NEW: Self = Self { phase: Phase::Starting, attached: true };
+    pub const NEW: Self = Self { phase: Phase::Starting, service: Service::Attached };
 
     /// Where the session stands.
     pub fn phase(&self) -> Phase {
@@ -47,7 +62,12 @@ impl Lifecycle {
 
     /// True while a service drains the session.
     pub fn is_attached(&self) -> bool {
-        self.attached
+        self.service == Service::Attached
+    }
+
+    /// True if the records of the last service are lost, and no other service has come since.
+    pub fn has_lost_service(&self) -> bool {
+        self.service == Service::Lost
     }
 
     /// t0 has come; false if it came before or the session is stopped.
@@ -55,7 +75,7 @@ impl Lifecycle {
         rule!(!self.is_capturing(), "T0: a session begins once");
         let begins = self.phase == Phase::Starting;
         if begins {
-            self.phase = if self.attached { Phase::Capturing } else { Phase::Uncaptured };
+            self.phase = if self.has_lost_service() { Phase::Uncaptured } else { Phase::Capturing };
         }
         begins
     }
@@ -68,7 +88,7 @@ impl Lifecycle {
 
     /// True if nothing but the queue or a held write keeps writes from being captured again.
     pub fn may_resume(&self) -> bool {
-        self.phase == Phase::Uncaptured && self.attached
+        self.phase == Phase::Uncaptured && self.is_attached()
     }
 
     /// From now on writes are captured again.
@@ -77,11 +97,21 @@ impl Lifecycle {
         self.phase = Phase::Capturing;
     }
 
-    /// The service is lost; false if there is none, or the session is stopped.
+    /// The service has gone, and its records are kept; false if there is none, or the session is
+    /// stopped.
+    pub fn leave(&mut self) -> bool {
+        let is_new = self.is_attached() && !self.is_stopped();
+        if is_new {
+            self.service = Service::Away;
+        }
+        is_new
+    }
+
+    /// The service's records are lost; false if they are already, or the session is stopped.
     pub fn detach(&mut self) -> bool {
-        let is_lost = self.attached && !self.is_stopped();
+        let is_lost = !self.has_lost_service() && !self.is_stopped();
         if is_lost {
-            self.attached = false;
+            self.service = Service::Lost;
             if self.phase == Phase::Capturing {
                 self.phase = Phase::Uncaptured;
             }
@@ -89,11 +119,9 @@ impl Lifecycle {
         is_lost
     }
 
-    /// A service is there again; false if there is one already, or the session is stopped.
-    pub fn attach(&mut self) -> bool {
-        let is_new = !self.attached && !self.is_stopped();
-        self.attached = self.attached || is_new;
-        is_new
+    /// A service is there.
+    pub fn attach(&mut self) {
+        self.service = Service::Attached;
     }
 
     /// Nothing is captured from now on.

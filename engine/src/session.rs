@@ -16,10 +16,10 @@ use snapless_tracking::epochs::ImpossibleEpoch;
 use snapless_tracking::table::{BlockState, Table};
 use snapless_tracking::waiting::Fifo;
 use snapless_types::{
-    BlockIndex, BlockRange, Clearing, EpochId, Extent, GapReason, Geometry, RecordKind,
+    BlockIndex, BlockRange, Clearing, EpochId, Extent, GapReason, Geometry, RecordKind, Seq,
 };
 
-use self::core::{Core, Read, ReadOutcome, Shared, State};
+use self::core::{Core, ImpossibleSeq, Read, ReadOutcome, Shared, State};
 use crate::host::{Call, Host, Mutex, Step, Worker};
 use crate::status::Status;
 use crate::submission::{Capture, Issue, Part, Submission, Ticket, Urgency};
@@ -219,7 +219,8 @@ impl<H: Host> Session<H> {
         self.step(Worker::Drain, |core| core.drain(payload_room))
     }
 
-    /// Takes a record's memory back once the host has copied it.
+    /// Takes a record back once the host has copied it. It is kept until it is acknowledged, or
+    /// until the queue needs its room.
     pub fn drained(&self, drained: Drained) {
         self.locked(|core| core.drained(drained));
     }
@@ -233,17 +234,30 @@ impl<H: Host> Session<H> {
         self.locked(|core| core.acknowledge(epoch))
     }
 
-    /// Notes that the service is lost: blocks whose records are not acknowledged turn dirty, and
-    /// writes are issued uncaptured until [`Session::attach`]. While [`Status::losing`] is set, the
-    /// dispatch thread still turns blocks dirty, and nothing is captured.
+    /// Notes that the service has gone. Records are kept for the next one and writes are captured
+    /// until the queue is full; nothing is drained before [`Session::drain_from`].
+    pub fn leave(&self) {
+        self.locked(|core| core.leave());
+    }
+
+    /// Notes that the service's records are lost: blocks whose records are not acknowledged turn
+    /// dirty, and writes are issued uncaptured until [`Session::drain_from`]. While
+    /// [`Status::losing`] is set, the dispatch thread still turns blocks dirty, and nothing is
+    /// captured.
     pub fn detach(&self) {
         self.locked(|core| core.detach());
     }
 
-    /// Notes that a service is there again; false if there is one already, or the session is
+    /// Notes that a service is there whose server has everything up to record `durable`: the next
+    /// record to drain is the one after it. True if the stream goes on there without a gap; false
+    /// if a record is missing, and a gap is open as after [`Session::detach`], or if the session is
     /// stopped.
-    pub fn attach(&self) -> bool {
-        self.locked(|core| core.attach())
+    ///
+    /// # Errors
+    /// [`ImpossibleSeq`] for a record that was not drained, or is before one that was acknowledged.
+    /// Nothing changes.
+    pub fn drain_from(&self, durable: Seq) -> Result<bool, ImpossibleSeq> {
+        self.locked(|core| core.drain_from(durable))
     }
 
     /// Pauses the sweep, for the base image and after a gap, until [`Session::resume`]. Reads for

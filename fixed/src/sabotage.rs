@@ -38,11 +38,15 @@ pub enum Sabotage {
     MemoryHandedOutTwice,
     /// LOSS: the memory that the disk transfers a write from is free once its record has left.
     TransferForgotten,
+    /// RESUME: an acknowledgement frees every record that was drained.
+    KeptTooShort,
+    /// RESUME: records that were given up count as kept.
+    GivenUpForgotten,
 }
 
 impl Sabotage {
     /// Every breach.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::HoldForgotten,
         Self::SpoiltReadUsed,
         Self::BaseCompleteTooEarly,
@@ -58,6 +62,8 @@ impl Sabotage {
         Self::EachFailureABadSector,
         Self::MemoryHandedOutTwice,
         Self::TransferForgotten,
+        Self::KeptTooShort,
+        Self::GivenUpForgotten,
     ];
 
     /// Commits this breach on this thread from now on; `None`: none.

@@ -2,8 +2,8 @@
 //!
 //! Rule: a pipeline ends only on a stop request, or when an administrator ended its session. A
 //! volume that was removed is waited for. Every other end is reported and tried again. A port is
-//! open for exactly one attempt, which outlasts a broken link: its closing tells the driver that
-//! drained records may be lost (rule LOSS, rules.md#loss).
+//! open for exactly one attempt, which outlasts a broken link: after its closing the driver keeps
+//! what is not acknowledged, and the next attempt drains it again (rule RESUME, rules.md#resume).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +26,7 @@ use crate::event::Event;
 use crate::links::Dialling;
 use crate::notice;
 use crate::session::{
-    Claim, Driven, Plan, Reason, SessionError, Verdict, find, judge, permits, plan,
+    Claim, Driven, Plan, Reason, SessionError, Verdict, find, go_on, judge, permits, plan,
 };
 use crate::state::{Remembered, SessionStore, StateError};
 use crate::stop::StopSignal;
@@ -85,7 +85,7 @@ impl Pipeline {
     pub fn run(&self) {
         let name = &self.config.name;
         let mut delays = self.limits.backoff.delays();
-        let mut served = None;
+        let mut served = Served::default();
         while !self.stop.is_set() {
             self.counters.set_activity(Activity::Connecting);
             let before = self.counters.last_acknowledged();
@@ -97,13 +97,13 @@ impl Pipeline {
                 Ok(StreamEnd::Stopped { flushed: false }) => {
                     log::warn!(
                         "{name}: stopped; not everything became durable within {:?}: the driver \
-                         reads those blocks again at the next start",
+                         keeps the rest for the next start, as long as its queue has room",
                         self.limits.flush
                     );
                     break;
                 }
                 Ok(StreamEnd::SessionEnded) if self.is_gone() => {
-                    served = None;
+                    served = Served::default();
                     self.wait_for_volume();
                     continue;
                 }
@@ -119,7 +119,10 @@ impl Pipeline {
                     notice::report(Event::SessionReplaced, &text);
                     continue;
                 }
-                Err(error) => self.report_failure(&error),
+                Err(error) => {
+                    served.lose = error.is_about_records();
+                    self.report_failure(&error);
+                }
             }
             if self.counters.last_acknowledged() != before {
                 delays = self.limits.backoff.delays();
@@ -132,12 +135,11 @@ impl Pipeline {
     }
 
     /// One attempt; a panic is an error like others and does not end protection.
-    fn guarded_attempt(&self, served: &mut Option<SessionId>) -> Result<StreamEnd, PipelineError> {
+    fn guarded_attempt(&self, served: &mut Served) -> Result<StreamEnd, PipelineError> {
         guarded(|| self.attempt(served)).unwrap_or_else(|text| Err(PipelineError::Panicked(text)))
     }
 
-    /// `served` is the session that an earlier attempt claimed.
-    fn attempt(&self, served: &mut Option<SessionId>) -> Result<StreamEnd, PipelineError> {
+    fn attempt(&self, served: &mut Served) -> Result<StreamEnd, PipelineError> {
         let name = &self.config.name;
         let port = self.driver.open()?;
         self.check_release(&*port);
@@ -145,7 +147,7 @@ impl Pipeline {
         let volumes = port.list()?;
         let volume = find(&volumes, &device, &self.config)?;
         let plan = plan(volume)?;
-        if plan == Plan::Start && served.is_some() {
+        if plan == Plan::Start && served.session.is_some() {
             // An administrator ended it between two attempts, while nothing was drained.
             return Ok(StreamEnd::SessionEnded);
         }
@@ -159,7 +161,7 @@ impl Pipeline {
         let remembered = self.store.load()?.filter(|state| plan == Plan::Resume(state.session));
         let excluded = ExcludedExtents::longest(&self.special_extents(&device, volume));
         let claim = Claim::take(&*port, plan, &device, &self.config, &excluded)?;
-        *served = Some(claim.session);
+        served.session = Some(claim.session);
         let mut state =
             remembered.clone().unwrap_or_else(|| Remembered::new(self.config.guid, claim.session));
         self.store.save(&state)?;
@@ -177,7 +179,16 @@ impl Pipeline {
         if let Verdict::StartOver(reason) = verdict {
             return self.start_over(&*port, served, reason);
         }
-        self.announce(&claim, &volume.device, remembered.is_some());
+        let continuation = match claim
+            .resumed
+            .then(|| go_on(&*port, &welcome, std::mem::take(&mut served.lose)))
+            .transpose()?
+        {
+            Some(Err(reason)) => return self.start_over(&*port, served, reason),
+            Some(Ok(has_all)) => Some(has_all),
+            None => None,
+        };
+        self.announce(&claim, &volume.device, continuation, remembered.is_some());
 
         let linked = || {
             log::info!("{name}: linked again; the server gets what it lacks, without a gap");
@@ -224,10 +235,10 @@ impl Pipeline {
     fn start_over(
         &self,
         port: &dyn DriverPort,
-        served: &mut Option<SessionId>,
+        served: &mut Served,
         reason: Reason,
     ) -> Result<StreamEnd, PipelineError> {
-        if let Some(session) = served.take() {
+        if let Some(session) = std::mem::take(served).session {
             port.stop(session)?;
         }
         self.store.forget()?;
@@ -273,10 +284,16 @@ impl Pipeline {
         port.review(are_still)
     }
 
-    fn announce(&self, claim: &Claim, device: &str, known: bool) {
+    /// Reports what becomes of the session: `continuation` is false if one that was there goes on
+    /// with a gap.
+    fn announce(&self, claim: &Claim, device: &str, continuation: Option<bool>, known: bool) {
         let (name, session) = (&self.config.name, claim.session);
         self.counters.streaming(device, session);
-        match (claim.resumed, known) {
+        let how = match continuation {
+            Some(false) => "with a gap: the driver has not kept all that the server lacks",
+            _ => "without a gap",
+        };
+        match (continuation.is_some(), known) {
             (false, _) => notice::report(
                 Event::SessionStarted,
                 &format!(
@@ -286,13 +303,13 @@ impl Pipeline {
             ),
             (true, true) => notice::report(
                 Event::SessionResumed,
-                &format!("{name} ({device}): session {session} continues"),
+                &format!("{name} ({device}): session {session} continues {how}"),
             ),
             (true, false) => notice::report(
                 Event::SessionFound,
                 &format!(
-                    "{name} ({device}): session {session} continues: the driver has it, although \
-                     the service did not remember it"
+                    "{name} ({device}): session {session} continues {how}; the driver has it, \
+                     although the service did not remember it"
                 ),
             ),
         }
@@ -376,6 +393,16 @@ impl Pipeline {
     }
 }
 
+/// What earlier attempts leave to the next one.
+#[derive(Default)]
+struct Served {
+    /// The session that they claimed.
+    session: Option<SessionId>,
+    /// The records that the driver kept are of no use: with them the next attempt would fail as the
+    /// last one did.
+    lose: bool,
+}
+
 /// Why an attempt failed.
 #[derive(Debug, thiserror::Error)]
 enum PipelineError {
@@ -394,6 +421,17 @@ enum PipelineError {
 }
 
 impl PipelineError {
+    /// True if the records that were drained may have been the cause.
+    fn is_about_records(&self) -> bool {
+        matches!(
+            self,
+            Self::Panicked(_)
+                | Self::Stream(
+                    StreamError::Records(_) | StreamError::Panicked(_) | StreamError::Unexplained
+                )
+        )
+    }
+
     /// The event for the event log.
     fn event(&self) -> Event {
         match self {

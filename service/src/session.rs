@@ -3,7 +3,8 @@
 //! The driver knows what it protects ([`plan`]), the server knows what is durable ([`judge`]), the
 //! service remembers the last acknowledged epoch. Rule RESUME (rules.md#resume): a session
 //! continues only if driver and server both still have their part of it; otherwise a new session
-//! begins and an event says why.
+//! begins and an event says why. A session that continues does so behind what is durable, without
+//! a gap if the driver has kept all that follows ([`go_on`]).
 
 use snapless_driver_client::identity::random_session;
 use snapless_driver_client::protection::obstacle;
@@ -12,8 +13,8 @@ use snapless_types::{Geometry, Overflow, Seq};
 use snapless_wire::frame::{Hello, Welcome};
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{
-    ABI_VERSION, DeviceName, ExcludedExtents, Protection, SPECIAL_FILE_PAGING, SessionPhase,
-    StartRequest,
+    ABI_VERSION, DeviceName, DrainFrom, ExcludedExtents, Protection, SPECIAL_FILE_PAGING,
+    SessionPhase, StartRequest,
 };
 use zerocopy::little_endian::{U32, U64};
 
@@ -137,7 +138,7 @@ pub enum Verdict {
 /// Why a session cannot continue.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reason {
-    /// Nothing of the session is durable at the server.
+    /// Nothing of the session is durable at the server, and the driver has not kept all of it.
     Unknown,
     /// Less is durable now than the server acknowledged before.
     Lost {
@@ -195,9 +196,6 @@ pub struct Driven {
 }
 
 /// Compares the server's welcome with what the service remembers, and with what the driver knows.
-///
-/// A resumed session of which nothing is durable starts over: the records with its t0 content are
-/// lost, so its base image can never be complete.
 pub fn judge(
     claim: &Claim,
     remembered: Option<&Remembered>,
@@ -213,9 +211,6 @@ pub fn judge(
     if !claim.resumed {
         return Verdict::Continue;
     }
-    if durable == 0 {
-        return Verdict::StartOver(Reason::Unknown);
-    }
     match remembered.filter(|state| state.session == claim.session) {
         Some(state) if durable < state.acknowledged_epoch => {
             Verdict::StartOver(Reason::Lost { durable, acknowledged: state.acknowledged_epoch })
@@ -226,6 +221,21 @@ pub fn judge(
         }
         _ => Verdict::Continue,
     }
+}
+
+/// Lets a resumed session go on behind what is durable; true if it does so without a gap. If
+/// `lose`, the records there are of no use.
+///
+/// A session of which nothing is durable starts over if a record is missing: its base image can
+/// never be complete.
+pub fn go_on(
+    port: &dyn DriverPort,
+    welcome: &Welcome,
+    lose: bool,
+) -> Result<Result<bool, Reason>, DriverError> {
+    let has_all = port.drain_from(DrainFrom { durable: welcome.durable_seq(), lose })?;
+    let is_lost = !has_all && welcome.durable_epoch().get() == 0;
+    Ok(if is_lost { Err(Reason::Unknown) } else { Ok(has_all) })
 }
 
 /// Why there is no session to serve.
@@ -408,7 +418,7 @@ mod tests {
         let lost = Reason::Lost { durable: 7, acknowledged: 8 };
         for (resumed, remembered, durable, verdict) in [
             (false, None, 0, Verdict::Continue),
-            (true, Some(&state), 0, Verdict::StartOver(Reason::Unknown)),
+            (true, None, 0, Verdict::Continue),
             (true, Some(&state), 7, Verdict::StartOver(lost)),
             (true, Some(&state), 8, Verdict::Continue),
             (true, Some(&other), 1, Verdict::Continue),

@@ -11,6 +11,7 @@ use snapless_types::{Extent, RecordKind};
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::Protection;
 use support::driver::Seen;
+use support::server::Arrived;
 use support::{Harness, Running, VOLUME, wait_until};
 
 /// Waits until the driver has seen this call.
@@ -154,18 +155,52 @@ fn a_cut_that_outlasts_the_window_leaves_the_rest_to_the_driver() {
 }
 
 #[test]
-fn a_cut_in_an_epoch_longer_than_the_window_is_a_gap_in_the_same_session() {
-    let (harness, running, session) = durable();
-    for i in 0..40 {
-        harness.driver.write(i << 20, &[7; 2048]);
+fn a_cut_in_an_epoch_longer_than_the_window_is_a_gap_only_if_the_driver_has_not_kept_it() {
+    for forgets in [false, true] {
+        let (harness, running, session) = durable();
+        harness.driver.forget(forgets);
+        for i in 0..40 {
+            harness.driver.write(i << 20, &[7; 2048]);
+        }
+        wait_until("all is sent", || harness.server.arrived(session).len() == 1 + 2 + 40);
+        harness.server.cut();
+        wait_for(&harness, Seen::DrainedFrom(3, !forgets));
+        write_durably(&harness, 2);
+        drop(running);
+        let arrived = harness.server.arrived(session);
+        let is_gap = |record: &Arrived| record.header.kind() == RecordKind::GapBegin;
+        assert_eq!(arrived.iter().any(is_gap), forgets);
+        let writes = arrived.iter().filter(|it| it.header.kind() == RecordKind::Write).count();
+        assert_eq!(writes, if forgets { 2 } else { 42 });
     }
-    wait_until("all is sent", || harness.server.arrived(session).len() == 1 + 2 + 40);
-    harness.server.cut();
-    wait_for(&harness, Seen::Resumed(session));
-    write_durably(&harness, 2);
-    drop(running);
-    let arrived = harness.server.arrived(session);
-    assert!(arrived.iter().any(|record| record.header.kind() == RecordKind::GapBegin));
+}
+
+#[test]
+fn a_service_that_is_killed_in_the_first_epoch_is_followed_by_one_that_begins_the_stream_anew() {
+    for forgets in [false, true] {
+        let (harness, running, session) = begun();
+        harness.driver.forget(forgets);
+        harness.driver.write(0, &[1]);
+        wait_until("it is sent", || harness.server.arrived(session).len() == 2);
+        // Nothing is durable, and the service does not flush.
+        harness.server.behave(|manners| manners.refuse = Some("busy".into()));
+        harness.server.cut();
+        wait_until("it was refused", || running.counters.report().last_error.is_some());
+        running.stop();
+        harness.driver.write(4096, &[2]);
+        harness.server.behave(|manners| manners.refuse = None);
+        let _running = harness.start();
+        if forgets {
+            wait_for(&harness, Seen::Stopped(session));
+        } else {
+            wait_for(&harness, Seen::DrainedFrom(0, true));
+            harness.driver.end_epoch();
+            wait_for(&harness, Seen::Acknowledged(1));
+            let kinds: Vec<_> =
+                harness.server.arrived(session).iter().map(|it| it.header.kind()).collect();
+            assert_eq!(kinds.len(), 4, "{kinds:?}");
+        }
+    }
 }
 
 #[test]
@@ -459,8 +494,9 @@ fn an_acknowledgement_that_cannot_be_closes_the_link_and_counts_for_nothing() {
 #[test]
 fn bytes_that_are_not_records_are_never_sent() {
     let (harness, running, session) = durable();
-    harness.driver.corrupt();
+    let durable = harness.driver.corrupt();
     wait_for(&harness, Seen::Resumed(session));
+    wait_for(&harness, Seen::DrainedFrom(durable, false));
     write_durably(&harness, 2);
     assert!(running.counters.report().connections >= 2);
 }

@@ -98,8 +98,12 @@ fn in_a_gap_there_is_none() {
     let before = harness.driver.pass(HOUR);
     wait_for_watermark(&harness, session, last, before);
     running.stop();
+    harness.driver.write(0, &[1]);
+    harness.driver.lose();
     let running = harness.start();
-    wait_until("the session goes on", || harness.driver.seen().contains(&Seen::Resumed(session)));
+    let gap = Seen::DrainedFrom(last, false);
+    wait_until("the session goes on", || harness.driver.seen().contains(&gap));
+    assert!(harness.driver.seen().contains(&Seen::Resumed(session)));
     harness.driver.end_epoch();
     wait_until("the gap is durable", || harness.driver.seen().contains(&Seen::Acknowledged(2)));
     harness.driver.pass(HOUR);

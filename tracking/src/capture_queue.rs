@@ -14,7 +14,13 @@
 //! free when the record has left and the disk is done. What the disk alone keeps does not count as
 //! in use: only the local disk has to go on for it to be free.
 //!
-//! The last descriptor is kept for `GapBegin`, which must have room when everything else is full.
+//! A record that was drained stays until it is acknowledged, or until its space is needed
+//! ([`kept`]). It does not count as in use either.
+//!
+//! The last descriptor is reserved for `GapBegin`, which must have room when everything else is
+//! full.
+
+mod kept;
 
 use alloc::boxed::Box;
 
@@ -24,6 +30,8 @@ use snapless_fixed::steps::Steps;
 use snapless_types::{EpochId, Extent, GapReason, RecordKind, Seq, Tick};
 
 use crate::config::{CHUNK, HIGH_MARK};
+
+use kept::Kept;
 
 /// A record's header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -102,13 +110,16 @@ pub struct CaptureQueue {
     /// The sweep's memory, and that of writes. By itself, as the state is on a kernel's stack while
     /// it is made.
     arenas: Box<[Arena; 2]>,
-    /// A ring of descriptors.
+    /// A ring of descriptors: kept records, then those that wait to be drained. A record that is
+    /// being drained is not in its place.
     records: Box<[Option<Drained>]>,
     /// Index of the oldest.
     first: usize,
-    /// Committed records.
+    /// Records that were drained, or are being drained, and are kept.
+    kept: Kept,
+    /// Committed records that wait to be drained.
     len: usize,
-    /// Of these, the oldest: they are lost and wait to be freed.
+    /// Of all of them, the oldest: they are lost and wait to be freed.
     lost: usize,
     /// Descriptors promised to reservations.
     promised: usize,
@@ -138,6 +149,7 @@ impl CaptureQueue {
             arenas: arenas.try_into().map_err(|_| OutOfMemory)?,
             records: boxed_slice(records, || Ok(None))?,
             first: 0,
+            kept: Kept::default(),
             len: 0,
             lost: 0,
             promised: 0,
@@ -160,15 +172,20 @@ impl CaptureQueue {
     /// none now.
     #[inline]
     pub fn reserve(&mut self, len: u64, region: Region) -> Option<Reservation> {
-        if !self.has_room_for(1) {
+        if !self.make_room(1) {
             return None;
         }
         let (arena, end) = match region {
-            Region::Sweep => (&mut self.arenas[SWEEP], End::Low),
-            Region::Writes => (&mut self.arenas[WRITES], End::Low),
-            Region::Holds => (&mut self.arenas[WRITES], End::High),
+            Region::Sweep => (SWEEP, End::Low),
+            Region::Writes => (WRITES, End::Low),
+            Region::Holds => (WRITES, End::High),
         };
-        let memory = if len > 0 { Some(arena.take(len, end)?) } else { None };
+        let memory = if len > 0 {
+            let free = self.arena_mut(arena).take(len, end);
+            Some(free.or_else(|| self.take_from_kept(len, arena, end))?)
+        } else {
+            None
+        };
         self.promised += 1;
         Some(Reservation { memory, generation: self.generation })
     }
@@ -211,37 +228,30 @@ impl CaptureQueue {
     /// Appends a record without payload, and returns its number; `None` if there is no room for it
     /// now.
     pub fn append(&mut self, record: Record) -> Option<Seq> {
-        // The last descriptor is kept for a gap.
-        let kept = usize::from(record.kind != RecordKind::GapBegin);
-        (self.free_records() > kept).then(|| self.push(record, None))
+        // The last descriptor is reserved for a gap.
+        let reserved = usize::from(record.kind != RecordKind::GapBegin);
+        self.make_room(reserved).then(|| self.push(record, None))
     }
 
     /// True if there is room for so many records without payload.
     pub fn has_room_for(&self, records: usize) -> bool {
-        self.free_records() > records
+        self.free_records() + self.to_give_up() > records
     }
 
-    /// Takes the oldest record if its payload has at most `payload_room` bytes.
+    /// Takes the next record to be drained if its payload has at most `payload_room` bytes. To be
+    /// handed back to [`CaptureQueue::keep`].
     #[inline]
     pub fn pop(&mut self, payload_room: u64) -> Option<Drained> {
-        if self.lost > 0 { None } else { self.take_oldest(payload_room) }
-    }
-
-    #[inline]
-    fn take_oldest(&mut self, payload_room: u64) -> Option<Drained> {
+        if self.is_empty() {
+            return None;
+        }
         self.steps.add(1);
-        let place = self.records.get_mut(self.first)?;
+        let index = self.index(self.kept.count);
         let fits = |memory: MemorySpan| memory.len <= payload_room;
+        let place = self.records.get_mut(index)?;
         let drained = place.take_if(|drained| drained.memory().is_none_or(fits))?;
-        self.first = self.index(1);
-        self.len -= 1;
+        (self.kept.count, self.len) = (self.kept.count + 1, self.len - 1);
         Some(drained)
-    }
-
-    /// Takes a drained record's memory back.
-    #[inline]
-    pub fn give_back(&mut self, drained: Drained) {
-        self.free(drained.memory);
     }
 
     #[inline]
@@ -260,7 +270,8 @@ impl CaptureQueue {
     /// Loses every committed record. Earlier reservations are stale from now on.
     pub fn lose(&mut self) {
         self.generation += 1;
-        self.lost = self.len;
+        self.lost = self.kept.count + self.len;
+        self.unpin();
     }
 
     /// Frees some of the lost records; true if more of them wait. Then no later record leaves.
@@ -269,10 +280,7 @@ impl CaptureQueue {
             if self.lost == 0 {
                 break;
             }
-            self.lost -= 1;
-            if let Some(drained) = self.take_oldest(u64::MAX) {
-                self.give_back(drained);
-            }
+            self.free_oldest();
         }
         self.lost > 0
     }
@@ -298,7 +306,7 @@ impl CaptureQueue {
     #[inline]
     pub fn is_at_most(&self, quarters: u64) -> bool {
         let records = (self.len + self.promised) as u64;
-        self.arenas[WRITES].used() - self.with_disk <= self.arenas[WRITES].capacity() / 4 * quarters
+        self.used_in(WRITES) <= self.arenas[WRITES].capacity() / 4 * quarters
             && records <= self.records.len() as u64 / 4 * quarters
     }
 
@@ -307,10 +315,24 @@ impl CaptureQueue {
         self.with_disk > 0 && self.is_at_most(HIGH_MARK)
     }
 
-    /// Bytes of payload memory in use, without those that the disk alone keeps.
+    /// Bytes of payload memory in use, without those that the disk alone keeps, and without those
+    /// of kept records.
     #[inline]
     pub fn used(&self) -> u64 {
-        self.arenas[SWEEP].used() + self.arenas[WRITES].used() - self.with_disk
+        self.used_in(SWEEP) + self.used_in(WRITES)
+    }
+
+    #[inline]
+    fn used_in(&self, arena: usize) -> u64 {
+        let [sweep, writes] = &*self.arenas;
+        let used = if arena == SWEEP { sweep.used() } else { writes.used() - self.with_disk };
+        used - self.kept.bytes_in(arena)
+    }
+
+    #[inline]
+    fn arena_mut(&mut self, arena: usize) -> &mut Arena {
+        let [sweep, writes] = &mut *self.arenas;
+        if arena == SWEEP { sweep } else { writes }
     }
 
     /// Bytes of payload memory that the disk alone keeps.
@@ -339,7 +361,7 @@ impl CaptureQueue {
     }
 
     fn free_records(&self) -> usize {
-        self.records.len().saturating_sub(self.len + self.promised)
+        self.records.len().saturating_sub(self.kept.count + self.len + self.promised)
     }
 
     /// The index of the descriptor `after` the oldest.
@@ -349,7 +371,7 @@ impl CaptureQueue {
     }
 
     fn push(&mut self, record: Record, memory: Option<MemoryRange>) -> Seq {
-        let index = self.index(self.len);
+        let index = self.index(self.kept.count + self.len);
         self.last_seq = Seq::new(self.last_seq.get() + 1);
         // A thread may be preempted between reading the clock and taking the lock.
         self.last_monotonic = self.last_monotonic.max(record.monotonic);
@@ -424,7 +446,7 @@ mod tests {
             for seq in round * 7 + 1..=round * 7 + 7 {
                 let drained = queue.pop(u64::MAX).unwrap();
                 assert_eq!(drained.record.seq.get(), seq, "round the ring in order");
-                queue.give_back(drained);
+                queue.keep(drained);
             }
             assert!(queue.is_empty());
         }
@@ -473,13 +495,15 @@ mod tests {
         assert!(reserve(&mut queue).is_none() && !queue.waits_for_disk(), "the records keep it");
         queue.transferred(with_record.take().unwrap());
         let drained = queue.pop(u64::MAX).unwrap();
-        queue.give_back(drained);
+        queue.keep(drained);
         assert_eq!((queue.used(), queue.with_disk()), (4 * PAGE, 0), "the disk was done first");
         let drained = queue.pop(u64::MAX).unwrap();
-        queue.give_back(drained);
+        queue.keep(drained);
+        assert_eq!((queue.used(), queue.kept_bytes()), (0, 4 * PAGE), "the record is kept");
+        assert!(queue.is_at_most(0) && !queue.waits_for_disk());
+        assert!(queue.reserve(5 * PAGE, Writes).is_none());
         assert_eq!((queue.used(), queue.with_disk()), (0, 4 * PAGE), "the record has left first");
         assert!(queue.is_at_most(0) && queue.waits_for_disk());
-        assert!(queue.reserve(5 * PAGE, Writes).is_none());
         queue.transferred(with_disk.take().unwrap());
         assert!(queue.is_at_most(0) && !queue.waits_for_disk());
         assert!(queue.reserve(8 * PAGE, Writes).is_some());

@@ -186,6 +186,18 @@ impl Epochs {
         Ok(true)
     }
 
+    /// Notes that the closed epochs that end with record `seq` or before it are durable. The service
+    /// has taken that record.
+    pub fn acknowledge_up_to(&mut self, seq: Seq) {
+        for id in self.oldest_id..self.open_id {
+            let Some(last_seq) = self.epoch(id).map(|epoch| epoch.last_seq) else { return };
+            if last_seq > seq {
+                return;
+            }
+            (self.acknowledged_seq, self.oldest_id) = (last_seq, id + 1);
+        }
+    }
+
     /// Loses every epoch that is not acknowledged and opens a new one. [`Epochs::tidy`] tells which
     /// blocks they touched.
     pub fn lose(&mut self) {

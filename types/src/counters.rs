@@ -65,6 +65,10 @@ macro_rules! session_counters {
             bytes_drained: Queue, "";
             /// Payload bytes in the queue now.
             queue_used: Queue, "";
+            /// Payload bytes of records that were drained and are kept until they are acknowledged.
+            queue_kept: Queue, "";
+            /// Records that were not kept until they were acknowledged: their room was needed.
+            records_given_up: Queue, "";
             /// Payload bytes that the queue takes.
             queue_bytes: Queue, "";
             /// Gaps so far.

@@ -1,9 +1,10 @@
 //! The driver's control codes and the structures that go with them.
 //!
 //! A handle to [`CONTROL_DEVICE_PATH`] may claim one session: by [`IOCTL_START`], or by
-//! [`IOCTL_RESUME`] where the session's last claimant is gone. [`IOCTL_DRAIN`] and
-//! [`IOCTL_ACKNOWLEDGE`] act on the claimed session. Closing the handle gives the claim up: the
-//! driver then treats all that was not acknowledged as lost and marks its blocks dirty.
+//! [`IOCTL_RESUME`] where the session's last claimant is gone; after that it says by
+//! [`IOCTL_DRAIN_FROM`] what the server has. [`IOCTL_DRAIN`] and [`IOCTL_ACKNOWLEDGE`] act on the
+//! claimed session. Closing the handle gives the claim up: the driver keeps what was not
+//! acknowledged for the next claimant, and captures until its queue is full.
 //!
 //! All structures are parsed with `zerocopy`; enumerations and limits are checked by the `parse`
 //! functions here, so that both sides refuse the same things.
@@ -14,11 +15,13 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::id::{EpochIdLe, SessionId};
 
+mod drain_from;
 mod excluded;
 mod protection;
 mod status;
 mod version;
 
+pub use drain_from::{DrainFrom, DrainFromReply, DrainFromRequest};
 pub use excluded::{EXCLUDED_MAX, ExcludedExtents, ReviewRequest};
 pub use protection::Protection;
 pub use status::{SessionPhase, StatusFlags, StatusReply};
@@ -47,6 +50,7 @@ pub const IOCTL_LIST_VOLUMES: u32 = ctl_code(0x801, METHOD_BUFFERED);
 /// Input [`StartRequest`]; output [`SessionReply`]. The t0 follows in the stream as a marker.
 pub const IOCTL_START: u32 = ctl_code(0x802, METHOD_BUFFERED);
 /// Input [`SessionRequest`]; output [`SessionReply`]. Claims a session whose claimant is gone.
+/// Nothing is drained before [`IOCTL_DRAIN_FROM`].
 pub const IOCTL_RESUME: u32 = ctl_code(0x803, METHOD_BUFFERED);
 /// Output: whole records. Pends until there is at least one, the session ends
 /// (`STATUS_DEVICE_NOT_CONNECTED`) or the caller cancels. The buffer takes at least
@@ -62,6 +66,10 @@ pub const IOCTL_STOP: u32 = ctl_code(0x807, METHOD_BUFFERED);
 /// Input [`ReviewRequest`]; no output. Says of the claimed session's excluded extents, after t0,
 /// whether the files have them still; `STATUS_DEVICE_NOT_READY` before t0.
 pub const IOCTL_REVIEW: u32 = ctl_code(0x808, METHOD_BUFFERED);
+/// Input [`DrainFromRequest`]; output [`DrainFromReply`]. Says up to which record the server has
+/// the claimed session's stream: what follows is drained next, again if it was drained before.
+/// `STATUS_INVALID_PARAMETER` for a record that the server cannot have.
+pub const IOCTL_DRAIN_FROM: u32 = ctl_code(0x809, METHOD_BUFFERED);
 
 /// The least output buffer of a drain, in bytes: one record of the longest payload with its header.
 pub const DRAIN_BUFFER_MIN: usize =
@@ -327,6 +335,10 @@ pub enum BadRequest {
     Excluded,
     /// Neither yes nor no.
     Review,
+    /// No record has such a number.
+    Seq,
+    /// Neither yes nor no.
+    Lose,
 }
 
 /// Input of [`IOCTL_RESUME`], [`IOCTL_STATUS`], [`IOCTL_STOP`].
@@ -443,6 +455,7 @@ mod tests {
         assert_eq!(IOCTL_DRAIN, 0x8053_e012);
         assert_eq!(IOCTL_STOP, 0x8053_e01c);
         assert_eq!(IOCTL_REVIEW, 0x8053_e020);
+        assert_eq!(IOCTL_DRAIN_FROM, 0x8053_e024);
     }
 
     #[test]

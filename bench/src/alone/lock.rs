@@ -15,7 +15,7 @@ use snapless_engine::{
     Config, Drained, Host, Issue, ReadOutcome, Session, Step, Submission, Tick, Ticket, Urgency,
     Waiter, Worker,
 };
-use snapless_types::{BlockIndex, BlockRange, EpochId, Extent, Geometry, RecordKind};
+use snapless_types::{BlockIndex, BlockRange, EpochId, Extent, Geometry, RecordKind, Seq};
 
 use super::percentile;
 use crate::error::{Error, Result};
@@ -74,7 +74,8 @@ fn one_dirty_block(life: &Life, writes: u64) {
     session.detach();
     let slow = life.issue(0);
     life.complete(life.issue(1));
-    assert!(session.attach(), "no service is attached");
+    let durable = Seq::new(session.status().acknowledged_seq);
+    assert_eq!(session.drain_from(durable), Ok(false), "the service was lost");
     life.settle();
     PART.set("sweep and writes, one block dirty under a slow write");
     for place in 2..2 + writes {

@@ -3,6 +3,7 @@
 use snapless_engine::{Drained, Record, Step, Tick, Worker};
 use snapless_types::EpochId;
 use snapless_wire::id::FileTime;
+use snapless_wire::ioctl::DrainFrom;
 use snapless_wire::record::{Position, RECORD_HEADER_LEN, RecordError, RecordHeader};
 use wdk_sys::{
     NTSTATUS, STATUS_DEVICE_BUSY, STATUS_DEVICE_NOT_CONNECTED, STATUS_INVALID_PARAMETER,
@@ -19,13 +20,14 @@ impl Session {
         self.claim.state.with(|state| state.claimant == Some(file))
     }
 
-    /// Gives the claim to a file object, unless there is a claimant. PASSIVE_LEVEL.
+    /// Gives the claim to a file object, unless there is a claimant. Nothing is drained before
+    /// [`Session::drain_from`]. PASSIVE_LEVEL.
     pub fn resume(&self, file: FileObject) -> Result<(), NTSTATUS> {
         self.claim.state.with(|state| {
             if state.claimant.is_some() {
                 return Err(STATUS_DEVICE_BUSY);
             }
-            if state.ended || !self.engine.attach() {
+            if state.ended || self.is_stopped() {
                 return Err(STATUS_DEVICE_NOT_CONNECTED);
             }
             state.claimant = Some(file);
@@ -33,12 +35,28 @@ impl Session {
         })
     }
 
-    /// Ends the claim of a file object that is being closed: what it has not acknowledged counts as
-    /// lost (rule LOSS, rules.md#loss). PASSIVE_LEVEL.
+    /// Lets the claimant drain what follows the last record that its server has; false if a gap
+    /// begins there. PASSIVE_LEVEL.
+    ///
+    /// # Errors
+    /// `STATUS_INVALID_PARAMETER` for a record that the server cannot have.
+    pub fn drain_from(&self, from: DrainFrom) -> Result<bool, NTSTATUS> {
+        // No record is being copied for an earlier claimant.
+        let joined = self.claim.state.with(|_| {
+            if from.lose {
+                self.engine.detach();
+            }
+            self.engine.drain_from(from.durable)
+        });
+        joined.map_err(|_| STATUS_INVALID_PARAMETER)
+    }
+
+    /// Ends the claim of a file object that is being closed: what it has not acknowledged is kept
+    /// for the next one (rule RESUME, rules.md#resume). PASSIVE_LEVEL.
     pub fn release(&self, file: FileObject) {
         self.claim.state.with(|state| {
             if state.claimant == Some(file) {
-                self.engine.detach();
+                self.engine.leave();
                 state.claimant = None;
             }
         });

@@ -15,7 +15,7 @@ use snapless_fixed::rundown::Event;
 use snapless_tracking::capture_queue::Record;
 use snapless_tracking::config::Config;
 use snapless_tracking::table::BlockState;
-use snapless_types::{BlockIndex, Extent, Geometry, Overflow, RecordKind, Tick};
+use snapless_types::{BlockIndex, Extent, Geometry, Overflow, RecordKind, Seq, Tick};
 
 use super::{ModelEvent, model};
 use crate::host::{Host, Mutex, Step, Worker};
@@ -300,9 +300,14 @@ fn sweep(case: &Case) {
 
 fn lose_and_return(case: &Case) {
     case.session.detach();
-    // A session that has been stopped meanwhile takes no service back.
-    let returned = case.session.attach();
-    assert!(returned || case.session.status().phase == Phase::Stopped, "the service is lost");
+    let durable = Seq::new(case.session.status().acknowledged_seq);
+    assert_eq!(case.session.drain_from(durable), Ok(false), "the service was lost");
+}
+
+fn leave_and_follow(case: &Case) {
+    case.session.leave();
+    let durable = Seq::new(case.session.status().acknowledged_seq);
+    assert_eq!(case.session.drain_from(durable), Ok(true), "all is kept");
 }
 
 #[test]
@@ -421,6 +426,15 @@ fn a_held_write_leaves_when_the_service_is_lost() {
         let lose = |case: &Case| case.session.detach();
         let write = |case: &Case| case.submit(0, 512);
         play(Case::begun(1), [hold, Case::dispatch, lose, write]).check_loss();
+    });
+}
+
+#[test]
+fn a_write_that_meets_one_service_after_another_is_recorded() {
+    model(2, || {
+        let write = |case: &Case| case.submit(0, 512);
+        let case = Case::synced(1, |_| ());
+        play(case, [hold, Case::dispatch, leave_and_follow, write]).check_whole();
     });
 }
 

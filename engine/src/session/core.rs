@@ -15,7 +15,7 @@
 //! | [`stream`] | how records are appended, when an epoch closes |
 //! | [`drain`] | what leaves the queue |
 //! | [`gap`] | when capturing stops and resumes, when a gap opens and closes |
-//! | [`service`] | what t0, loss and return of the service, growth and stop do |
+//! | [`service`] | what t0, a service that goes or comes, growth and stop do |
 //! | [`report`] | what the status says |
 
 mod dispatch;
@@ -55,6 +55,7 @@ use crate::status::Status;
 use crate::sweep::Sweep;
 
 pub use read::{Read, ReadOutcome};
+pub use service::ImpossibleSeq;
 
 /// What does not change while the session lives, and the table, which is read without the lock.
 #[derive(Debug)]

@@ -330,8 +330,7 @@ fn a_lost_service_leaves_unacknowledged_blocks_dirty() {
         (0..4).filter(|&n| session.block_state(BlockIndex(n)) == BlockState::Dirty).collect();
     assert_eq!(dirty, [2]);
     complete_issued(&session, submit(&session, "unseen", 0, 512));
-    assert!(session.attach());
-    assert!(!session.attach(), "there is one already");
+    attach(&session);
     done(&session, read(session.sweep()), true);
     done(&session, read(session.sweep()), true);
     assert_eq!(
@@ -377,7 +376,7 @@ fn capturing_resumes_when_a_read_gives_its_memory_back() {
     assert_eq!(reading.memory().len, 2 * BLOCK);
     // The service is lost and returns meanwhile: capturing cannot resume before the read ends.
     session.detach();
-    assert!(session.attach());
+    attach(&session);
     complete_issued(&session, dispatched(&session));
     tidy(&session);
     assert_eq!(session.status().phase, Phase::Uncaptured);
@@ -394,8 +393,7 @@ fn reattached_with_a_held_write() -> (TestSession, Issue<&'static str>) {
     let first = session.captured(captured(submit(&session, "first", 0, 512)));
     assert_held(&submit(&session, "second", 0, 512));
     session.detach();
-    assert!(session.attach());
-    assert!(!session.attach(), "there is a service already");
+    attach(&session);
     assert_eq!(session.status().phase, Phase::Uncaptured);
     (session, first)
 }
@@ -440,7 +438,7 @@ fn the_base_image_survives_a_lost_service_once_it_is_acknowledged() {
     assert!(session.status().base_complete);
     let before_t0 = self::session(|_| ());
     before_t0.detach();
-    before_t0.attach();
+    attach(&before_t0);
     before_t0.begin();
     sweep_all(&before_t0);
     assert!(before_t0.status().base_complete, "there was nothing to lose before t0");
@@ -451,7 +449,7 @@ fn a_reservation_from_before_a_loss_or_a_stop_is_not_recorded() {
     let session = synced(|_| ());
     let capture = captured(submit(&session, "w", 0, 512));
     session.detach();
-    assert!(session.attach());
+    attach(&session);
     let issue = session.captured(capture);
     assert_eq!(issue.record, None);
     assert_eq!(session.block_state(BlockIndex(0)), BlockState::Dirty);
@@ -550,7 +548,7 @@ fn a_service_is_lost_once_and_not_after_a_stop() {
 }
 
 /// The reasons of the gaps that began, by the stream and by the status.
-fn gap_reasons(session: &TestSession) -> Vec<GapReason> {
+pub(super) fn gap_reasons(session: &TestSession) -> Vec<GapReason> {
     let mut reasons = Vec::new();
     while let Step::Do(drained) = session.drain(u64::MAX) {
         let record = drained.record();
@@ -595,16 +593,18 @@ fn a_lost_service_is_the_reason_of_its_gap_whatever_else_happens_meanwhile() {
     session.detach();
     let issue = session.captured(capture);
     session.completed(issue.ticket, false);
-    assert!(session.attach());
+    attach(&session);
     assert_eq!(gap_reasons(&session), [GapReason::ServiceLost]);
     let before_t0 = self::session(|_| ());
     before_t0.detach();
     before_t0.begin();
+    attach(&before_t0);
     assert_eq!(gap_reasons(&before_t0), [GapReason::ServiceLost]);
     // A gap that is open already begins anew for the next service.
     let open = synced(|_| ());
     issue_urgent(&open, Urgency::PayloadUnavailable, 512);
     open.detach();
+    attach(&open);
     assert_eq!(gap_reasons(&open), [GapReason::ServiceLost]);
     assert_eq!(open.status().gaps, 2);
 }
@@ -673,9 +673,9 @@ fn a_loss_is_gone_through_in_pieces_and_nothing_is_captured_meanwhile() {
     let status = session.status();
     assert!(status.losing && status.blocks_dirty < 64, "{status:?}");
     // A service returns, goes and returns again before the dispatch thread has done more.
-    assert!(session.attach());
+    attach(&session);
     session.detach();
-    assert!(session.attach());
+    attach(&session);
     assert_eq!(drain(&session), [RecordKind::GapBegin], "the last loss is the one to tell");
     complete_issued(&session, submit(&session, "uncaptured", BLOCK, 512));
     assert_waits(&session.sweep());

@@ -17,6 +17,7 @@ mod control;
 mod gaps;
 mod paging;
 mod reads;
+mod succession;
 mod writes;
 
 const BLOCK: u64 = 16 << 10;
@@ -123,6 +124,12 @@ fn drain(session: &TestSession) -> Vec<RecordKind> {
         session.drained(drained);
     }
     kinds
+}
+
+/// A service comes after one whose records are lost.
+fn attach(session: &TestSession) {
+    let durable = Seq::new(session.status().acknowledged_seq);
+    assert_eq!(session.drain_from(durable), Ok(false), "the records are lost");
 }
 
 fn captured(submission: Submission<&'static str>) -> Capture<&'static str> {

@@ -54,7 +54,7 @@ fn a_captured_write_is_issued_from_its_records_memory_which_stays_until_both_are
     let issue = session.captured(capture);
     assert_eq!(issue.payload, Some(memory));
     drain(&session);
-    assert_eq!(session.status().queue_with_disk, 4096);
+    assert_eq!(session.status().queue_used, 0);
     let other = session.captured(captured(submit(&session, "other", BLOCK, 512)));
     assert_ne!(other.payload, Some(memory), "the disk has it");
     session.completed(other.ticket, true);

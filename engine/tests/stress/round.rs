@@ -14,7 +14,7 @@ use snapless_engine::{
     BlockState, Config, Event, Host, Issue, MemorySpan, Phase, Protection, Read, ReadOutcome,
     Rundown, RundownOwner, Session, Step, Submission, Tick, Urgency, Worker,
 };
-use snapless_types::{BlockIndex, Extent, Geometry, Overflow};
+use snapless_types::{BlockIndex, Extent, Geometry, Overflow, Seq};
 
 use crate::disk::{BLOCK, BLOCK_SHIFT, BLOCKS, Disk, Job, SECTOR, sectors};
 use crate::server::Server;
@@ -407,6 +407,7 @@ impl Run {
     }
 
     fn regain_service(&self) {
-        assert!(self.session.attach(), "the service was gone");
+        let durable = Seq::new(self.session.status().acknowledged_seq);
+        assert_eq!(self.session.drain_from(durable), Ok(false), "the service was lost");
     }
 }

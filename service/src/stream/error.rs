@@ -26,8 +26,8 @@ pub enum StreamError {
     /// What the server lacks is not in the window any more.
     #[error(
         "the link broke in an epoch longer than the resend window, so what the server lacks cannot \
-         be sent again: the driver reads those blocks anew; choose a longer resend_window if this \
-         comes again"
+         be sent again from there: the session is claimed anew, and goes on without a gap if the \
+         driver has kept it; choose a longer resend_window if this comes again"
     )]
     WindowExceeded,
     /// A thread panicked.

@@ -10,8 +10,8 @@ use snapless_driver_client::{Driver, DriverError, DriverPort, SessionStatus, Vol
 use snapless_types::{EpochId, Extent, GapReason, Geometry, RecordKind, Seq};
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 use snapless_wire::ioctl::{
-    ABI_VERSION, DRAIN_BUFFER_MIN, DeviceName, Protection, SPECIAL_FILE_PAGING, SessionPhase,
-    StartRequest, StatusFlags, StatusReply,
+    ABI_VERSION, DRAIN_BUFFER_MIN, DeviceName, DrainFrom, Protection, SPECIAL_FILE_PAGING,
+    SessionPhase, StartRequest, StatusFlags, StatusReply,
 };
 use snapless_wire::record::{Position, RecordHeader};
 use zerocopy::FromZeros;
@@ -29,6 +29,7 @@ pub enum Seen {
     Closed,
     Started(SessionId),
     Resumed(SessionId),
+    DrainedFrom(u64, bool),
     Stopped(SessionId),
     Acknowledged(u64),
     Reviewed(bool),
@@ -62,6 +63,8 @@ struct State {
     cancellations: usize,
     /// Drains get no record.
     withholds: bool,
+    /// Records are not kept once they are drained.
+    forgets: bool,
     /// How often the status was asked for.
     asked: u64,
     next_port: u64,
@@ -76,7 +79,11 @@ struct Session {
     /// Not as the stream says: writes are not captured.
     in_gap: bool,
     claimant: Option<u64>,
-    queue: VecDeque<Vec<u8>>,
+    /// Where the next drain begins is known.
+    drains: bool,
+    /// Records that were drained, with their numbers.
+    kept: VecDeque<(u64, Vec<u8>)>,
+    queue: VecDeque<(u64, Vec<u8>)>,
     last_seq: u64,
     epoch: u64,
     acknowledged: u64,
@@ -94,6 +101,7 @@ impl FakeDriver {
             scarce: 0,
             cancellations: 0,
             withholds: false,
+            forgets: false,
             asked: 0,
             next_port: 1,
             session: None,
@@ -149,7 +157,6 @@ impl FakeDriver {
     }
 
     /// Captures a write of `sectors`, each filled with one byte; returns the last record's number.
-    /// A detached session captures nothing.
     pub fn write(&self, offset: u64, sectors: &[u8]) -> u64 {
         self.capture(RecordKind::Write, offset, sectors)
     }
@@ -177,26 +184,22 @@ impl FakeDriver {
         });
     }
 
-    /// Queues a record; returns its number. A detached session captures nothing.
+    /// Queues a record; returns its number.
     fn record(&self, make: impl FnOnce(&mut Session) -> Vec<u8>) -> u64 {
         self.state.change(|state| {
             let session = state.session.as_mut().expect("a session to write to");
-            if session.claimant.is_some() {
-                let record = make(session);
-                session.queue.push_back(record);
-            }
+            let record = make(session);
+            session.queue.push_back((session.last_seq, record));
             session.last_seq
         })
     }
 
-    /// Ends the epoch, if the session is claimed; returns the last record's number.
+    /// Ends the epoch; returns the last record's number.
     pub fn end_epoch(&self) -> u64 {
         self.state.change(|state| {
             let session = state.session.as_mut().expect("a session with an epoch");
-            if session.claimant.is_some() {
-                session.marker(RecordKind::EpochEnd);
-                session.epoch += 1;
-            }
+            session.marker(RecordKind::EpochEnd);
+            session.epoch += 1;
             session.last_seq
         })
     }
@@ -222,16 +225,37 @@ impl FakeDriver {
         self.state.change(|state| state.withholds = withholds);
     }
 
+    /// Lacks room for records that were drained, or keeps them for the next service.
+    pub fn forget(&self, forgets: bool) {
+        self.state.change(|state| {
+            state.forgets = forgets;
+            if let Some(session) = state.session.as_mut().filter(|_| forgets) {
+                session.kept.clear();
+            }
+        });
+    }
+
+    /// Loses what was captured, as at a shutdown.
+    pub fn lose(&self) {
+        self.state.change(|state| {
+            let session = state.session.as_mut().expect("a session that loses records");
+            session.kept.clear();
+            session.queue.clear();
+        });
+    }
+
     /// How often the service has asked for the status.
     pub fn asked(&self) -> u64 {
         self.state.lock().asked
     }
 
-    /// Queues bytes that are not records.
-    pub fn corrupt(&self) {
+    /// Queues bytes that are not records; returns the number of the last record.
+    pub fn corrupt(&self) -> u64 {
         self.state.change(|state| {
-            state.session.as_mut().unwrap().queue.push_back(vec![0xee; 100]);
-        });
+            let session = state.session.as_mut().unwrap();
+            session.queue.push_back((session.last_seq, vec![0xee; 100]));
+            session.last_seq
+        })
     }
 
     /// Removes the volume, or puts it back.
@@ -254,7 +278,7 @@ impl FakeDriver {
     /// Bytes not drained yet.
     pub fn queued(&self) -> usize {
         let state = self.state.lock();
-        state.session.as_ref().map_or(0, |s| s.queue.iter().map(Vec::len).sum())
+        state.session.as_ref().map_or(0, |s| s.queue.iter().map(|(_, record)| record.len()).sum())
     }
 
     pub fn seen(&self) -> Vec<Seen> {
@@ -297,7 +321,13 @@ impl Session {
             RecordKind::GapBegin => RecordHeader::gap_begin(position, GapReason::ServiceLost),
             _ => RecordHeader::marker(kind, position).unwrap(),
         };
-        self.queue.push_back(header.to_bytes().to_vec());
+        self.queue.push_back((self.last_seq, header.to_bytes().to_vec()));
+    }
+
+    /// The first record that is there.
+    fn first(&self) -> u64 {
+        let first = self.kept.front().or(self.queue.front());
+        first.map_or(self.last_seq + 1, |(seq, _)| *seq)
     }
 }
 
@@ -405,6 +435,8 @@ impl DriverPort for FakePort {
                 passed: 0,
                 in_gap: false,
                 claimant: Some(self.id),
+                drains: true,
+                kept: VecDeque::new(),
                 queue: VecDeque::new(),
                 last_seq: 0,
                 epoch: 1,
@@ -422,12 +454,36 @@ impl DriverPort for FakePort {
         self.shared.change(|state| match &mut state.session {
             Some(session) if session.id == id && session.claimant.is_none() => {
                 session.claimant = Some(self.id);
-                session.marker(RecordKind::GapBegin);
                 state.seen.push(Seen::Resumed(id));
                 Ok(Self::geometry(64 << 10))
             }
             Some(session) if session.id == id => Err(DriverError::Busy(Call::Resume)),
             _ => Err(DriverError::NotFound(Call::Resume)),
+        })
+    }
+
+    fn drain_from(&self, from: DrainFrom) -> Result<bool, DriverError> {
+        let DrainFrom { durable, lose } = from;
+        self.shared.change(|state| {
+            let ended = DriverError::SessionEnded(Call::DrainFrom);
+            let session = state.session.as_mut().ok_or(ended)?;
+            assert_eq!(session.claimant, Some(self.id), "only the claimant says where it goes on");
+            if durable.get() > session.last_seq {
+                return Err(DriverError::ImpossibleSeq);
+            }
+            let has_all = session.first() <= durable.get() + 1 && !lose;
+            let kept = std::mem::take(&mut session.kept);
+            if has_all {
+                let rest = std::mem::take(&mut session.queue);
+                let after = |(seq, _): &(u64, Vec<u8>)| *seq > durable.get();
+                session.queue = kept.into_iter().filter(after).chain(rest).collect();
+            } else {
+                session.queue.clear();
+                session.marker(RecordKind::GapBegin);
+            }
+            session.drains = true;
+            state.seen.push(Seen::DrainedFrom(durable.get(), has_all));
+            Ok(has_all)
         })
     }
 
@@ -443,19 +499,20 @@ impl DriverPort for FakePort {
                 state.cancellations = left;
                 return Err(DriverError::Cancelled(Call::Drain));
             }
-            let withholds = state.withholds;
+            let (withholds, forgets) = (state.withholds, state.forgets);
             let Some(session) = &mut state.session else {
                 return Err(DriverError::SessionEnded(Call::Drain));
             };
             assert_eq!(session.claimant, Some(self.id), "only the claimant drains");
             let mut len = 0;
-            while let Some(record) = session.queue.front().filter(|_| !withholds) {
+            assert!(session.drains, "a service says first where it goes on");
+            while let Some((_, record)) = session.queue.front().filter(|_| !withholds) {
                 if len + record.len() > buffer.len() {
                     break;
                 }
                 buffer[len..len + record.len()].copy_from_slice(record);
                 len += record.len();
-                session.queue.pop_front();
+                session.kept.extend(session.queue.pop_front().filter(|_| !forgets));
             }
             if len > 0 {
                 return Ok(len);
@@ -475,6 +532,9 @@ impl DriverPort for FakePort {
                 return Err(DriverError::ImpossibleEpoch);
             }
             session.acknowledged = epoch.get();
+            let is_durable =
+                |record: &[u8]| RecordHeader::read(record).is_ok_and(|it| it.epoch() <= epoch);
+            while session.kept.pop_front_if(|(_, record)| is_durable(record)).is_some() {}
             state.seen.push(Seen::Acknowledged(epoch.get()));
             Ok(())
         })
@@ -529,8 +589,7 @@ impl Drop for FakePort {
             if let Some(session) = &mut state.session
                 && session.claimant == Some(self.id)
             {
-                session.claimant = None;
-                session.queue.clear();
+                (session.claimant, session.drains) = (None, false);
             }
             state.seen.push(Seen::Closed);
         });

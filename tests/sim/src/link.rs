@@ -1,6 +1,6 @@
 //! The service and the server: records leave the driver, travel, become durable epoch by epoch, and
 //! are acknowledged late, or never. When the service dies, the server keeps whole durable epochs
-//! only. When the link breaks, or the server crashes, a service that lives sends again what is not
+//! only, and the next service drains what follows them, if the driver has kept it. When the link breaks, or the server crashes, a service that lives sends again what is not
 //! durable.
 //!
 //! In most runs the real server's code stands behind this model ([`FarEnd`]): then it decides when
@@ -39,7 +39,7 @@ pub enum LinkStep {
     /// An acknowledgement arrives at the driver.
     Acknowledge,
     /// The driver notices that the service is gone.
-    Detach,
+    Leave,
     /// A service is there again.
     Attach,
 }
@@ -60,8 +60,10 @@ pub struct Link {
     pub kept: Vec<Received>,
     /// How much of that is durable.
     pub durable: usize,
-    /// Lengths of `kept` at which the service was lost.
+    /// Lengths of `kept` at which what follows was lost.
     pub losses: Vec<usize>,
+    /// Services after which another one went on without a gap.
+    pub successions: u64,
     /// The watermarks that the real server has.
     pub marks: MarkList,
     /// Links that broke and were followed by others.
@@ -70,7 +72,7 @@ pub struct Link {
     becoming: VecDeque<Becoming>,
     /// When each arrives, and the epoch.
     pub acknowledgements: Vec<(u64, u64)>,
-    detach_at: Option<u64>,
+    leave_at: Option<u64>,
     attach_at: Option<u64>,
     /// The real server's code, in runs that have it.
     pub far_end: Option<FarEnd>,
@@ -86,7 +88,7 @@ impl Link {
     pub fn connect(&mut self, calm: bool) -> Result<(), Broken> {
         let Some(far_end) = &mut self.far_end else { return Ok(()) };
         let durable = far_end.connect(!calm)?;
-        let expected = self.kept.last().map_or(0, |last| last.record.seq.get());
+        let expected = self.last_kept();
         ensure!(
             durable == expected,
             Rule::Loss,
@@ -167,9 +169,9 @@ impl Link {
         let durable = self.becoming.front().map(|epoch| (epoch.due, LinkStep::Durable));
         let due = self.acknowledgements.iter().map(|&(due, _)| due).min();
         let acknowledge = due.map(|due| (due, LinkStep::Acknowledge));
-        let detach = self.detach_at.map(|due| (due, LinkStep::Detach));
+        let leave = self.leave_at.map(|due| (due, LinkStep::Leave));
         let attach = self.attach_at.map(|due| (due, LinkStep::Attach));
-        [receive, durable, acknowledge, detach, attach].into_iter().flatten()
+        [receive, durable, acknowledge, leave, attach].into_iter().flatten()
     }
 
     /// The server receives the next record.
@@ -299,28 +301,35 @@ impl Link {
             self.durable_epoch = last.epoch;
         }
         self.kept.truncate(self.durable);
-        self.losses.push(self.kept.len());
         if rng.once_in(2) {
             self.acknowledgements.clear();
         }
-        self.detach_at = Some(now + rng.scaled(1..=self.plan.stall_max));
+        self.leave_at = Some(now + rng.scaled(1..=self.plan.stall_max));
         Ok(())
     }
 
-    /// The driver has noticed the loss; a new service comes later.
-    pub fn detached(&mut self, calm: bool, rng: &mut Rng, now: u64) {
-        self.detach_at = None;
+    /// The driver has noticed that the service is gone; a new one comes later.
+    pub fn left(&mut self, calm: bool, rng: &mut Rng, now: u64) {
+        self.leave_at = None;
         let delay = if calm { 0 } else { rng.scaled(1..=self.plan.stall_max) };
         self.attach_at = Some(now + delay);
     }
 
-    /// A service is there again.
-    pub fn attached(&mut self, calm: bool, now: u64) -> Result<(), Broken> {
-        self.connect(calm)?;
+    /// The last record that the server has.
+    pub fn last_kept(&self) -> u64 {
+        self.kept.last().map_or(0, |last| last.record.seq.get())
+    }
+
+    /// A service is there again; `has_all` if the driver has all that follows what the server has.
+    pub fn attached(&mut self, has_all: bool, now: u64) {
+        if has_all {
+            self.successions += 1;
+        } else {
+            self.losses.push(self.kept.len());
+        }
         self.attach_at = None;
         self.alive = true;
         self.next_drain = now;
-        Ok(())
     }
 
     /// Forgets what is not durable, for good; true if there is any.
@@ -339,7 +348,7 @@ impl Link {
     pub fn calm_down(&mut self, now: u64) {
         self.next_drain = self.next_drain.min(now);
         let becoming = self.becoming.iter_mut().map(|epoch| &mut epoch.due);
-        for due in becoming.chain(&mut self.detach_at).chain(&mut self.attach_at) {
+        for due in becoming.chain(&mut self.leave_at).chain(&mut self.attach_at) {
             *due = now.min(*due);
         }
     }

@@ -45,8 +45,8 @@ impl Paging {
         self.looked = true;
     }
 
-    /// The session was lost by its service before the extents were confirmed.
-    pub fn detached(&mut self) {
+    /// The service has gone, perhaps before the extents were confirmed.
+    pub fn left(&mut self) {
         if !self.reviewed {
             self.given = 0..0;
             self.reviewed = true;

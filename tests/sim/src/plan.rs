@@ -155,8 +155,8 @@ pub struct Plan {
     pub round_steps: u64,
     /// The session is stopped under load in the last round.
     pub stops: bool,
-    /// The service dies once, at this step under load, although nothing else goes wrong: resync has
-    /// to finish while writers go on.
+    /// The service dies once, at this step under load, and its records are lost, although nothing
+    /// else goes wrong: resync has to finish while writers go on.
     pub dies_at: Option<u64>,
     /// The power fails at this step under load.
     pub power_fails_at: Option<u64>,

@@ -57,8 +57,10 @@ report! {
     gaps,
     /// Gaps that ended while applications went on writing.
     gaps_closed_under_load,
-    /// Losses of the service.
+    /// Services whose records were lost.
     losses,
+    /// Services after which another one went on without a gap.
+    successions,
     /// Links that broke and were followed by others.
     cuts,
     /// Watermarks that the real server took.

@@ -177,6 +177,10 @@ pub struct World {
     queue_busy_since: Option<u64>,
     /// The last epoch whose end was drained.
     ended_epoch: u64,
+    /// The machine shuts down when the service leaves next: its records are lost.
+    shuts_down: bool,
+    /// The last record of those that were lost.
+    lost: u64,
     /// What the last loss of the service left was checked.
     unchecked_loss: Option<Step>,
     preempted: Preempted,
@@ -216,6 +220,8 @@ impl World {
             outstanding: 0,
             queue_busy_since: None,
             ended_epoch: 0,
+            shuts_down: false,
+            lost: 0,
             unchecked_loss: None,
             preempted: Preempted::default(),
             lulls: Lulls::new(options.seed),
@@ -356,6 +362,7 @@ impl World {
             points: stream.points,
             gaps: status.gaps,
             losses: self.link.losses.len() as u64,
+            successions: self.link.successions,
             cuts: self.link.cuts,
             watermarks: self.link.marks.count(),
             power_cuts: u64::from(self.stage == Stage::Off),

@@ -39,6 +39,12 @@ each_is_found! {
     fn memory_that_is_used_again_under_the_disk_breaks_bound_or_loss() {
         TransferForgotten => Bound, Loss, Point
     }
+    fn records_that_are_freed_before_they_are_acknowledged_make_a_needless_gap() {
+        KeptTooShort => Gap
+    }
+    fn records_that_were_given_up_and_count_as_kept_break_loss() {
+        GivenUpForgotten => Loss, Resume, Point, Order
+    }
 }
 
 #[test]

@@ -21,7 +21,8 @@ snapless_types::numbered_enum! {
         Gap = 4 => "gap",
         /// Capturing again; dirty blocks are being re-read.
         Resync = 5 => "resync",
-        /// Writes go through uncaptured: no file object has claimed the session.
+        /// No service drains the session: writes are captured until the queue is full, and then go
+        /// through uncaptured.
         Detached = 6 => "detached",
         /// The session could not begin; stop it.
         Failed = 7 => "failed",

@@ -12,9 +12,11 @@ use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// The newest version that this code speaks.
-pub const ABI_VERSION: u32 = 1;
-/// The oldest version that this code speaks.
-pub const ABI_OLDEST: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
+/// The oldest version that this code speaks. Version 1 had no [`IOCTL_DRAIN_FROM`].
+///
+/// [`IOCTL_DRAIN_FROM`]: super::IOCTL_DRAIN_FROM
+pub const ABI_OLDEST: u32 = 2;
 
 /// Answer to [`IOCTL_VERSION`](super::IOCTL_VERSION).
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -55,6 +57,7 @@ mod tests {
         };
         assert_eq!(with(ABI_OLDEST, ABI_VERSION), Some(ABI_VERSION));
         assert_eq!(with(1, ABI_VERSION + 5), Some(ABI_VERSION), "a newer driver");
+        assert_eq!(with(1, 1), None, "a driver that keeps no records for the next service");
         assert_eq!(with(ABI_VERSION + 1, ABI_VERSION + 5), None, "a driver that is too new");
         assert_eq!(with(0, 0), None, "a driver that is too old");
         assert_eq!(with(5, 1), None, "nonsense");

@@ -9,7 +9,9 @@ use crate::host::{Step, Worker};
 impl<W, Q: Fifo<W>> Core<'_, W, Q> {
     /// True if the drain thread has a record to take.
     pub fn has_records(&mut self) -> bool {
-        let has_records = !self.state.capture_queue.is_empty();
+        // A service that comes says first where it goes on.
+        let is_attached = self.state.lifecycle.is_attached();
+        let has_records = is_attached && !self.state.capture_queue.is_empty();
         if !has_records {
             self.waits(Worker::Drain);
         }
@@ -21,6 +23,9 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
         if self.state.lifecycle.is_stopped() {
             return Step::Ended;
         }
+        if !self.state.lifecycle.is_attached() {
+            return Step::Wait(None);
+        }
         match self.state.capture_queue.pop(payload_room) {
             Some(drained) => {
                 self.note_if_queue_is_empty();
@@ -30,10 +35,14 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
         }
     }
 
-    /// Takes a drained record's memory back.
+    /// Takes a drained record back.
     pub fn drained(&mut self, drained: Drained) {
         self.state.counts[0].bytes_drained += drained.memory().map_or(0, |memory| memory.len);
-        self.state.capture_queue.give_back(drained);
+        self.state.capture_queue.keep(drained);
+        if !self.state.capture_queue.is_empty() {
+            // It may be the next to be drained, again.
+            self.call.wake(Worker::Drain);
+        }
         self.close_epoch_if_due();
         self.wake_waiting();
         self.note_progress();

@@ -33,6 +33,8 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
             writes_in_flight: state.in_flight.count(),
             queue_used: state.capture_queue.used(),
             queue_with_disk: state.capture_queue.with_disk(),
+            queue_kept: state.capture_queue.kept_bytes(),
+            records_given_up: state.capture_queue.given_up(),
             queue_bytes: state.capture_queue.capacity(),
             last_seq: state.capture_queue.last_seq().get(),
             time: self.call.clock,

@@ -1,5 +1,5 @@
-//! Events from outside: t0, loss and return of the service, acknowledgements, growth of the volume,
-//! stop.
+//! Events from outside: t0, a service that goes and one that comes, acknowledgements, growth of the
+//! volume, stop.
 //!
 //! What takes work in proportion to the volume or to the queue only begins here. The dispatch
 //! thread goes on with it, a chunk at a time ([`Core::tidy`]): writes wait for the lock (rule HANG,
@@ -8,11 +8,15 @@
 use snapless_tracking::epochs::ImpossibleEpoch;
 use snapless_tracking::table::BlockState;
 use snapless_tracking::waiting::Fifo;
-use snapless_types::{BlockRange, EpochId, GapReason, RecordKind};
+use snapless_types::{BlockRange, EpochId, GapReason, RecordKind, Seq};
 
 use super::Core;
 use crate::host::Worker;
 use crate::lifecycle::Phase;
+
+/// A record up to which the server cannot have the stream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ImpossibleSeq;
 
 impl<W, Q: Fifo<W>> Core<'_, W, Q> {
     /// Stamps t0.
@@ -28,7 +32,55 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
         self.call.wake_all();
     }
 
-    /// The service is lost: the blocks whose records it has not acknowledged turn dirty. Nothing is
+    /// The service has gone. Its records are kept for the next one, which goes on behind what the
+    /// server has ([`Core::drain_from`]). Writes are captured until the queue is full; then a gap
+    /// begins, and no write waits (rule HANG, rules.md#hang).
+    pub fn leave(&mut self) {
+        let state = &mut *self.state;
+        if !state.lifecycle.leave() {
+            return;
+        }
+        state.capture_queue.pin();
+        // The next service does not know which extents are to be reviewed.
+        if state.excluded[0].withdraw() {
+            state.base.lose();
+            self.open_gap(Some(GapReason::UrgentWrite));
+        }
+        // Nothing comes to writes that wait for room.
+        self.call.wake_all();
+    }
+
+    /// A service is there whose server has everything up to record `durable`, and drains what
+    /// follows. True if all of that is there: the stream goes on without a gap. If not, the blocks
+    /// whose records are not acknowledged turn dirty, as those of a service that is lost.
+    ///
+    /// # Errors
+    /// [`ImpossibleSeq`] for a record that was not drained, or is before one that was acknowledged.
+    pub fn drain_from(&mut self, durable: Seq) -> Result<bool, ImpossibleSeq> {
+        let state = &mut *self.state;
+        if state.lifecycle.is_stopped() {
+            return Ok(false);
+        }
+        let queue = &mut state.capture_queue;
+        if durable > queue.last_taken() || durable < state.epochs.acknowledged_seq() {
+            return Err(ImpossibleSeq);
+        }
+        let has_all = !state.lifecycle.has_lost_service() && queue.has_all_after(durable);
+        state.epochs.acknowledge_up_to(durable);
+        queue.acknowledge(state.epochs.acknowledged_seq());
+        if has_all {
+            queue.unpin();
+            queue.drain_after(durable);
+        } else {
+            self.detach();
+        }
+        self.state.lifecycle.attach();
+        self.resume_capturing_if_drained();
+        self.call.wake_all();
+        Ok(has_all)
+    }
+
+    /// The service's records are lost: the blocks whose records it has not acknowledged turn dirty. Nothing is
     /// captured until the last of them is.
     pub fn detach(&mut self) {
         let state = &mut *self.state;
@@ -54,21 +106,12 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
         self.call.wake_all();
     }
 
-    /// A service is there again; false if there is one already, or the session is stopped.
-    pub fn attach(&mut self) -> bool {
-        let is_new = self.state.lifecycle.attach();
-        if is_new {
-            self.resume_capturing_if_drained();
-            self.call.wake_all();
-        }
-        is_new
-    }
-
     /// Notes that an epoch and all before it are durable at the server.
     pub fn acknowledge(&mut self, epoch: EpochId) -> Result<(), ImpossibleEpoch> {
         let state = &mut *self.state;
         if state.epochs.acknowledge(epoch, state.capture_queue.last_taken())? {
-            // It clears the epoch's bitmap; the open epoch may wait for that.
+            state.capture_queue.acknowledge(state.epochs.acknowledged_seq());
+            // It frees the epoch's records, and clears the epoch's bitmap; the open epoch may wait for that.
             self.call.wake(Worker::Dispatch);
         }
         Ok(())
@@ -79,6 +122,7 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
         let (state, table) = (&mut *self.state, &self.shared.table);
         let was_losing = state.epochs.is_losing();
         let more = state.capture_queue.discard()
+            || state.capture_queue.free_acknowledged()
             || state.epochs.tidy(|blocks| {
                 table.turn(blocks, BlockState::Synced, BlockState::Dirty);
             });

@@ -177,8 +177,15 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
     pub(super) fn queue_is_full(&mut self) {
         let state = &mut *self.state;
         let newest = state.in_flight.last_held();
-        if state.capture_queue.waits_for_disk() {
+        if state.capture_queue.has_more_to_give_up(Region::Writes) {
+            // They look again, and more records are given up.
+            self.call.wake(Worker::Dispatch);
+            self.call.wake(Worker::Hold);
             state.backpressure.disk_has_queue(newest);
+        } else if state.capture_queue.waits_for_disk() {
+            state.backpressure.disk_has_queue(newest);
+        } else if !state.lifecycle.is_attached() {
+            self.stop_capturing(GapReason::ServiceLost);
         } else if state.backpressure.queue_is_full(newest, state.gap.is_open(), self.call.now) {
             self.stop_capturing(GapReason::QueueFull);
         }
@@ -204,10 +211,15 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
             && !self.is_too_long(&change)
             && self.may_be_captured_now(&change);
         if lacks_room
-            && self.state.backpressure.skips_wait(self.state.gap.is_open())
             && !self.state.capture_queue.waits_for_disk()
+            && !self.state.capture_queue.has_more_to_give_up(Region::Writes)
         {
-            return self.issue_and_stop_capturing(write, change, GapReason::QueueFull);
+            if !self.state.lifecycle.is_attached() {
+                return self.issue_and_stop_capturing(write, change, GapReason::ServiceLost);
+            }
+            if self.state.backpressure.skips_wait(self.state.gap.is_open()) {
+                return self.issue_and_stop_capturing(write, change, GapReason::QueueFull);
+            }
         }
         if !self.state.in_flight.prepare(&mut write, &change) {
             self.state.counts[0].writes_cancelled += 1;

@@ -1,5 +1,6 @@
 //! The sweep thread: which blocks it reads next.
 
+use snapless_tracking::capture_queue::Region;
 use snapless_tracking::claims::Reader;
 use snapless_tracking::table::BlockState;
 use snapless_tracking::waiting::Fifo;
@@ -41,7 +42,10 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
             Ok(blocks) => blocks,
             Err(step) => return step,
         };
-        let Some(read) = self.claim(blocks, Reader::Sweep) else { return Step::Wait(None) };
+        let Some(read) = self.claim(blocks, Reader::Sweep) else {
+            let may_find_room = self.state.capture_queue.has_more_to_give_up(Region::Sweep);
+            return if may_find_room { Step::Again } else { Step::Wait(None) };
+        };
         let bytes = read.extent().len();
         self.state.sweep[0].begun(blocks, bytes, &self.shared.config, now);
         Step::Do(read)

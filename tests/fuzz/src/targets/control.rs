@@ -4,10 +4,10 @@
 use snapless_types::Geometry;
 use snapless_wire::ioctl::{
     ABI_VERSION, AcknowledgeRequest, BadRequest, DEVICE_NAME_MAX, DRAIN_BUFFER_MIN, DeviceName,
-    HOLD_LIMIT_MAX_MS, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN, IOCTL_LIST_VOLUMES, IOCTL_RESUME,
-    IOCTL_REVIEW, IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_VERSION, QUEUE_BYTES_MAX,
-    QUEUE_BYTES_MIN, ReviewRequest, SWEEP_LATENCY_MAX_MS, SWEEP_RATE_MIN, SessionPhase,
-    SessionRequest, StartRequest, SweepLimits,
+    DrainFromRequest, HOLD_LIMIT_MAX_MS, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN, IOCTL_DRAIN_FROM,
+    IOCTL_LIST_VOLUMES, IOCTL_RESUME, IOCTL_REVIEW, IOCTL_START, IOCTL_STATUS, IOCTL_STOP,
+    IOCTL_VERSION, QUEUE_BYTES_MAX, QUEUE_BYTES_MIN, ReviewRequest, SWEEP_LATENCY_MAX_MS,
+    SWEEP_RATE_MIN, SessionPhase, SessionRequest, StartRequest, SweepLimits, is_spoken,
 };
 use zerocopy::FromBytes;
 
@@ -37,6 +37,9 @@ pub(super) const TARGET: Target = Target {
         "acknowledge",
         "review",
         "review: odd",
+        "drain from",
+        "drain from: bad record",
+        "drain from: odd",
         "drain",
         "drain: no room",
         "length",
@@ -60,6 +63,9 @@ fn run(input: &[u8]) -> &'static str {
         }
         IOCTL_REVIEW => ReviewRequest::read_from_bytes(input)
             .map_or("length", |it| if it.parse().is_ok() { "review" } else { "review: odd" }),
+        IOCTL_DRAIN_FROM => {
+            DrainFromRequest::read_from_bytes(input).map_or("length", |it| drain_from(&it))
+        }
         IOCTL_DRAIN => drain(input),
         other => {
             // A number on the wire is a phase or none, whatever it is.
@@ -67,6 +73,17 @@ fn run(input: &[u8]) -> &'static str {
             assert!(phase.is_none_or(|phase| phase as u32 == other));
             "unknown code"
         }
+    }
+}
+
+fn drain_from(request: &DrainFromRequest) -> &'static str {
+    match request.parse() {
+        Ok(from) => {
+            assert_ne!(from.durable.get(), u64::MAX, "a record can follow");
+            "drain from"
+        }
+        Err(BadRequest::Seq) => "drain from: bad record",
+        Err(_) => "drain from: odd",
     }
 }
 
@@ -85,7 +102,9 @@ fn start(request: &StartRequest) -> &'static str {
         Err(BadRequest::SweepRate) => return "start: bad sweep rate",
         Err(BadRequest::SweepLatency) => return "start: bad sweep latency",
         Err(BadRequest::Excluded) => return "start: bad excluded extents",
-        Err(BadRequest::Review) => panic!("a start is no review"),
+        Err(BadRequest::Review | BadRequest::Seq | BadRequest::Lose) => {
+            panic!("a start has no such field")
+        }
     };
     let block_size = settings.block_size;
     assert!((Geometry::BLOCK_SIZE_MIN..=Geometry::BLOCK_SIZE_MAX).contains(&block_size));
@@ -93,7 +112,7 @@ fn start(request: &StartRequest) -> &'static str {
     assert!((QUEUE_BYTES_MIN..=QUEUE_BYTES_MAX).contains(&settings.queue_bytes));
     assert!((1..=HOLD_LIMIT_MAX_MS).contains(&settings.hold_limit_ms));
     assert!(!settings.session.is_nil());
-    assert!((1..=ABI_VERSION).contains(&request.version.get()));
+    assert!(is_spoken(request.version.get()));
     assert_eq!(settings.overflow as u32, request.overflow.get());
     let SweepLimits { bytes_per_second, latency_ms } = settings.sweep;
     assert!(bytes_per_second == 0 || bytes_per_second >= SWEEP_RATE_MIN);

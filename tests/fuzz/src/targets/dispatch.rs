@@ -11,9 +11,9 @@ use snapless_driver_logic::control::{self, Refusal};
 use snapless_types::EpochId;
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{
-    DRAIN_BUFFER_MIN, DeviceName, ExcludedExtents, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN,
-    IOCTL_LIST_VOLUMES, IOCTL_RESUME, IOCTL_REVIEW, IOCTL_START, IOCTL_STATUS, IOCTL_STOP,
-    IOCTL_VERSION, SessionReply, StartSettings, StatusReply, VolumeEntry,
+    DRAIN_BUFFER_MIN, DeviceName, DrainFrom, ExcludedExtents, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN,
+    IOCTL_DRAIN_FROM, IOCTL_LIST_VOLUMES, IOCTL_RESUME, IOCTL_REVIEW, IOCTL_START, IOCTL_STATUS,
+    IOCTL_STOP, IOCTL_VERSION, SessionReply, StartSettings, StatusReply, VolumeEntry,
 };
 use zerocopy::FromZeros;
 
@@ -45,6 +45,11 @@ pub(super) const TARGET: Target = Target {
         "resume: bad version",
         "resume: not found",
         "resume: failed",
+        "drain from: answered",
+        "drain from: too small",
+        "drain from: bad parameter",
+        "drain from: bad request",
+        "drain from: not found",
         "drain: waits",
         "drain: too small",
         "drain: bad request",
@@ -255,6 +260,14 @@ impl<'a> control::Driver for &'a Model {
         Ok(SessionReply::new_zeroed())
     }
 
+    fn drain_from(&self, session: SessionId, from: DrainFrom) -> Result<bool, Status> {
+        let sessions = self.sessions.borrow();
+        let claimed = sessions.iter().any(|known| known.id == session && known.claimant.is_some());
+        assert!(claimed, "only who drains a session says where");
+        assert_ne!(from.durable.get(), u64::MAX, "a record can follow");
+        Ok(!from.lose)
+    }
+
     fn drain(&self, session: SessionId, request: Request<'a>) {
         assert_eq!(self.claimed(&request), Some(session), "a drain of another handle's session");
         assert!(request.room >= DRAIN_BUFFER_MIN, "no room for the longest record");
@@ -294,6 +307,7 @@ fn name_of(code: u32, end: End) -> &'static str {
         IOCTL_LIST_VOLUMES => "list",
         IOCTL_START => "start",
         IOCTL_RESUME => "resume",
+        IOCTL_DRAIN_FROM => "drain from",
         IOCTL_DRAIN => "drain",
         IOCTL_ACKNOWLEDGE => "acknowledge",
         IOCTL_REVIEW => "review",

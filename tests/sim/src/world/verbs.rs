@@ -9,7 +9,7 @@
 //! | `TooManyWrites` | the arriving write must not wait, and every slot has a write |
 //! | `ServiceLost` | the driver knows that no service is there, or one was lost under a capture |
 //! | `PayloadUnavailable` | the arriving write has no payload, or it could not be copied |
-//! | `UrgentWrite` | the arriving write must not wait, and could not be captured at once; or the paging file does not have the excluded extents any more |
+//! | `UrgentWrite` | the arriving write must not wait, and could not be captured at once; or the paging file does not have the excluded extents any more, or the service goes before it has looked |
 //! | `WriteFailed` | the completed write failed |
 //! | `ReadFailed` | a write was held for the whole hold limit, and a read of its blocks failed, or the disk answered no read |
 //! | `Outgrown` | the volume grows, or the arriving write passes its end |
@@ -49,6 +49,7 @@ pub enum Verb {
     Drain,
     Drained,
     Acknowledge,
+    Leave,
     Detach,
     Attach,
     Pause,
@@ -207,7 +208,7 @@ impl World {
             Some(GapReason::ServiceLost) => {
                 // It may have been lost while a payload was copied.
                 let was_lost = verb == Verb::Captured && !self.link.losses.is_empty();
-                verb == Verb::Detach || !self.link.is_attached() || was_lost
+                matches!(verb, Verb::Detach | Verb::Attach) || !self.link.is_attached() || was_lost
             }
             Some(GapReason::PayloadUnavailable) => {
                 urgency == Urgency::PayloadUnavailable || verb == Verb::NotCaptured
@@ -215,6 +216,8 @@ impl World {
             Some(GapReason::UrgentWrite) => {
                 urgency == Urgency::MustNotWait && !could_go
                     || verb == (Verb::Review { are_still: false })
+                    // The next service cannot say what the last one excluded.
+                    || verb == Verb::Leave && !self.paging.reviewed
             }
             Some(GapReason::WriteFailed) => verb == Verb::Completed { succeeded: false },
             Some(GapReason::ReadFailed) => {

@@ -1,8 +1,8 @@
 //! The four workers of a session, as the host runs them: call the verb, do what it returns, wait to
 //! be woken.
 
-use snapless_engine::{Drained, Read, Record, Step, Submission, Tick, WORKERS, Worker};
-use snapless_types::{BlockRange, EpochId, RecordKind};
+use snapless_engine::{Drained, Read, Record, Session, Step, Submission, Tick, WORKERS, Worker};
+use snapless_types::{BlockRange, EpochId, RecordKind, Seq};
 
 use super::verbs::Verb;
 use super::{Job, Stage, World, index};
@@ -209,6 +209,47 @@ impl World {
         Ok(())
     }
 
+    /// All records so far are lost, but those that the server has.
+    fn note_loss(&mut self) {
+        let session = self.session.as_ref();
+        self.lost = session.map_or(0, |session| session.status().last_seq);
+    }
+
+    /// A service comes, and goes on behind what its server has.
+    fn attach(&mut self) -> Result<(), Broken> {
+        self.link.connect(self.calm)?;
+        let durable = Seq::new(self.link.last_kept());
+        let last = self.session.as_ref().map_or(0, |session| session.status().last_seq);
+        let joined = self.verb(Verb::Attach, |session| session.drain_from(durable))?;
+        let Ok(has_all) = joined else {
+            let text = format!("the server has {durable:?}, and the driver says that it cannot");
+            return Err(Broken::new(Rule::Resume, text));
+        };
+        let status = self.session.as_ref().map(Session::status).unwrap_or_default();
+        let is_stopped = self.stage == Stage::Stopped;
+        let may_have_all = durable.get() >= self.lost && !is_stopped;
+        ensure!(
+            has_all == may_have_all || may_have_all && status.records_given_up > 0,
+            Rule::Gap,
+            "no record was given up, and the records after {durable:?} are {}",
+            if has_all { "there" } else { "missing" }
+        );
+        if !has_all {
+            self.lost = last;
+        }
+        let now = self.host.ticks();
+        self.link.attached(has_all, now);
+        self.threads[index(Worker::Drain)].wake(now);
+        if !has_all && !is_stopped {
+            self.unchecked_loss = Some(self.step);
+            if !status.losing {
+                self.unchecked_loss = None;
+                self.check_loss_of_service()?;
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn run_link(&mut self, step: LinkStep) -> Result<(), Broken> {
         let now = self.host.ticks();
         match step {
@@ -228,22 +269,19 @@ impl World {
                     );
                 }
             }
-            LinkStep::Detach => {
-                self.unchecked_loss = Some(self.step);
-                self.verb(Verb::Detach, |session| session.detach())?;
-                self.paging.detached();
-                self.link.detached(self.calm, &mut self.rng, now);
+            LinkStep::Leave => {
+                // Now and then the machine shuts down: nothing is captured any more.
+                if self.rng.once_in(8) || std::mem::take(&mut self.shuts_down) {
+                    self.unchecked_loss = Some(self.step);
+                    self.note_loss();
+                    self.verb(Verb::Detach, |session| session.detach())?;
+                } else {
+                    self.verb(Verb::Leave, |session| session.leave())?;
+                }
+                self.paging.left();
+                self.link.left(self.calm, &mut self.rng, now);
             }
-            LinkStep::Attach => {
-                let attached = self.verb(Verb::Attach, |session| session.attach())?;
-                ensure!(
-                    attached || self.stage == Stage::Stopped,
-                    Rule::Resume,
-                    "a service that comes back is refused"
-                );
-                self.link.attached(self.calm, now)?;
-                self.threads[index(Worker::Drain)].wake(now);
-            }
+            LinkStep::Attach => self.attach()?,
         }
         Ok(())
     }

@@ -1,13 +1,14 @@
 //! The enumerated requests, each with the one status that it must end with.
 
-use snapless_types::{EpochId, Geometry};
+use snapless_types::{EpochId, Geometry, Seq};
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{
-    ABI_VERSION, AcknowledgeRequest, DRAIN_BUFFER_MIN, DeviceName, ExcludedExtents,
-    HOLD_LIMIT_MAX_MS, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN, IOCTL_LIST_VOLUMES, IOCTL_RESUME,
-    IOCTL_REVIEW, IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_VERSION, ListRequest,
-    QUEUE_BYTES_MAX, QUEUE_BYTES_MIN, ReviewRequest, SWEEP_LATENCY_MAX_MS, SWEEP_RATE_MIN,
-    SessionReply, SessionRequest, StartRequest, StatusReply, VersionReply,
+    ABI_VERSION, AcknowledgeRequest, DRAIN_BUFFER_MIN, DeviceName, DrainFrom, DrainFromReply,
+    DrainFromRequest, ExcludedExtents, HOLD_LIMIT_MAX_MS, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN,
+    IOCTL_DRAIN_FROM, IOCTL_LIST_VOLUMES, IOCTL_RESUME, IOCTL_REVIEW, IOCTL_START, IOCTL_STATUS,
+    IOCTL_STOP, IOCTL_VERSION, ListRequest, QUEUE_BYTES_MAX, QUEUE_BYTES_MIN, ReviewRequest,
+    SWEEP_LATENCY_MAX_MS, SWEEP_RATE_MIN, SessionReply, SessionRequest, StartRequest, StatusReply,
+    VersionReply,
 };
 use windows_sys::Win32::Foundation::NTSTATUS;
 use zerocopy::IntoBytes;
@@ -40,7 +41,7 @@ pub(crate) struct Case {
 const UNKNOWN_SESSION: SessionId = SessionId([0xEE; 16]);
 const NO_DEVICE: &str = r"\Device\NoSuchVolume";
 /// A code of our device type that has no function, and one of another device type.
-const UNKNOWN_CODES: [u32; 4] = [0x8053_E024, 0x8053_FFFC, 0x0022_2000, 0];
+const UNKNOWN_CODES: [u32; 4] = [0x8053_E028, 0x8053_FFFC, 0x0022_2000, 0];
 
 impl Case {
     /// A case.
@@ -101,10 +102,29 @@ pub(crate) fn always() -> Vec<Case> {
     cases.extend([
         Case::new("a drain without a claim", IOCTL_DRAIN, &[], DRAIN_BUFFER_MIN, status::NOT_FOUND),
         Case::new("a word without a claim", IOCTL_ACKNOWLEDGE, bytes, 0, status::NOT_FOUND),
+        Case::new(
+            "a drain from a record without a claim",
+            IOCTL_DRAIN_FROM,
+            drain_from(1).as_bytes(),
+            size_of::<DrainFromReply>(),
+            status::NOT_FOUND,
+        ),
+        Case::new(
+            "a drain from behind the last record",
+            IOCTL_DRAIN_FROM,
+            drain_from(u64::MAX).as_bytes(),
+            size_of::<DrainFromReply>(),
+            status::INVALID_PARAMETER,
+        ),
         Case::new("a review without a claim", IOCTL_REVIEW, &[1, 0, 0, 0], 0, status::NOT_FOUND),
         Case::new("an odd review", IOCTL_REVIEW, &[2, 0, 0, 0], 0, status::INVALID_PARAMETER),
     ]);
     cases
+}
+
+/// What follows a record.
+pub(crate) fn drain_from(durable: u64) -> DrainFromRequest {
+    DrainFromRequest::new(DrainFrom { durable: Seq::new(durable), lose: false })
 }
 
 /// Cases on a volume that has a session of another program.
@@ -120,12 +140,14 @@ fn lengths() -> Vec<Case> {
     let session = SessionRequest::new(ABI_VERSION, UNKNOWN_SESSION);
     let acknowledge = AcknowledgeRequest::new(EpochId::new(1));
     let review = ReviewRequest::new(true);
+    let from = drain_from(1);
     let reply = size_of::<SessionReply>();
     let mut cases = Vec::new();
     for (name, code, whole, room) in [
         ("start", IOCTL_START, start.as_bytes(), reply),
         ("resume", IOCTL_RESUME, session.as_bytes(), reply),
         ("acknowledge", IOCTL_ACKNOWLEDGE, acknowledge.as_bytes(), 0),
+        ("drain from", IOCTL_DRAIN_FROM, from.as_bytes(), size_of::<DrainFromReply>()),
         ("review", IOCTL_REVIEW, review.as_bytes(), 0),
         ("status", IOCTL_STATUS, session.as_bytes(), size_of::<StatusReply>()),
         ("stop", IOCTL_STOP, session.as_bytes(), 0),

@@ -10,8 +10,9 @@ use std::time::Duration;
 use protocol::names::VOLUME_DEVICE;
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{
-    ABI_VERSION, AcknowledgeRequest, DRAIN_BUFFER_MIN, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN,
-    IOCTL_RESUME, IOCTL_START, IOCTL_STOP, SessionReply, SessionRequest,
+    ABI_VERSION, AcknowledgeRequest, DRAIN_BUFFER_MIN, DrainFromReply, IOCTL_ACKNOWLEDGE,
+    IOCTL_DRAIN, IOCTL_DRAIN_FROM, IOCTL_RESUME, IOCTL_START, IOCTL_STOP, SessionReply,
+    SessionRequest,
 };
 use zerocopy::IntoBytes;
 
@@ -58,6 +59,8 @@ fn with_a_session() -> Result<usize, String> {
     let again = cases::sound_start(VOLUME_DEVICE, SessionId([0xA7; 16]));
     let (start, again, id, far) =
         (start.as_bytes(), again.as_bytes(), id.as_bytes(), far.as_bytes());
+    let place = cases::drain_from(u64::MAX - 1);
+    let (place, answer) = (place.as_bytes(), size_of::<DrainFromReply>());
     let (short, enough) = (DRAIN_BUFFER_MIN - 1, DRAIN_BUFFER_MIN);
     let run = |cases: &[Row]| {
         cases.iter().try_for_each(|&(name, code, input, room, expected, handle)| {
@@ -76,6 +79,8 @@ fn with_a_session() -> Result<usize, String> {
         ("a short drain", IOCTL_DRAIN, &[], short, status::BUFFER_TOO_SMALL, &claimant),
         ("another's drain", IOCTL_DRAIN, &[], enough, status::NOT_FOUND, &other),
         ("another's acknowledgement", IOCTL_ACKNOWLEDGE, far, 0, status::NOT_FOUND, &other),
+        ("another's place", IOCTL_DRAIN_FROM, place, answer, status::NOT_FOUND, &other),
+        ("a future record", IOCTL_DRAIN_FROM, place, answer, status::INVALID_PARAMETER, &claimant),
         ("a future epoch", IOCTL_ACKNOWLEDGE, far, 0, status::INVALID_PARAMETER, &claimant),
     ])?;
     cancelled_drains(&claimant)?;

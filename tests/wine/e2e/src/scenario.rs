@@ -6,7 +6,8 @@
 //! | [`Scenario::MalformedRequests`] | malformed requests to the driver, before the session and during it |
 //! | [`Scenario::PowerAndUsage`] | power down and up, special files that come and go, a shutdown notice, all during it |
 //! | [`Scenario::SlowServer`] | the server stops answering until a gap begins, then goes on |
-//! | [`Scenario::ServiceCrash`] | the service is killed during the first sync and started again |
+//! | [`Scenario::ServiceCrash`] | the service is killed eight times during it and after it: no gap |
+//! | [`Scenario::ServiceAway`] | the service is killed during it, and away for longer than the queue holds |
 //! | [`Scenario::EveryWrite`] | no load, but every other way to change a volume, one after the other, and a cancel |
 //! | [`Scenario::LowMemory`] | no memory for the driver, for seconds, during it; a start without each of its allocations |
 //! | [`Scenario::BufferedVolume`] | nothing, but the volume takes data by system buffers |
@@ -36,6 +37,7 @@ mod read_failures;
 mod removal;
 mod run;
 mod server_crash;
+mod service_crash;
 mod settings;
 
 use std::path::PathBuf;
@@ -75,7 +77,7 @@ macro_rules! scenarios {
 
         impl Scenario {
             /// All of them, the main one first.
-            pub const ALL: [Self; 16] = [$(Self::$scenario),*];
+            pub const ALL: [Self; 17] = [$(Self::$scenario),*];
 
             /// Its name in messages and folders.
             pub fn name(self) -> &'static str {
@@ -99,7 +101,9 @@ scenarios! {
     /// The server is too slow for a while.
     SlowServer: "slow-server", |s, c| gap::run(&gap::SLOW_SERVER, s, c);
     /// The service crashes.
-    ServiceCrash: "service-crash", |s, c| gap::run(&gap::SERVICE_CRASH, s, c);
+    ServiceCrash: "service-crash", service_crash::run;
+    /// The service is away for long.
+    ServiceAway: "service-away", |s, c| gap::run(&gap::SERVICE_AWAY, s, c);
     /// The server crashes.
     ServerCrash: "server-crash", server_crash::run;
     /// Trims, zeros, cancelled writes and refused requests.

@@ -4,18 +4,19 @@
 use std::time::Duration;
 
 use snapless_wire::ioctl::{
-    DRAIN_BUFFER_MIN, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN, IOCTL_LIST_VOLUMES, IOCTL_RESUME,
-    IOCTL_REVIEW, IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_VERSION, SessionRequest,
-    StartRequest,
+    DRAIN_BUFFER_MIN, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN, IOCTL_DRAIN_FROM, IOCTL_LIST_VOLUMES,
+    IOCTL_RESUME, IOCTL_REVIEW, IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_VERSION,
+    SessionRequest, StartRequest,
 };
 
 use crate::handle::{Answer, Handle, Request};
 
-const CODES: [u32; 9] = [
+const CODES: [u32; 10] = [
     IOCTL_VERSION,
     IOCTL_LIST_VOLUMES,
     IOCTL_START,
     IOCTL_RESUME,
+    IOCTL_DRAIN_FROM,
     IOCTL_DRAIN,
     IOCTL_ACKNOWLEDGE,
     IOCTL_REVIEW,
@@ -23,10 +24,11 @@ const CODES: [u32; 9] = [
     IOCTL_STOP,
 ];
 /// Lengths around those of the structures.
-const LENGTHS: [usize; 10] = [
+const LENGTHS: [usize; 11] = [
     0,
     1,
     8,
+    12,
     size_of::<SessionRequest>(),
     size_of::<SessionRequest>() + 1,
     size_of::<StartRequest>(),

@@ -2,11 +2,9 @@
 //! must be right afterwards; the t0 image must be right or be refused with a reason, never be
 //! wrong.
 
-use std::time::Duration;
-
 use crate::console::{Console, step};
 use crate::error::{E2eError, ensure};
-use crate::process::{Signal, pause};
+use crate::process::Signal;
 use crate::run_folder::RunFolder;
 use crate::scenario::Setting;
 use crate::scenario::run::{Begun, Run};
@@ -20,8 +18,6 @@ use crate::writes::Matched;
 /// A small queue and a short hold limit: the gap comes soon.
 const SERVICE: ServiceSettings =
     ServiceSettings { hold_limit_ms: 50, hold_forever: false, ..ServiceSettings::holding(64) };
-/// How long the service stays away after a crash.
-const AWAY: Duration = Duration::from_secs(2);
 /// Events of the service (`docs/events.md`).
 const SESSION_STARTED: u16 = 200;
 const GAP_BEGAN: u16 = 220;
@@ -32,7 +28,7 @@ const REASONS: [&str; 2] = ["gap", "base"];
 /// The cause of the interruption.
 pub(super) struct Cause {
     service: ServiceSettings,
-    /// The longest delay of each request. A crash has to come during the first sync.
+    /// The longest delay of each request. The service has to end during the first sync.
     volume_jitter_us: u32,
     /// Possible reasons of the first gap.
     reasons: &'static [&'static str],
@@ -46,12 +42,12 @@ pub(super) const SLOW_SERVER: Cause = Cause {
     reasons: &[QUEUE_FULL],
     interrupt: slow_server,
 };
-pub(super) const SERVICE_CRASH: Cause = Cause {
-    // The crash has to come before any gap.
-    service: ServiceSettings::holding(128),
+pub(super) const SERVICE_AWAY: Cause = Cause {
+    // The service has to end before any gap; without one no write waits, whatever is chosen.
+    service: ServiceSettings::holding(64),
     volume_jitter_us: 30_000,
     reasons: &[SERVICE_LOST],
-    interrupt: service_crash,
+    interrupt: service_away,
 };
 
 pub(super) fn run(
@@ -121,15 +117,17 @@ fn slow_server(run: &mut Run<'_>) -> Result<String, E2eError> {
     gap.map(|status| status.session)
 }
 
-fn service_crash(run: &mut Run<'_>) -> Result<String, E2eError> {
-    let session = half_way(run)?;
+/// Kills the service until the queue overflows.
+fn service_away(run: &mut Run<'_>) -> Result<String, E2eError> {
+    half_way(run)?;
     let rig = &mut run.rig;
-    step(run.console, "kill the service, start it again", |_| {
-        rig.kill_service()?;
-        pause(AWAY)?;
-        rig.start_service()
+    step(run.console, "kill the service", |_| rig.kill_service())?;
+    let status = run.watch("wait for a gap without a service", |status| {
+        status.gaps > 0 && status.writes_uncaptured > 0
     })?;
-    Ok(session)
+    let rig = &mut run.rig;
+    step(run.console, "start the service again", |_| rig.start_service())?;
+    Ok(status.session)
 }
 
 /// Waits until the server has acknowledged a part of the base image; returns the session.

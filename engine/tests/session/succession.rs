@@ -1,0 +1,168 @@
+//! One service after another: the second one drains what the first one did not bring to the server.
+
+use super::gaps::gap_reasons;
+use super::*;
+
+use snapless_engine::ImpossibleSeq;
+
+/// Drains everything; returns the records' numbers.
+fn seqs(session: &TestSession) -> Vec<u64> {
+    let mut seqs = Vec::new();
+    while let Step::Do(drained) = session.drain(u64::MAX) {
+        seqs.push(drained.record().seq.get());
+        session.drained(drained);
+    }
+    seqs
+}
+
+fn write(session: &TestSession, offset: u64) {
+    complete_captured(session, submit(session, "w", offset, 512));
+}
+
+#[test]
+fn the_next_service_drains_what_the_last_one_left() {
+    let session = synced(|_| ());
+    let last = session.status().last_seq;
+    write(&session, 0);
+    assert_eq!(seqs(&session), [last + 1]);
+    session.leave();
+    assert!(!session.status().attached);
+    write(&session, 512);
+    assert_waits(&session.drain(u64::MAX));
+    assert!(!session.has_records(), "where the next one goes on is not known");
+    assert_eq!(session.drain_from(Seq::new(last)), Ok(true));
+    assert_eq!(seqs(&session), [last + 1, last + 2]);
+    let status = session.status();
+    assert_eq!((status.gaps, status.phase, status.attached), (0, Phase::Capturing, true));
+    assert!(status.consistent && status.base_complete);
+}
+
+#[test]
+fn what_the_server_has_is_acknowledged_and_not_kept() {
+    let session = synced(|config| config.epoch_bytes = 512);
+    write(&session, 0);
+    let durable = *seqs(&session).last().unwrap();
+    write(&session, 512);
+    seqs(&session);
+    session.leave();
+    assert_eq!(session.drain_from(Seq::new(durable)), Ok(true));
+    let acknowledged = session.status().acknowledged_seq;
+    assert!(acknowledged > 0 && acknowledged <= durable, "the epochs that end there");
+    tidy(&session);
+    let before = Seq::new(acknowledged - 1);
+    assert_eq!(session.drain_from(before), Err(ImpossibleSeq));
+    let last = Seq::new(session.status().last_seq);
+    seqs(&session);
+    session.leave();
+    assert_eq!(session.drain_from(Seq::new(last.get() + 1)), Err(ImpossibleSeq));
+    assert!(!session.status().attached, "nothing changes");
+    assert_eq!(session.drain_from(last), Ok(true));
+}
+
+#[test]
+fn without_a_service_writes_are_captured_until_the_queue_is_full_and_then_none_waits() {
+    for overflow in [Overflow::Gap, Overflow::Hold] {
+        let session = synced(|config| config.overflow = overflow);
+        let last = session.status().last_seq;
+        session.leave();
+        let mut captured = 0;
+        let reason = loop {
+            match submit(&session, "w", 0, 4096) {
+                Submission::Capture(capture) => {
+                    let issue = session.captured(capture);
+                    session.completed(issue.ticket, true);
+                    captured += 1;
+                }
+                other => {
+                    complete_issued(&session, other);
+                    break session.status().gap_reason;
+                }
+            }
+        };
+        assert_eq!(reason, Some(GapReason::ServiceLost));
+        assert!(captured > 4, "{captured}");
+        assert_eq!(session.status().phase, Phase::Uncaptured);
+        // What was captured until then is not lost.
+        assert_eq!(session.drain_from(Seq::new(last)), Ok(true));
+        assert_eq!(seqs(&session).len(), captured + 1);
+        assert_eq!(session.status().phase, Phase::Capturing);
+        sweep_all(&session);
+        assert!(session.status().consistent);
+        assert_eq!(session.status().gaps, 1);
+    }
+}
+
+#[test]
+fn a_write_that_waits_for_room_goes_when_the_service_does() {
+    let session = synced(|config| config.overflow = Overflow::Hold);
+    while let Submission::Capture(capture) = submit(&session, "w", 0, 4096) {
+        let issue = session.captured(capture);
+        session.completed(issue.ticket, true);
+    }
+    assert_waits(&session.dispatch());
+    session.leave();
+    complete_issued(&session, dispatched(&session));
+    assert_eq!(session.status().gap_reason, Some(GapReason::ServiceLost));
+}
+
+#[test]
+fn records_that_were_given_up_are_a_gap_for_the_next_service() {
+    let session = synced(|_| ());
+    let last = session.status().last_seq;
+    for _ in 0..100 {
+        write(&session, 0);
+        drain(&session);
+    }
+    let given_up = session.status().records_given_up;
+    assert!(given_up > 0 && session.status().queue_kept > 0);
+    session.leave();
+    assert_eq!(session.drain_from(Seq::new(last)), Ok(false));
+    tidy(&session);
+    assert_eq!(gap_reasons(&session), [GapReason::ServiceLost]);
+    assert!(!session.status().base_complete, "it is not acknowledged");
+    sweep_all(&session);
+    assert!(session.status().consistent);
+}
+
+#[test]
+fn kept_records_cost_no_write_its_room() {
+    let session = synced(|_| ());
+    for round in 0..200 {
+        let len = if round % 7 == 0 { BLOCK } else { 512 };
+        complete_captured(&session, submit(&session, "w", 0, len));
+        drain(&session);
+    }
+    let status = session.status();
+    assert_eq!((status.gaps, status.writes_held), (0, 0));
+}
+
+#[test]
+fn a_service_that_goes_before_t0_has_lost_nothing() {
+    let session = session(|_| ());
+    session.leave();
+    session.begin();
+    assert_eq!(session.status().phase, Phase::Capturing);
+    while let Step::Do(read) = session.sweep() {
+        done(&session, read, true);
+    }
+    assert_eq!(session.drain_from(Seq::new(0)), Ok(true));
+    sweep_all(&session);
+    let status = session.status();
+    assert!(status.base_complete && status.gaps == 0, "{status:?}");
+}
+
+#[test]
+fn a_loss_and_a_stop_count_whether_a_service_is_there_or_not() {
+    let lost = synced(|_| ());
+    lost.leave();
+    lost.detach();
+    tidy(&lost);
+    assert_eq!(lost.status().phase, Phase::Uncaptured);
+    attach(&lost);
+    assert_eq!(gap_reasons(&lost), [GapReason::ServiceLost]);
+    let stopped = synced(|_| ());
+    stopped.stop();
+    stopped.leave();
+    assert_eq!(stopped.drain_from(Seq::new(0)), Ok(false));
+    assert!(matches!(stopped.drain(u64::MAX), Step::Ended));
+}

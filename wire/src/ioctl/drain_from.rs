@@ -1,0 +1,107 @@
+//! Where a service that comes after another one goes on in the stream.
+
+use snapless_types::Seq;
+use zerocopy::little_endian::U32;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use super::BadRequest;
+use crate::id::SeqLe;
+
+/// Input of [`IOCTL_DRAIN_FROM`](super::IOCTL_DRAIN_FROM).
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct DrainFromRequest {
+    durable: SeqLe,
+    /// 1 or 0.
+    lose: U32,
+}
+
+/// Where a service goes on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DrainFrom {
+    /// The last record that the server has; 0 for none.
+    pub durable: Seq,
+    /// The records after it are of no use: they are lost, and a gap begins.
+    pub lose: bool,
+}
+
+impl DrainFromRequest {
+    /// Asks for what follows.
+    pub fn new(from: DrainFrom) -> Self {
+        Self { durable: from.durable.into(), lose: U32::new(u32::from(from.lose)) }
+    }
+
+    /// Where the service goes on.
+    ///
+    /// # Errors
+    /// [`BadRequest::Seq`] for a number after which there is no other, [`BadRequest::Lose`] for
+    /// neither yes nor no.
+    pub fn parse(&self) -> Result<DrainFrom, BadRequest> {
+        let durable = self.durable.get();
+        let lose = match self.lose.get() {
+            0 => false,
+            1 => true,
+            _ => return Err(BadRequest::Lose),
+        };
+        if durable.get() == u64::MAX {
+            Err(BadRequest::Seq)
+        } else {
+            Ok(DrainFrom { durable, lose })
+        }
+    }
+}
+
+/// Output of [`IOCTL_DRAIN_FROM`](super::IOCTL_DRAIN_FROM).
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct DrainFromReply {
+    /// 1 or 0.
+    has_all: U32,
+}
+
+impl DrainFromReply {
+    /// Whether the driver has every record that the server lacks.
+    pub fn new(has_all: bool) -> Self {
+        Self { has_all: U32::new(u32::from(has_all)) }
+    }
+
+    /// True if the stream goes on without a gap; false if records are missing, and it goes on with
+    /// the begin of a gap. `None` for an answer that is neither.
+    pub fn has_all(&self) -> Option<bool> {
+        match self.has_all.get() {
+            0 => Some(false),
+            1 => Some(true),
+            _ => None,
+        }
+    }
+}
+
+const _: () = {
+    assert!(size_of::<DrainFromRequest>() == 12);
+    assert!(size_of::<DrainFromReply>() == 4);
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_has_a_record_that_another_one_can_follow() {
+        let from = |seq, lose| DrainFrom { durable: Seq::new(seq), lose };
+        for from in [from(0, false), from(1, true), from(u64::MAX - 1, false)] {
+            assert_eq!(DrainFromRequest::new(from).parse(), Ok(from));
+        }
+        let last = DrainFromRequest::new(from(u64::MAX, false));
+        assert_eq!(last.parse(), Err(BadRequest::Seq));
+        let odd = DrainFromRequest { lose: U32::new(2), ..DrainFromRequest::new(from(1, false)) };
+        assert_eq!(odd.parse(), Err(BadRequest::Lose));
+    }
+
+    #[test]
+    fn an_answer_says_yes_or_no() {
+        for has_all in [false, true] {
+            assert_eq!(DrainFromReply::new(has_all).has_all(), Some(has_all));
+        }
+        assert_eq!(DrainFromReply { has_all: U32::new(2) }.has_all(), None);
+    }
+}
