@@ -179,6 +179,8 @@ pub struct World {
     ended_epoch: u64,
     /// The machine shuts down when the service leaves next: its records are lost.
     shuts_down: bool,
+    /// Its records are lost, and no other service has come since.
+    is_lost: bool,
     /// The last record of those that were lost.
     lost: u64,
     /// What the last loss of the service left was checked.
@@ -221,6 +223,7 @@ impl World {
             queue_busy_since: None,
             ended_epoch: 0,
             shuts_down: false,
+            is_lost: false,
             lost: 0,
             unchecked_loss: None,
             preempted: Preempted::default(),

@@ -104,8 +104,9 @@ impl CaptureQueue {
 
     /// True if every record after this one is there, or still to come.
     pub fn has_all_after(&self, seq: Seq) -> bool {
-        let has_all = seq.get() + 1 >= self.oldest().get();
-        self.lost == 0 && (has_all || sabotaged!(GivenUpForgotten))
+        // Lost ones that wait to be freed are the oldest.
+        let first = self.oldest().get() + self.lost as u64;
+        seq.get() + 1 >= first || sabotaged!(GivenUpForgotten)
     }
 
     /// The record after this one is the next to be drained, again if it was drained before. All

@@ -211,6 +211,7 @@ impl World {
 
     /// All records so far are lost, but those that the server has.
     fn note_loss(&mut self) {
+        self.is_lost = true;
         let session = self.session.as_ref();
         self.lost = session.map_or(0, |session| session.status().last_seq);
     }
@@ -227,7 +228,8 @@ impl World {
         };
         let status = self.session.as_ref().map(Session::status).unwrap_or_default();
         let is_stopped = self.stage == Stage::Stopped;
-        let may_have_all = durable.get() >= self.lost && !is_stopped;
+        let is_lost = std::mem::take(&mut self.is_lost);
+        let may_have_all = durable.get() >= self.lost && !is_lost && !is_stopped;
         ensure!(
             has_all == may_have_all || may_have_all && status.records_given_up > 0,
             Rule::Gap,
