@@ -236,7 +236,8 @@ impl World {
             "no record was given up, and the records after {durable:?} are {}",
             if has_all { "there" } else { "missing" }
         );
-        if !has_all {
+        // What a loss before this one left is not lost again: before t0 that is everything.
+        if !has_all && !is_lost {
             self.lost = last;
         }
         let now = self.host.ticks();
