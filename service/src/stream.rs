@@ -11,8 +11,9 @@
 //! Rule: records are sent in the driver's order, and behind what the server has made durable. The
 //! port stays open, and the session claimed, while links come and go. What ends the stream ends all
 //! of its threads; the caller then closes the port, and the driver keeps what is not acknowledged
-//! for the next claimant (rule RESUME, rules.md#resume). A call that the driver carried out in no part, for want of
-//! memory or because the system cancelled it, does not end the stream: it is repeated.
+//! for the next claimant (rule RESUME, rules.md#resume). A call that the driver carried out in no
+//! part, for want of memory or because the system cancelled it, does not end the stream: it is
+//! repeated.
 
 pub mod error;
 

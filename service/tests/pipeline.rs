@@ -69,6 +69,8 @@ fn records_arrive_in_order_and_zeros_are_not_sent() {
     }
     let hello = harness.server.hellos()[0];
     assert_eq!((hello.volume, hello.session), (VOLUME, session));
+    // It is counted after the driver was told.
+    wait_until("it is counted", || running.counters.report().acknowledged_epoch > 0);
     let report = running.counters.report();
     assert_eq!(report.activity, Activity::Streaming);
     assert_eq!((report.acknowledged_epoch, report.acknowledged_seq), (1, last));

@@ -186,8 +186,8 @@ impl Epochs {
         Ok(true)
     }
 
-    /// Notes that the closed epochs that end with record `seq` or before it are durable. The service
-    /// has taken that record.
+    /// Notes that the closed epochs that end with record `seq` or before it are durable. The
+    /// service has taken that record.
     pub fn acknowledge_up_to(&mut self, seq: Seq) {
         for id in self.oldest_id..self.open_id {
             let Some(last_seq) = self.epoch(id).map(|epoch| epoch.last_seq) else { return };

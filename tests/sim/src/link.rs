@@ -1,7 +1,7 @@
 //! The service and the server: records leave the driver, travel, become durable epoch by epoch, and
 //! are acknowledged late, or never. When the service dies, the server keeps whole durable epochs
-//! only, and the next service drains what follows them, if the driver has kept it. When the link breaks, or the server crashes, a service that lives sends again what is not
-//! durable.
+//! only, and the next service drains what follows them, if the driver has kept it. When the link
+//! breaks, or the server crashes, a service that lives sends again what is not durable.
 //!
 //! In most runs the real server's code stands behind this model ([`FarEnd`]): then it decides when
 //! an epoch is durable and what is left after a loss, and the model checks that nothing

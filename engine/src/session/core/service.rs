@@ -80,8 +80,8 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
         Ok(has_all)
     }
 
-    /// The service's records are lost: the blocks whose records it has not acknowledged turn dirty. Nothing is
-    /// captured until the last of them is.
+    /// The service's records are lost: the blocks whose records it has not acknowledged turn dirty.
+    /// Nothing is captured until the last of them is.
     pub fn detach(&mut self) {
         let state = &mut *self.state;
         if !state.lifecycle.detach() {
@@ -111,7 +111,8 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
         let state = &mut *self.state;
         if state.epochs.acknowledge(epoch, state.capture_queue.last_taken())? {
             state.capture_queue.acknowledge(state.epochs.acknowledged_seq());
-            // It frees the epoch's records, and clears the epoch's bitmap; the open epoch may wait for that.
+            // It frees the epoch's records, and clears the epoch's bitmap; the open epoch may wait
+            // for that.
             self.call.wake(Worker::Dispatch);
         }
         Ok(())
