@@ -345,7 +345,8 @@ fn a_stop_waits_for_a_silent_server_up_to_the_flush_limit() {
 #[test]
 fn a_stalled_server_stops_the_drain() {
     let harness = Harness::new();
-    harness.server.behave(|manners| manners.stalled = true);
+    // It lives: the link is not given up, however long the writes take.
+    harness.server.behave(|manners| (manners.stalled, manners.alive) = (true, true));
     let running = harness.start();
     let session = wait_for_session(&harness);
     let record = 64 + 1_048_576;

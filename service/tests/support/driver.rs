@@ -163,7 +163,10 @@ impl FakeDriver {
 
     /// Captures a record of `sectors`, each filled with one byte.
     pub fn capture(&self, kind: RecordKind, offset: u64, sectors: &[u8]) -> u64 {
-        let payload: Vec<u8> = sectors.iter().flat_map(|fill| [*fill; 512]).collect();
+        let mut payload = Vec::new();
+        for (fill, end) in sectors.iter().zip(1..) {
+            payload.resize(512 * end, *fill);
+        }
         self.record(|session| {
             let len = payload.len() as u64;
             let header = RecordHeader::extent(kind, session.next(), offset, len).unwrap();
