@@ -31,7 +31,37 @@ use snapless_types::{EpochId, Extent, GapReason, RecordKind, Seq, Tick};
 
 use crate::config::{CHUNK, HIGH_MARK};
 
-use kept::Kept;
+/// The account of kept records.
+#[derive(Debug, Default)]
+struct Kept {
+    /// How many there are, with those that are being drained.
+    count: usize,
+    /// Bytes of their memory, in each arena.
+    bytes: [u64; 2],
+    /// None is given up.
+    is_pinned: bool,
+    /// Memory counts as kept from this record on: earlier ones are acknowledged, and leave soon.
+    counted_from: Seq,
+    /// Those up to this one are acknowledged.
+    acknowledged: Seq,
+    /// How many were given up.
+    given_up: u64,
+}
+
+impl Kept {
+    /// Bytes of their memory in an arena.
+    #[inline]
+    fn bytes_in(&self, arena: usize) -> u64 {
+        let [sweep, writes] = self.bytes;
+        if arena == SWEEP { sweep } else { writes }
+    }
+
+    #[inline]
+    fn bytes_mut(&mut self, arena: usize) -> &mut u64 {
+        let [sweep, writes] = &mut self.bytes;
+        if arena == SWEEP { sweep } else { writes }
+    }
+}
 
 /// A record's header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

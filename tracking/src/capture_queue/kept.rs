@@ -14,38 +14,6 @@ use snapless_types::Seq;
 use super::{CaptureQueue, Drained, Region, SWEEP, WRITES, whole_granules};
 use crate::config::CHUNK;
 
-/// The account of kept records.
-#[derive(Debug, Default)]
-pub(super) struct Kept {
-    /// How many there are, with those that are being drained.
-    pub(super) count: usize,
-    /// Bytes of their memory, in each arena.
-    bytes: [u64; 2],
-    /// None is given up.
-    is_pinned: bool,
-    /// Memory counts as kept from this record on: earlier ones are acknowledged, and leave soon.
-    counted_from: Seq,
-    /// Those up to this one are acknowledged.
-    acknowledged: Seq,
-    /// How many were given up.
-    given_up: u64,
-}
-
-impl Kept {
-    /// Bytes of their memory in an arena.
-    #[inline]
-    pub(super) fn bytes_in(&self, arena: usize) -> u64 {
-        let [sweep, writes] = self.bytes;
-        if arena == SWEEP { sweep } else { writes }
-    }
-
-    #[inline]
-    fn bytes_mut(&mut self, arena: usize) -> &mut u64 {
-        let [sweep, writes] = &mut self.bytes;
-        if arena == SWEEP { sweep } else { writes }
-    }
-}
-
 impl CaptureQueue {
     /// Takes a record back that was drained. It is kept, if there is room for it.
     #[inline]
