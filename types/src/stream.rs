@@ -61,6 +61,9 @@ crate::numbered_enum! {
         /// A run of blocks that was a paging, swap or hibernation file's at t0: part of the base
         /// image; no payload, a replica has zeros.
         Excluded = 8 => "excluded",
+        /// A run of blocks that was read again after a gap and has the content that the stream
+        /// gives it already; no payload. The service makes it from a [`Self::Resync`].
+        Unchanged = 9 => "unchanged",
         /// Marker: the session's t0.
         SessionStart = 16 => "session start",
         /// Marker: the record's epoch ends with this record.
@@ -80,7 +83,12 @@ impl RecordKind {
         self.has_payload()
             || matches!(
                 self,
-                Self::Unreadable | Self::Unallocated | Self::Trim | Self::Zero | Self::Excluded
+                Self::Unreadable
+                    | Self::Unallocated
+                    | Self::Trim
+                    | Self::Zero
+                    | Self::Excluded
+                    | Self::Unchanged
             )
     }
 
@@ -116,15 +124,15 @@ mod tests {
 
     #[test]
     fn record_kinds_keep_their_numbers() {
-        let numbers = (1..=8).chain(16..=20);
+        let numbers = (1..=9).chain(16..=20);
         for (number, &kind) in numbers.zip(RecordKind::ALL) {
             assert_eq!(kind.to_wire(), number);
             assert_eq!(RecordKind::from_wire(number), Some(kind));
             assert_eq!(kind.has_extent(), number < 16);
             assert_eq!(kind.has_payload(), number < 4);
         }
-        assert_eq!(RecordKind::ALL.len(), 13);
-        for number in [0, 9, 15, 21, u16::MAX] {
+        assert_eq!(RecordKind::ALL.len(), 14);
+        for number in [0, 10, 15, 21, u16::MAX] {
             assert_eq!(RecordKind::from_wire(number), None);
         }
     }

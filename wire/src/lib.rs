@@ -5,6 +5,7 @@
 //! | [`record`] | the stream's items, from the driver through the service into the repository |
 //! | [`ioctl`] | driver ↔ service, command line |
 //! | [`frame`] | service ↔ server, and the entries of a repository segment (feature `frame`) |
+//! | [`compare`] | what two of those frames carry: extents and their hashes (feature `frame`) |
 //! | [`id`] | the identities and counters that all of them carry |
 //!
 //! Every structure is little-endian with alignment 1, has a pinned size, and is parsed into a type
@@ -13,6 +14,8 @@
 #![cfg_attr(not(any(test, feature = "frame")), no_std)]
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "frame")]
+pub mod compare;
 #[cfg(feature = "frame")]
 pub mod frame;
 pub mod id;

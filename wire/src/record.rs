@@ -202,6 +202,17 @@ impl RecordHeader {
         Ok(self)
     }
 
+    /// The same blocks without their payload: the stream gives them this content already.
+    ///
+    /// # Errors
+    /// [`RecordError::Kind`] for a record that is no [`RecordKind::Resync`], or of zeros.
+    pub fn unchanged(self) -> Result<Self, RecordError> {
+        if self.kind != RecordKind::Resync || self.zero {
+            return Err(RecordError::Kind(self.kind.to_wire()));
+        }
+        Ok(Self { kind: RecordKind::Unchanged, ..self })
+    }
+
     /// What the record says.
     pub fn kind(&self) -> RecordKind {
         self.kind
@@ -433,6 +444,7 @@ mod tests {
             RecordKind::Trim,
             RecordKind::Zero,
             RecordKind::Excluded,
+            RecordKind::Unchanged,
         ] {
             let header = RecordHeader::extent(kind, AT, 4096, 1 << 40).unwrap();
             assert_eq!((header.payload_len(), header.extent_len()), (0, 1 << 40));
@@ -444,6 +456,21 @@ mod tests {
         let long = RECORD_PAYLOAD_MAX as u64 + 512;
         for kind in [RecordKind::Block, RecordKind::Write, RecordKind::Resync] {
             assert!(RecordHeader::extent(kind, AT, 0, long).is_err());
+        }
+    }
+
+    #[test]
+    fn only_a_resync_with_content_may_be_unchanged() {
+        let resync = RecordHeader::extent(RecordKind::Resync, AT, 4096, 1024).unwrap();
+        let unchanged = resync.unchanged().unwrap();
+        assert_eq!((unchanged.kind(), unchanged.payload_len()), (RecordKind::Unchanged, 0));
+        let mut want = resync.to_bytes();
+        want[4] = 9;
+        want[48..52].fill(0);
+        assert_eq!(unchanged.to_bytes(), want);
+        assert_eq!(RecordHeader::read(&want), Ok(unchanged));
+        for other in [resync.zeroed().unwrap(), unchanged, write(512)] {
+            assert!(other.unchanged().is_err(), "{other:?}");
         }
     }
 
