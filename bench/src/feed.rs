@@ -85,7 +85,7 @@ pub struct Remote {
 
 impl Remote {
     fn new(link: Link) -> Result<Self> {
-        let Link { sender, mut receiver, closer } = link;
+        let Link { sender, mut receiver, closer, .. } = link;
         let (tell, durable) = channel();
         let receive = move || {
             loop {

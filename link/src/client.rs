@@ -11,6 +11,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
+use snapless_wire::compare::Hashes;
 use snapless_wire::frame::{Acknowledge, FrameError, FrameKind, Hello, KeepAlive, Welcome};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -56,6 +57,8 @@ pub struct Link {
     pub receiver: MessageReceiver,
     /// For the thread that ends the conversation.
     pub closer: LinkCloser,
+    /// The server answers requests for hashes. An older one takes them for damage.
+    pub compares: bool,
 }
 
 impl Link {
@@ -72,7 +75,7 @@ impl Link {
         Ok(Self::over(Arc::new(reach(address, limits, cancelled)?)))
     }
 
-    /// A link over a connected stream.
+    /// A link over a connected stream, to a server of the same release.
     pub fn over(stream: Arc<dyn Stream>) -> Self {
         let closed = Arc::new(AtomicBool::new(false));
         Self {
@@ -83,6 +86,7 @@ impl Link {
                 payload: Vec::new(),
             },
             closer: LinkCloser { stream, closed },
+            compares: true,
         }
     }
 
@@ -99,6 +103,7 @@ impl Link {
             Some(Message::Welcome(welcome)) => Ok(welcome),
             Some(Message::Refused(text)) => Err(LinkError::Refused(text)),
             Some(Message::Acknowledge(_)) => Err(LinkError::OutOfPlace(FrameKind::Acknowledge)),
+            Some(Message::Hashes(_)) => Err(LinkError::OutOfPlace(FrameKind::Hashes)),
             None => Err(LinkError::Closed),
         }
     }
@@ -111,6 +116,8 @@ pub enum Message {
     Welcome(Welcome),
     /// An epoch is durable.
     Acknowledge(Acknowledge),
+    /// What the server has of some extents.
+    Hashes(Hashes),
     /// Why the server is about to close the link.
     Refused(String),
 }
@@ -125,10 +132,13 @@ impl Message {
             FrameKind::Acknowledge => Acknowledge::read_from_bytes(payload)
                 .map(Self::Acknowledge)
                 .map_err(|_| bad("Acknowledge")),
+            FrameKind::Hashes => Ok(Self::Hashes(Hashes::read(payload)?)),
             FrameKind::Error => Ok(Self::Refused(String::from_utf8_lossy(payload).into_owned())),
-            FrameKind::Hello | FrameKind::Records | FrameKind::Watermark | FrameKind::KeepAlive => {
-                Err(LinkError::OutOfPlace(kind))
-            }
+            FrameKind::Hello
+            | FrameKind::Records
+            | FrameKind::Watermark
+            | FrameKind::KeepAlive
+            | FrameKind::Compare => Err(LinkError::OutOfPlace(kind)),
         }
     }
 }
@@ -292,6 +302,8 @@ mod tests {
             frame(FrameKind::Records, b"x"),
             frame(FrameKind::Acknowledge, b"short"),
             frame(FrameKind::KeepAlive, b"x"),
+            frame(FrameKind::Hashes, b"x"),
+            frame(FrameKind::Compare, &[]),
             frame(FrameKind::Error, &vec![b'x'; INCOMING_MAX + 1]),
             b"GET / HTTP/1.1\r\n".to_vec(),
             frame(FrameKind::Error, b"cut")[..17].to_vec(),
@@ -317,7 +329,7 @@ mod tests {
     fn a_server_that_takes_nothing_is_waited_for_as_long_as_it_sends_keep_alives() {
         let limit = Duration::from_secs(1);
         let (link, mut peer) = pair_with(&LinkLimits { send: limit, ..LinkLimits::default() });
-        let Link { mut sender, mut receiver, closer } = link;
+        let Link { mut sender, mut receiver, closer, .. } = link;
         let payload = vec![7; 8 << 20];
         let alive = frame(FrameKind::KeepAlive, &[]);
         let (waits, given_up) = thread::scope(|scope| {

@@ -15,7 +15,7 @@ use snapless_link::server::{Patience, ServerLink};
 use snapless_trust::config::Purpose;
 use snapless_types::{EpochId, Seq};
 use snapless_wire::frame::{Acknowledge, FrameKind};
-use support::{Site, connect, never};
+use support::{Site, config_of, connect, issued, never, valid_now};
 use zerocopy::IntoBytes;
 
 fn payload(index: usize, len: usize) -> Vec<u8> {
@@ -34,7 +34,7 @@ fn large_frames_and_answers_pass_in_both_directions_at_once() {
     let site = Site::new();
     let (client, mut server, holder) = site.pair();
     assert_eq!(holder.identity.name, "machine");
-    let Link { mut sender, mut receiver, closer } = client;
+    let Link { mut sender, mut receiver, closer, .. } = client;
     let length = |index: usize| (index * 7919) % (768 << 10) + 1;
     let text = |index: usize| "x".repeat((index * 104_729) % (60 << 10) + 1);
     thread::scope(|scope| {
@@ -186,7 +186,7 @@ fn a_changed_bit_on_the_way_is_noticed() {
 fn a_receiver_that_waits_does_not_keep_a_sender_from_sending() {
     let site = Site::new();
     let (client, mut server, _) = site.pair();
-    let Link { mut sender, mut receiver, closer } = client;
+    let Link { mut sender, mut receiver, closer, .. } = client;
     let waiter = thread::spawn(move || receiver.receive());
     let begun = Instant::now();
     for _ in 0..20 {
@@ -209,4 +209,18 @@ fn a_server_that_never_welcomes_is_given_up() {
         snapless_wire::frame::Hello::new(volume, snapless_wire::id::SessionId(session), &geometry);
     let error = client.greet(&hello, &limits, &|| false).unwrap_err().to_string();
     assert!(error.contains("in time"), "{error}");
+}
+
+#[test]
+fn hashes_are_asked_for_only_where_both_ends_know_of_them() {
+    let site = Site::new();
+    let (client, _server, _) = site.pair();
+    assert!(client.compares, "both are of this release");
+    // An older end knows `snapless/2` alone, and that is what is agreed on.
+    let shown = Some(issued(site.trust.authority(), valid_now()));
+    let older = config_of(site.trust.authority(), shown, b"snapless/2");
+    let serving = site.serve_one();
+    let client = connect(serving.address, &older).unwrap();
+    assert!(!client.compares);
+    serving.link();
 }

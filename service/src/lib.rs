@@ -22,6 +22,7 @@
 pub mod attempt;
 pub mod backoff;
 pub mod batch;
+pub mod compare;
 pub mod config;
 pub mod connector;
 pub mod counters;

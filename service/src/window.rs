@@ -15,29 +15,43 @@
 //! and none of it ends an epoch, no acknowledgement can come: then the oldest frames are forgotten,
 //! and a link that breaks before the epoch is durable cannot be joined.
 //!
+//! A frame about which the server can be asked ([`crate::compare`]) waits for the answer when its
+//! turn comes, up to a limit; the questions go ahead of it, so that it seldom waits. A server that
+//! answers late is asked all the same, and waited for again once it has answered.
+//!
 //! A watermark is sent only while the window is empty: then the server has acknowledged every
 //! record that was drained, and the watermark's record is the last of them.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use std::mem;
 
 use snapless_types::Seq;
+use snapless_wire::compare::{Compare, Hashes};
 use snapless_wire::frame::{Acknowledge, Watermark, Welcome};
 
 use crate::batch::Frame;
+use crate::compare::{Elided, Question};
+
+/// How long a frame whose turn has come waits for an answer.
+const ANSWER_LIMIT: Duration = Duration::from_secs(2);
+/// Requests that a server may have to answer at a time.
+const REQUESTS_MAX: usize = 8;
 
 /// The window of one claim.
 #[derive(Debug)]
 pub struct Window {
     /// Most bytes of frames that are kept; one frame always has room.
     limit: usize,
+    answer_limit: Duration,
     state: Mutex<State>,
     changed: Condvar,
 }
 
 #[derive(Debug)]
 struct State {
-    frames: VecDeque<Arc<Frame>>,
+    frames: VecDeque<Kept>,
     /// Bytes of the frames.
     bytes: usize,
     /// How many of the frames end an epoch.
@@ -48,8 +62,49 @@ struct State {
     before: Seq,
     /// To be sent, after that record.
     watermark: Option<Watermark>,
+    /// What the server is asked.
+    asking: Asking,
     phase: Phase,
     has_link: bool,
+}
+
+/// A frame of the window.
+#[derive(Clone, Debug)]
+struct Kept {
+    frame: Arc<Frame>,
+    question: Inquiry,
+    /// The server's content was left out of it.
+    is_elided: bool,
+}
+
+/// What the server is asked about a frame.
+#[derive(Clone, Debug)]
+enum Inquiry {
+    /// Nothing, or nothing more.
+    Nothing,
+    /// This, when the link can ask it.
+    Wanted(Arc<Question>),
+    /// This, under this number.
+    Asked(Arc<Question>, u64),
+}
+
+/// What the server is asked over the present link.
+#[derive(Debug, Default)]
+struct Asking {
+    /// The server answers requests.
+    is_possible: bool,
+    /// The server has answered late, and nothing since.
+    is_late: bool,
+    /// Frames whose question waits.
+    wanted: usize,
+    /// Requests without an answer.
+    open: BTreeSet<u64>,
+    /// The number of the last request.
+    last: u64,
+    /// Everything up to this record is durable.
+    durable: Seq,
+    /// Since when the next frame waits for an answer.
+    waits_since: Option<Instant>,
 }
 
 /// Whether more frames come.
@@ -76,6 +131,8 @@ pub enum NoJoint {
 pub enum Next {
     /// Send this.
     Frame(Arc<Frame>),
+    /// Ask this.
+    Compare(Compare),
     /// Send this.
     Watermark(Watermark),
     /// Say that nothing follows: the session has ended, and all is sent.
@@ -94,14 +151,27 @@ impl Window {
             sent: 0,
             before: durable,
             watermark: None,
+            asking: Asking { durable, ..Asking::default() },
             phase: Phase::Open,
             has_link: false,
         };
-        Self { limit, state: Mutex::new(state), changed: Condvar::new() }
+        let (state, changed) = (Mutex::new(state), Condvar::new());
+        Self { limit, answer_limit: ANSWER_LIMIT, state, changed }
+    }
+
+    /// With another limit of the wait for an answer.
+    #[must_use]
+    pub fn with_answer_limit(self, answer_limit: Duration) -> Self {
+        Self { answer_limit, ..self }
     }
 
     /// Appends a frame, as soon as it has room; false if the claim ends.
     pub fn put(&self, frame: Frame) -> bool {
+        self.put_asking(frame, None)
+    }
+
+    /// [`Self::put`]; the server is asked this about the frame, if it can be.
+    pub fn put_asking(&self, frame: Frame, question: Option<Question>) -> bool {
         let mut state = self.lock();
         while state.phase == Phase::Open && !state.make_room(frame.payload.len(), self.limit) {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -112,7 +182,9 @@ impl Window {
         state.watermark = None;
         state.bytes += frame.payload.len();
         state.epoch_ends += usize::from(frame.ends_epoch.is_some());
-        state.frames.push_back(Arc::new(frame));
+        state.asking.wanted += usize::from(question.is_some());
+        let question = question.map_or(Inquiry::Nothing, |it| Inquiry::Wanted(Arc::new(it)));
+        state.frames.push_back(Kept { frame: Arc::new(frame), question, is_elided: false });
         self.changed.notify_all();
         true
     }
@@ -124,8 +196,15 @@ impl Window {
             if state.phase == Phase::Closed || !state.has_link {
                 return Next::End;
             }
-            if let Some(frame) = state.frames.get(state.sent).cloned() {
-                state.sent += 1;
+            if let Some(request) = state.next_request() {
+                return Next::Compare(request);
+            }
+            if let Some(left) = state.answer_is_due_within(self.answer_limit) {
+                let waited = self.changed.wait_timeout(state, left);
+                state = waited.unwrap_or_else(PoisonError::into_inner).0;
+                continue;
+            }
+            if let Some(frame) = state.take_next() {
                 // The drain may wait for a frame to be sent.
                 self.changed.notify_all();
                 return Next::Frame(frame);
@@ -165,9 +244,28 @@ impl Window {
         let place = state.place_of(acknowledge).filter(|&place| place < state.sent);
         if let Some(place) = place {
             state.drop_first(place + 1);
+            state.asking.durable = acknowledge.seq();
             self.changed.notify_all();
         }
         place.is_some()
+    }
+
+    /// Takes the server's answer to a request of this link: what it has is left out of the frame,
+    /// unless that was sent meanwhile. Returns how many bytes that saves.
+    pub fn answer(&self, answer: &Hashes) -> usize {
+        let mut state = self.lock();
+        if !state.asking.open.remove(&answer.id()) {
+            return 0;
+        }
+        state.asking.is_late = false;
+        let asked = state.asked(answer.id());
+        drop(state);
+        // The content is hashed while others go on.
+        let elided = asked.and_then(|(frame, question)| question.settle(&frame.payload, answer));
+        let mut state = self.lock();
+        let saved = state.settle(answer.id(), elided);
+        self.changed.notify_all();
+        saved
     }
 
     /// Begins a link to a server that has this: sending goes on behind it. True if that was not
@@ -176,6 +274,18 @@ impl Window {
     /// # Errors
     /// If the kept frames do not follow what the server has.
     pub fn begin_link(&self, welcome: &Welcome) -> Result<bool, NoJoint> {
+        self.begin(welcome, false)
+    }
+
+    /// [`Self::begin_link`] to a server that answers requests.
+    ///
+    /// # Errors
+    /// As for [`Self::begin_link`].
+    pub fn begin_comparing_link(&self, welcome: &Welcome) -> Result<bool, NoJoint> {
+        self.begin(welcome, true)
+    }
+
+    fn begin(&self, welcome: &Welcome, compares: bool) -> Result<bool, NoJoint> {
         let mut state = self.lock();
         let durable = welcome.durable_seq();
         let is_new = durable != state.before;
@@ -187,9 +297,14 @@ impl Window {
             let place = state.place_of(&durable).ok_or(NoJoint::Behind)?;
             state.drop_first(place + 1);
         }
+        if !compares && state.frames.iter().any(|kept| kept.is_elided) {
+            // A server that does not know of hashes does not know these records either.
+            return Err(NoJoint::Behind);
+        }
         state.has_link = true;
         state.watermark = None;
         state.sent = 0;
+        state.begin_asking(compares, durable);
         self.changed.notify_all();
         Ok(is_new)
     }
@@ -246,6 +361,12 @@ impl Window {
     }
 }
 
+impl Inquiry {
+    fn is_wanted(&self) -> bool {
+        matches!(self, Self::Wanted(_))
+    }
+}
+
 impl State {
     /// True if a frame of `len` bytes has room, after the frames are forgotten that no
     /// acknowledgement would release.
@@ -264,17 +385,104 @@ impl State {
     }
 
     fn last(&self) -> Seq {
-        self.frames.back().map_or(self.before, |frame| frame.last)
+        self.frames.back().map_or(self.before, |kept| kept.frame.last)
     }
 
     /// Where the frame is whose end this acknowledges.
     fn place_of(&self, acknowledge: &Acknowledge) -> Option<usize> {
         let (epoch, seq) = (acknowledge.epoch(), acknowledge.seq());
-        self.frames.iter().position(|frame| frame.last == seq && frame.ends_epoch == Some(epoch))
+        let is_it = |frame: &Frame| frame.last == seq && frame.ends_epoch == Some(epoch);
+        self.frames.iter().position(|kept| is_it(&kept.frame))
+    }
+
+    /// The next frame to send; it is sent as it is then.
+    fn take_next(&mut self) -> Option<Arc<Frame>> {
+        let kept = self.frames.get_mut(self.sent)?;
+        let question = mem::replace(&mut kept.question, Inquiry::Nothing);
+        self.asking.wanted -= usize::from(matches!(question, Inquiry::Wanted(_)));
+        self.asking.waits_since = None;
+        self.sent += 1;
+        Some(Arc::clone(&kept.frame))
+    }
+
+    /// The next request, if one can be made.
+    fn next_request(&mut self) -> Option<Compare> {
+        let Self { frames, asking, sent, .. } = self;
+        while asking.is_possible && asking.wanted > 0 && asking.open.len() < REQUESTS_MAX {
+            let kept = frames.range_mut(*sent..).find(|kept| kept.question.is_wanted())?;
+            let Inquiry::Wanted(question) = &kept.question else { return None };
+            if question.since() > asking.durable {
+                // The server cannot answer yet; nor about what follows.
+                return None;
+            }
+            asking.wanted -= 1;
+            let id = asking.last + 1;
+            let request = question.request(id);
+            kept.question = match request {
+                Some(_) => Inquiry::Asked(Arc::clone(question), id),
+                None => Inquiry::Nothing,
+            };
+            if request.is_some() {
+                asking.last = id;
+                asking.open.insert(id);
+                return request;
+            }
+        }
+        None
+    }
+
+    /// How long the next frame still has to wait for its answer; `None` if it need not.
+    fn answer_is_due_within(&mut self, limit: Duration) -> Option<Duration> {
+        let Self { frames, asking, sent, .. } = self;
+        let kept = frames.get(*sent)?;
+        let has_question = !matches!(kept.question, Inquiry::Nothing);
+        if !has_question || !asking.is_possible || asking.is_late {
+            return None;
+        }
+        let waited = asking.waits_since.get_or_insert_with(Instant::now).elapsed();
+        let left = limit.saturating_sub(waited);
+        asking.is_late = left.is_zero();
+        (!asking.is_late).then_some(left)
+    }
+
+    /// The frame, not sent yet, about which this was asked.
+    fn asked(&self, id: u64) -> Option<(Arc<Frame>, Arc<Question>)> {
+        self.frames.range(self.sent..).find_map(|kept| match &kept.question {
+            Inquiry::Asked(question, of) if *of == id => {
+                Some((Arc::clone(&kept.frame), Arc::clone(question)))
+            }
+            _ => None,
+        })
+    }
+
+    /// Ends the question of this number; returns how many bytes that saves.
+    fn settle(&mut self, id: u64, elided: Option<Elided>) -> usize {
+        let is_it = |kept: &&mut Kept| matches!(kept.question, Inquiry::Asked(_, of) if of == id);
+        let Some(kept) = self.frames.range_mut(self.sent..).find(is_it) else { return 0 };
+        kept.question = Inquiry::Nothing;
+        let Some(Elided { payload, saved }) = elided else { return 0 };
+        let Frame { last, ends_epoch, payload: before } = &*kept.frame;
+        self.bytes = self.bytes - before.len() + payload.len();
+        kept.frame = Arc::new(Frame { payload, last: *last, ends_epoch: *ends_epoch });
+        kept.is_elided = true;
+        saved
+    }
+
+    /// A new server is asked anew.
+    fn begin_asking(&mut self, is_possible: bool, durable: Seq) {
+        for kept in &mut self.frames {
+            if let Inquiry::Asked(question, _) = &kept.question {
+                kept.question = Inquiry::Wanted(Arc::clone(question));
+            }
+        }
+        let wanted = self.frames.iter().filter(|kept| kept.question.is_wanted()).count();
+        let last = self.asking.last;
+        self.asking = Asking { is_possible, wanted, durable, last, ..Asking::default() };
     }
 
     fn drop_first(&mut self, count: usize) {
-        for frame in self.frames.drain(..count) {
+        for Kept { frame, question, .. } in self.frames.drain(..count) {
+            self.asking.wanted -= usize::from(matches!(question, Inquiry::Wanted(_)));
             self.bytes -= frame.payload.len();
             self.epoch_ends -= usize::from(frame.ends_epoch.is_some());
             self.before = frame.last;

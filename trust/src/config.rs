@@ -23,6 +23,9 @@ use crate::error::TrustError;
 use crate::identity::Certified;
 use crate::revocation::Revocations;
 
+/// The protocol of a link on which the service may ask for hashes.
+pub const COMPARING_LINK: &[u8] = b"snapless/3";
+
 /// What a connection is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Purpose {
@@ -38,18 +41,19 @@ impl Purpose {
     /// Every purpose.
     pub const ALL: [Self; 3] = [Self::Link, Self::Enrol, Self::Renew];
 
-    /// The protocol's name in a handshake.
-    pub fn protocol(self) -> &'static [u8] {
+    /// The protocols' names in a handshake, the newest first. Both ends take the newest that they
+    /// share.
+    pub fn protocols(self) -> &'static [&'static [u8]] {
         match self {
-            Self::Link => b"snapless/2",
-            Self::Enrol => b"snapless-enroll/1",
-            Self::Renew => b"snapless-renew/1",
+            Self::Link => &[COMPARING_LINK, b"snapless/2"],
+            Self::Enrol => &[b"snapless-enroll/1"],
+            Self::Renew => &[b"snapless-renew/1"],
         }
     }
 
     /// The purpose of the protocols that a machine offers; `None` if it offers none of ours.
     pub fn offered<'a>(protocols: impl IntoIterator<Item = &'a [u8]>) -> Option<Self> {
-        let of = |name| Self::ALL.into_iter().find(|purpose| purpose.protocol() == name);
+        let of = |name| Self::ALL.into_iter().find(|purpose| purpose.protocols().contains(&name));
         protocols.into_iter().find_map(of)
     }
 }
@@ -75,7 +79,7 @@ pub(crate) fn server_config(
         builder.with_client_cert_verifier(Arc::new(MachineVerifier { inner, revocations }))
     };
     let mut config = builder.with_single_cert(identity.chain.clone(), identity.key.clone_key())?;
-    config.alpn_protocols = vec![purpose.protocol().to_vec()];
+    config.alpn_protocols = names(purpose);
     config.send_tls13_tickets = 0;
     Ok(Arc::new(config))
 }
@@ -110,9 +114,13 @@ pub(crate) fn first_contact_config(fingerprint: [u8; 32]) -> Result<Arc<ClientCo
 }
 
 fn for_purpose(mut config: ClientConfig, purpose: Purpose) -> ClientConfig {
-    config.alpn_protocols = vec![purpose.protocol().to_vec()];
+    config.alpn_protocols = names(purpose);
     config.resumption = Resumption::disabled();
     config
+}
+
+fn names(purpose: Purpose) -> Vec<Vec<u8>> {
+    purpose.protocols().iter().map(|name| name.to_vec()).collect()
 }
 
 /// The cheapest suite first: a first sync encrypts a whole volume, and AES-128 is no weaker link
@@ -247,6 +255,7 @@ mod tests {
         let offered = |names: &[&'static [u8]]| Purpose::offered(names.iter().copied());
         assert_eq!(offered(&[b"h2", b"snapless-renew/1", b"snapless/2"]), Some(Purpose::Renew));
         assert_eq!(offered(&[b"snapless/2"]), Some(Purpose::Link));
+        assert_eq!(offered(&[b"snapless/3", b"snapless/2"]), Some(Purpose::Link));
         assert_eq!(offered(&[b"h2"]), None);
         assert_eq!(offered(&[]), None);
     }

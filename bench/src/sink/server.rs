@@ -43,7 +43,7 @@ impl Greeted {
 
     /// The sink; a thread of its own receives the acknowledgements.
     pub fn into_sink(self, run: &Arc<Run>) -> Result<ServerSink> {
-        let Link { sender, receiver, closer } = self.link;
+        let Link { sender, receiver, closer, .. } = self.link;
         let run = Arc::clone(run);
         let receive = thread::Builder::new().name("acknowledge".to_owned());
         let receive_all = move || {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use snapless_trust::config::COMPARING_LINK;
 use snapless_trust::rustls::ClientConfig;
 
 use crate::client::{Link, LinkLimits, reach};
@@ -40,7 +41,9 @@ impl Link {
         config: &Arc<ClientConfig>,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<Self, LinkError> {
-        secure(tcp, config, cancelled).map(|stream| Self::over(Arc::new(stream)))
+        let stream = secure(tcp, config, cancelled)?;
+        let compares = stream.protocol() == Some(COMPARING_LINK);
+        Ok(Self { compares, ..Self::over(Arc::new(stream)) })
     }
 }
 

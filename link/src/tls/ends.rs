@@ -25,7 +25,7 @@ pub(super) struct End {
 
 impl From<Established> for End {
     fn from(established: Established) -> Self {
-        let Established { sealer, opener, keys, rest } = established;
+        let Established { sealer, opener, keys, rest, .. } = established;
         let receiver = Receiver::new(opener, &rest);
         Self { sender: Sender::new(sealer), receiver, keys: Mutex::new(keys) }
     }

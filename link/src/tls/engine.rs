@@ -72,6 +72,8 @@ pub(super) struct Established {
     pub(super) opener: Opener,
     pub(super) keys: Box<dyn KeySchedule>,
     pub(super) rest: Rest,
+    /// The protocol (ALPN) that both ends agreed on.
+    pub(super) protocol: Option<Vec<u8>>,
 }
 
 /// What came together with the end of the handshake.
@@ -116,6 +118,8 @@ trait Connection: Send {
 
     fn certificates(&self) -> Option<&[CertificateDer<'static>]>;
 
+    fn alpn(&self) -> Option<&[u8]>;
+
     fn suite(&self) -> Option<SupportedCipherSuite>;
 
     fn take_apart(self) -> Result<(ExtractedSecrets, KernelConnection<Self::Data>), Error>;
@@ -140,6 +144,10 @@ macro_rules! connection {
 
             fn certificates(&self) -> Option<&[CertificateDer<'static>]> {
                 self.peer_certificates()
+            }
+
+            fn alpn(&self) -> Option<&[u8]> {
+                self.alpn_protocol()
             }
 
             fn suite(&self) -> Option<SupportedCipherSuite> {
@@ -265,6 +273,7 @@ impl<C: Connection> Engine for Machine<C> {
     fn establish(mut self: Box<Self>) -> Result<Established, TlsError> {
         let suite = self.connection.suite().and_then(|suite| suite.tls13());
         let records_max = suite.ok_or_else(stuck)?.common.confidentiality_limit;
+        let protocol = self.connection.alpn().map(<[u8]>::to_vec);
         let (ExtractedSecrets { tx, rx }, keys) = self.connection.take_apart()?;
         let (0, tx) = tx else {
             // Only the first record of a key can be the first of a sealer.
@@ -279,6 +288,7 @@ impl<C: Connection> Engine for Machine<C> {
                 received: self.received.split_off(self.done),
                 has_ended: self.has_ended,
             },
+            protocol,
         })
     }
 }

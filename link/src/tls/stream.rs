@@ -41,6 +41,7 @@ pub struct TlsStream {
     incoming: Mutex<Receiver>,
     keys: Mutex<Box<dyn KeySchedule>>,
     due: Mutex<Due>,
+    protocol: Option<Vec<u8>>,
 }
 
 /// What the receiver has found and the sender must say.
@@ -55,14 +56,20 @@ struct Due {
 impl TlsStream {
     /// The stream of a connection whose handshake is over.
     pub(super) fn new(tcp: Socket, established: Established) -> Self {
-        let Established { sealer, opener, keys, rest } = established;
+        let Established { sealer, opener, keys, rest, protocol } = established;
         Self {
             tcp,
             outgoing: Mutex::new(Sender::new(sealer)),
             incoming: Mutex::new(Receiver::new(opener, &rest)),
             keys: Mutex::new(keys),
             due: Mutex::default(),
+            protocol,
         }
+    }
+
+    /// The protocol (ALPN) that both ends agreed on.
+    pub fn protocol(&self) -> Option<&[u8]> {
+        self.protocol.as_deref()
     }
 
     /// Tells the other end why it is not understood, if no thread is sending. One that is sending
