@@ -13,6 +13,7 @@
 //! sweep_rate = "100 MiB"      # most bytes the sweep reads per second; absent: no limit
 //! sweep_latency_ms = 20       # how long a sweep read may take on average: 0 to 10000; 0: no limit
 //! resend_window = "128 MiB"   # memory for what the server has not acknowledged: 16 MiB to 1 GiB
+//! compare = true              # after a gap, what the server has already is not sent
 //! ```
 //!
 //! Rule: every value is checked before a session starts; an error names the file, the key and the
@@ -85,6 +86,9 @@ pub struct VolumeConfig {
     pub sweep: SweepLimits,
     /// Bytes of memory for records that the server has not acknowledged.
     pub resend_window: usize,
+    /// What is read again after a gap is compared with the server by hash, and sent only if it
+    /// differs.
+    pub compare: bool,
 }
 
 impl Config {
@@ -195,6 +199,7 @@ struct RawVolume {
     sweep_rate: Option<Size>,
     sweep_latency_ms: Option<u64>,
     resend_window: Option<Size>,
+    compare: Option<bool>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -280,6 +285,7 @@ impl Checker<'_> {
             },
             resend_window: self
                 .resend_window(key, raw.resend_window.unwrap_or(RESEND_WINDOW_DEFAULT))?,
+            compare: raw.compare.unwrap_or(true),
         })
     }
 
@@ -398,6 +404,7 @@ mod tests {
         assert_eq!((volume.hold_limit_ms, volume.overflow), (200, Overflow::Gap));
         assert_eq!(volume.sweep, SweepLimits::DEFAULT);
         assert_eq!(volume.resend_window, 128 << 20);
+        assert!(volume.compare);
         assert!(config.state_dir.ends_with("state"));
     }
 
@@ -406,7 +413,7 @@ mod tests {
         let text = "block_size = 131072\nqueue_size = \"64 MiB\"\nhold_limit_ms = 5000\n\
                     overflow = \"hold\"\ndevice = '\\Device\\X'\n\
                     sweep_rate = \"100 MiB\"\nsweep_latency_ms = 0\n\
-                    resend_window = \"1 GiB\"";
+                    resend_window = \"1 GiB\"\ncompare = false";
         let volume = &with(text).unwrap().volumes[0];
         assert_eq!(volume.name, VolumeName::Device(r"\Device\X".into()));
         assert_eq!(format!("{{{}}}", volume.guid), GUID);
@@ -415,6 +422,7 @@ mod tests {
         let sweep = SweepLimits { bytes_per_second: 100 << 20, latency_ms: 0 };
         assert_eq!(volume.sweep, sweep);
         assert_eq!(volume.resend_window, 1 << 30);
+        assert!(!volume.compare);
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub struct Counters {
     drained: AtomicU64,
     sent: AtomicU64,
     elided: AtomicU64,
+    unchanged: AtomicU64,
     frames: AtomicU64,
     connections: AtomicU64,
     older_driver_reported: AtomicBool,
@@ -47,6 +48,7 @@ impl Counters {
             drained: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             elided: AtomicU64::new(0),
+            unchanged: AtomicU64::new(0),
             frames: AtomicU64::new(0),
             connections: AtomicU64::new(0),
             older_driver_reported: AtomicBool::new(false),
@@ -68,6 +70,11 @@ impl Counters {
     /// Counts payload bytes of zeros, which are not sent.
     pub fn elided(&self, bytes: usize) {
         self.elided.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Counts payload bytes that the server has already, which are not sent.
+    pub fn unchanged(&self, bytes: usize) {
+        self.unchanged.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     /// Counts a frame of so many bytes.
@@ -133,6 +140,7 @@ impl Counters {
             bytes_drained: self.drained.load(Ordering::Relaxed),
             bytes_sent: self.sent.load(Ordering::Relaxed),
             bytes_elided: self.elided.load(Ordering::Relaxed),
+            bytes_unchanged: self.unchanged.load(Ordering::Relaxed),
             frames_sent: self.frames.load(Ordering::Relaxed),
             connections: self.connections.load(Ordering::Relaxed),
             acknowledged_epoch: facts.acknowledged.epoch().get(),

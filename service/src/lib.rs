@@ -11,6 +11,7 @@
 //! | [`window`] | what the server has not acknowledged, to be sent again |
 //! | [`links`] | window → server, acknowledgements → driver, one link after another |
 //! | [`batch`] | the records of one drain: zeros dropped, cut into frames |
+//! | [`compare`] | what the server has already is not sent |
 //! | [`state`], [`counters`] | memory across restarts, counters |
 //! | [`watch`] | events of a stream: gaps, unreadable blocks, base complete |
 //! | [`report`] | the report of a pipeline, which `snapless status` reads |

@@ -37,6 +37,8 @@ pub struct Dialling<'a> {
     pub backoff: BackoffLimits,
     /// The greeting.
     pub hello: Hello,
+    /// The server is asked what it has, if it answers.
+    pub compare: bool,
     /// Called when a link after the first one is there.
     pub linked: &'a (dyn Fn() + Sync),
     /// Called with the reason when a link has broken or could not be made.
@@ -86,7 +88,7 @@ impl<'a> Links<'a> {
                 Ok(()) => (self.dialling.failed)(LinkError::Closed.into()),
             }
             let Some((next, welcome)) = self.dial() else { return Ok(None) };
-            if let Some(reason) = self.join(&welcome)? {
+            if let Some(reason) = self.join(&next, &welcome)? {
                 return Ok(Some(reason));
             }
             (self.dialling.linked)();
@@ -126,7 +128,7 @@ impl<'a> Links<'a> {
 
     /// Compares what the server has with what it acknowledged and with what the window has: the
     /// link goes on behind it, unless a reason is returned for which a new session must begin.
-    pub fn join(&self, welcome: &Welcome) -> Result<Option<Reason>, StreamError> {
+    pub fn join(&self, link: &Link, welcome: &Welcome) -> Result<Option<Reason>, StreamError> {
         let acknowledged = self.counters.last_acknowledged();
         if welcome.durable_epoch() < acknowledged.epoch() {
             let durable = welcome.durable_epoch().get();
@@ -135,7 +137,12 @@ impl<'a> Links<'a> {
         }
         let durable = Acknowledge::new(welcome.durable_epoch(), welcome.durable_seq())
             .with_latest(welcome.latest());
-        match self.window.begin_link(welcome) {
+        let joined = if link.compares && self.dialling.compare {
+            self.window.begin_comparing_link(welcome)
+        } else {
+            self.window.begin_link(welcome)
+        };
+        match joined {
             // Its acknowledgement was lost with the link.
             Ok(true) => self.accept(durable).map(|()| None),
             Ok(false) => {
@@ -152,7 +159,7 @@ impl<'a> Links<'a> {
 
     /// Serves one link until it ends; `Ok` if the server closed it.
     fn serve(&self, link: Link) -> Result<(), StreamError> {
-        let Link { sender, receiver, closer } = link;
+        let Link { sender, receiver, closer, .. } = link;
         *self.closer.lock().unwrap_or_else(PoisonError::into_inner) = Some(closer);
         if self.halted.is_set() {
             self.hang_up();
@@ -186,6 +193,10 @@ impl<'a> Links<'a> {
                 Next::Frame(frame) => {
                     self.counters.sent(sender.send(FrameKind::Records, &frame.payload)?);
                 }
+                Next::Compare(request) => {
+                    let sent = sender.send(FrameKind::Compare, &request.to_bytes())?;
+                    self.counters.sent(sent);
+                }
                 Next::Watermark(watermark) => {
                     let sent = sender.send(FrameKind::Watermark, watermark.as_bytes())?;
                     self.counters.sent(sent);
@@ -211,6 +222,9 @@ impl<'a> Links<'a> {
                         return Err(StreamError::ImpossibleEpoch(acknowledge.epoch()));
                     }
                     self.accept(acknowledge)?;
+                }
+                Message::Hashes(answer) => {
+                    self.counters.unchanged(self.window.answer(&answer));
                 }
                 Message::Refused(text) => return Err(LinkError::Refused(text).into()),
                 Message::Welcome(_) => {

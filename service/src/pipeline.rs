@@ -203,6 +203,7 @@ impl Pipeline {
                 limits: &self.limits.link,
                 backoff: self.limits.backoff,
                 hello,
+                compare: self.config.compare,
                 linked: &linked,
                 failed: &failed,
             },

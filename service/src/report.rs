@@ -55,6 +55,9 @@ pub struct Report {
     pub bytes_sent: u64,
     /// Payload bytes of zeros that were not sent.
     pub bytes_elided: u64,
+    /// Payload bytes that the server had already, and that were not sent.
+    #[serde(default)]
+    pub bytes_unchanged: u64,
     /// Frames sent.
     pub frames_sent: u64,
     /// Connections that the server welcomed.
@@ -166,6 +169,7 @@ mod tests {
             bytes_drained: 1,
             bytes_sent: 2,
             bytes_elided: 3,
+            bytes_unchanged: 5,
             frames_sent: 4,
             connections: 5,
             acknowledged_epoch: 6,

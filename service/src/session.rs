@@ -336,6 +336,7 @@ mod tests {
             overflow: Overflow::Hold,
             sweep: SweepLimits { bytes_per_second: 50 << 20, latency_ms: 7 },
             resend_window: 32 << 20,
+            compare: true,
         }
     }
 

@@ -28,7 +28,8 @@ use snapless_wire::frame::Welcome;
 use snapless_wire::id::SessionId;
 
 use crate::attempt::{guarded, repeat};
-use crate::batch::Batch;
+use crate::batch::{Batch, Frame};
+use crate::compare::Touched;
 use crate::counters::Counters;
 use crate::links::{Dialling, Links};
 use crate::session::Reason;
@@ -93,15 +94,18 @@ impl Stream<'_> {
         let halted = StopSignal::new();
         let window = Window::new(self.resend_window, welcome.durable_seq());
         let links = Links::new(self.port, &self.dialling, self.counters, &window, &halted);
-        if let Some(reason) = links.join(welcome)? {
+        if let Some(reason) = links.join(&link, welcome)? {
             return Ok(StreamEnd::StartOver(reason));
         }
+        let geometry = self.dialling.hello.geometry().map_err(|_| StreamError::Unexplained)?;
         let (events, happened) = mpsc::channel();
         thread::scope(|scope| {
             let (drained, linked) = (events.clone(), events);
             let (window, links, halted) = (&window, &links, &halted);
+            let touched = Touched::new(geometry, welcome.durable_seq());
+            let touched = self.dialling.compare.then_some(touched);
             scope.spawn(move || {
-                report(&drained, || Event::Drain(self.drain(halted, window, &mut watch)));
+                report(&drained, || Event::Drain(self.drain(halted, window, touched, &mut watch)));
             });
             scope.spawn(move || report(&linked, || Event::Links(links.run(link))));
             let end = self.watch(&happened, window, &mut save);
@@ -192,6 +196,7 @@ impl Stream<'_> {
         &self,
         halted: &StopSignal,
         window: &Window,
+        mut touched: Option<Touched>,
         watch: &mut Watch<'_>,
     ) -> Result<(), StreamError> {
         let mut batch = Batch::new();
@@ -204,7 +209,11 @@ impl Stream<'_> {
             }
             let elided = batch.prepare(|record| watch.see(record));
             self.counters.elided(elided.map_err(StreamError::Records)?);
-            if !batch.frames().all(|frame| window.put(frame.into_owned())) {
+            let put = |frame: Frame<&[u8]>| {
+                let question = touched.as_mut().and_then(|it| it.note(frame.payload));
+                window.put_asking(frame.into_owned(), question)
+            };
+            if !batch.frames().all(put) {
                 return Ok(());
             }
         }

@@ -22,22 +22,23 @@
 //! A watermark is sent only while the window is empty: then the server has acknowledged every
 //! record that was drained, and the watermark's record is the last of them.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
-use std::mem;
+use std::time::Duration;
 
 use snapless_types::Seq;
 use snapless_wire::compare::{Compare, Hashes};
 use snapless_wire::frame::{Acknowledge, Watermark, Welcome};
 
 use crate::batch::Frame;
-use crate::compare::{Elided, Question};
+use crate::compare::Question;
+
+mod asking;
+
+use asking::{Asking, Inquiry, Kept};
 
 /// How long a frame whose turn has come waits for an answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
-/// Requests that a server may have to answer at a time.
-const REQUESTS_MAX: usize = 8;
 
 /// The window of one claim.
 #[derive(Debug)]
@@ -66,45 +67,6 @@ struct State {
     asking: Asking,
     phase: Phase,
     has_link: bool,
-}
-
-/// A frame of the window.
-#[derive(Clone, Debug)]
-struct Kept {
-    frame: Arc<Frame>,
-    question: Inquiry,
-    /// The server's content was left out of it.
-    is_elided: bool,
-}
-
-/// What the server is asked about a frame.
-#[derive(Clone, Debug)]
-enum Inquiry {
-    /// Nothing, or nothing more.
-    Nothing,
-    /// This, when the link can ask it.
-    Wanted(Arc<Question>),
-    /// This, under this number.
-    Asked(Arc<Question>, u64),
-}
-
-/// What the server is asked over the present link.
-#[derive(Debug, Default)]
-struct Asking {
-    /// The server answers requests.
-    is_possible: bool,
-    /// The server has answered late, and nothing since.
-    is_late: bool,
-    /// Frames whose question waits.
-    wanted: usize,
-    /// Requests without an answer.
-    open: BTreeSet<u64>,
-    /// The number of the last request.
-    last: u64,
-    /// Everything up to this record is durable.
-    durable: Seq,
-    /// Since when the next frame waits for an answer.
-    waits_since: Option<Instant>,
 }
 
 /// Whether more frames come.
@@ -361,12 +323,6 @@ impl Window {
     }
 }
 
-impl Inquiry {
-    fn is_wanted(&self) -> bool {
-        matches!(self, Self::Wanted(_))
-    }
-}
-
 impl State {
     /// True if a frame of `len` bytes has room, after the frames are forgotten that no
     /// acknowledgement would release.
@@ -393,91 +349,6 @@ impl State {
         let (epoch, seq) = (acknowledge.epoch(), acknowledge.seq());
         let is_it = |frame: &Frame| frame.last == seq && frame.ends_epoch == Some(epoch);
         self.frames.iter().position(|kept| is_it(&kept.frame))
-    }
-
-    /// The next frame to send; it is sent as it is then.
-    fn take_next(&mut self) -> Option<Arc<Frame>> {
-        let kept = self.frames.get_mut(self.sent)?;
-        let question = mem::replace(&mut kept.question, Inquiry::Nothing);
-        self.asking.wanted -= usize::from(matches!(question, Inquiry::Wanted(_)));
-        self.asking.waits_since = None;
-        self.sent += 1;
-        Some(Arc::clone(&kept.frame))
-    }
-
-    /// The next request, if one can be made.
-    fn next_request(&mut self) -> Option<Compare> {
-        let Self { frames, asking, sent, .. } = self;
-        while asking.is_possible && asking.wanted > 0 && asking.open.len() < REQUESTS_MAX {
-            let kept = frames.range_mut(*sent..).find(|kept| kept.question.is_wanted())?;
-            let Inquiry::Wanted(question) = &kept.question else { return None };
-            if question.since() > asking.durable {
-                // The server cannot answer yet; nor about what follows.
-                return None;
-            }
-            asking.wanted -= 1;
-            let id = asking.last + 1;
-            let request = question.request(id);
-            kept.question = match request {
-                Some(_) => Inquiry::Asked(Arc::clone(question), id),
-                None => Inquiry::Nothing,
-            };
-            if request.is_some() {
-                asking.last = id;
-                asking.open.insert(id);
-                return request;
-            }
-        }
-        None
-    }
-
-    /// How long the next frame still has to wait for its answer; `None` if it need not.
-    fn answer_is_due_within(&mut self, limit: Duration) -> Option<Duration> {
-        let Self { frames, asking, sent, .. } = self;
-        let kept = frames.get(*sent)?;
-        let has_question = !matches!(kept.question, Inquiry::Nothing);
-        if !has_question || !asking.is_possible || asking.is_late {
-            return None;
-        }
-        let waited = asking.waits_since.get_or_insert_with(Instant::now).elapsed();
-        let left = limit.saturating_sub(waited);
-        asking.is_late = left.is_zero();
-        (!asking.is_late).then_some(left)
-    }
-
-    /// The frame, not sent yet, about which this was asked.
-    fn asked(&self, id: u64) -> Option<(Arc<Frame>, Arc<Question>)> {
-        self.frames.range(self.sent..).find_map(|kept| match &kept.question {
-            Inquiry::Asked(question, of) if *of == id => {
-                Some((Arc::clone(&kept.frame), Arc::clone(question)))
-            }
-            _ => None,
-        })
-    }
-
-    /// Ends the question of this number; returns how many bytes that saves.
-    fn settle(&mut self, id: u64, elided: Option<Elided>) -> usize {
-        let is_it = |kept: &&mut Kept| matches!(kept.question, Inquiry::Asked(_, of) if of == id);
-        let Some(kept) = self.frames.range_mut(self.sent..).find(is_it) else { return 0 };
-        kept.question = Inquiry::Nothing;
-        let Some(Elided { payload, saved }) = elided else { return 0 };
-        let Frame { last, ends_epoch, payload: before } = &*kept.frame;
-        self.bytes = self.bytes - before.len() + payload.len();
-        kept.frame = Arc::new(Frame { payload, last: *last, ends_epoch: *ends_epoch });
-        kept.is_elided = true;
-        saved
-    }
-
-    /// A new server is asked anew.
-    fn begin_asking(&mut self, is_possible: bool, durable: Seq) {
-        for kept in &mut self.frames {
-            if let Inquiry::Asked(question, _) = &kept.question {
-                kept.question = Inquiry::Wanted(Arc::clone(question));
-            }
-        }
-        let wanted = self.frames.iter().filter(|kept| kept.question.is_wanted()).count();
-        let last = self.asking.last;
-        self.asking = Asking { is_possible, wanted, durable, last, ..Asking::default() };
     }
 
     fn drop_first(&mut self, count: usize) {

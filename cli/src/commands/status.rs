@@ -69,6 +69,7 @@ mod tests {
             bytes_drained: 100,
             bytes_sent: 90,
             bytes_elided: 10,
+            bytes_unchanged: 20,
             frames_sent: 3,
             connections: 1,
             acknowledged_epoch: 2,
@@ -94,6 +95,7 @@ mod tests {
         assert_eq!(session["blocks_unallocated"], 77);
         assert_eq!(session["protection"], "possible");
         assert_eq!(session["service"]["bytes_sent"], 90);
+        assert_eq!(session["service"]["bytes_unchanged"], 20);
         assert_eq!(session["volume"], report().volume, "the service's GUID goes first");
         assert!(session["rate_bytes_per_second"].as_f64().unwrap() > 0.0);
         assert!(session["seconds_left"].as_u64().is_some());
@@ -113,6 +115,7 @@ mod tests {
         report().write(folder.path()).unwrap();
         let served = answer(false, &TestDriver::protecting(), folder.path());
         assert!(served.contains("backup:4850"), "{served}");
+        assert!(served.contains("not sent, as the server had it"), "{served}");
         assert!(served.contains("latest    2020-09-13T12:26:40Z, "), "{served}");
         assert!(alone.contains("latest    unknown"), "{alone}");
         let idle = answer(false, &TestDriver::idle(), folder.path());

@@ -124,6 +124,7 @@ fn config() -> VolumeConfig {
         overflow: Overflow::Gap,
         sweep: SweepLimits::DEFAULT,
         resend_window: 16 << 20,
+        compare: true,
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use snapless_link::LinkError;
 use snapless_link::server::{Patience, ServerLink};
 use snapless_types::{EpochId, RecordKind, Seq};
+use snapless_wire::compare::Compare;
 use snapless_wire::frame::{Acknowledge, FrameKind, Hello, Watermark, Welcome};
 use snapless_wire::id::SessionId;
 use snapless_wire::record::{RecordHeader, Records};
@@ -35,6 +36,8 @@ pub struct Manners {
     pub stalled: bool,
     /// Send keep-alives meanwhile.
     pub alive: bool,
+    /// Answer no request for hashes. Otherwise the server says that it knows nothing.
+    pub dumb: bool,
 }
 
 /// Time between two keep-alives.
@@ -198,6 +201,12 @@ impl Shared {
                 Some(FrameKind::Watermark) => {
                     let again = self.mark(hello.session, generation, &payload)?;
                     send(link, FrameKind::Acknowledge, again.as_bytes());
+                }
+                Some(FrameKind::Compare) => {
+                    let request = Compare::read(&payload).map_err(|error| error.to_string())?;
+                    if !self.lock().manners.dumb {
+                        send(link, FrameKind::Hashes, &request.unanswered().to_bytes());
+                    }
                 }
                 Some(kind) => return Err(format!("{kind:?} is out of place")),
             }

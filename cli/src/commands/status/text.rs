@@ -192,6 +192,10 @@ fn service(line: &SessionLine) -> String {
         format!("{} sent", format::bytes(report.bytes_sent)),
         format!("{} of zeros not sent", format::bytes(report.bytes_elided)),
     ];
+    if report.bytes_unchanged > 0 {
+        let unchanged = format::bytes(report.bytes_unchanged);
+        parts.push(format!("{unchanged} not sent, as the server had it"));
+    }
     parts.extend(report.last_error.clone());
     parts.join(", ")
 }
