@@ -135,6 +135,7 @@ fn next(receiver: &mut MessageReceiver) -> Result<u64, LinkError> {
     match receiver.receive()? {
         Some(Message::Acknowledge(acknowledge)) => Ok(acknowledge.epoch().get()),
         Some(Message::Refused(text)) => Err(LinkError::Refused(text)),
+        Some(Message::Compared(_)) => Err(LinkError::OutOfPlace(FrameKind::Compared)),
         Some(Message::Welcome(_)) => Err(LinkError::OutOfPlace(FrameKind::Welcome)),
         None => Err(LinkError::Closed),
     }

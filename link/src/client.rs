@@ -11,7 +11,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use snapless_wire::compare::Hashes;
+use snapless_wire::compare::Compared;
 use snapless_wire::frame::{Acknowledge, FrameError, FrameKind, Hello, KeepAlive, Welcome};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -57,7 +57,7 @@ pub struct Link {
     pub receiver: MessageReceiver,
     /// For the thread that ends the conversation.
     pub closer: LinkCloser,
-    /// The server answers requests for hashes. An older one takes them for damage.
+    /// The server compares what was read with what it has. An older one takes that for damage.
     pub compares: bool,
 }
 
@@ -103,7 +103,7 @@ impl Link {
             Some(Message::Welcome(welcome)) => Ok(welcome),
             Some(Message::Refused(text)) => Err(LinkError::Refused(text)),
             Some(Message::Acknowledge(_)) => Err(LinkError::OutOfPlace(FrameKind::Acknowledge)),
-            Some(Message::Hashes(_)) => Err(LinkError::OutOfPlace(FrameKind::Hashes)),
+            Some(Message::Compared(_)) => Err(LinkError::OutOfPlace(FrameKind::Compared)),
             None => Err(LinkError::Closed),
         }
     }
@@ -116,8 +116,8 @@ pub enum Message {
     Welcome(Welcome),
     /// An epoch is durable.
     Acknowledge(Acknowledge),
-    /// What the server has of some extents.
-    Hashes(Hashes),
+    /// Where the server's stream gives what was read.
+    Compared(Compared),
     /// Why the server is about to close the link.
     Refused(String),
 }
@@ -132,7 +132,7 @@ impl Message {
             FrameKind::Acknowledge => Acknowledge::read_from_bytes(payload)
                 .map(Self::Acknowledge)
                 .map_err(|_| bad("Acknowledge")),
-            FrameKind::Hashes => Ok(Self::Hashes(Hashes::read(payload)?)),
+            FrameKind::Compared => Ok(Self::Compared(Compared::read(payload)?)),
             FrameKind::Error => Ok(Self::Refused(String::from_utf8_lossy(payload).into_owned())),
             FrameKind::Hello
             | FrameKind::Records
@@ -302,7 +302,7 @@ mod tests {
             frame(FrameKind::Records, b"x"),
             frame(FrameKind::Acknowledge, b"short"),
             frame(FrameKind::KeepAlive, b"x"),
-            frame(FrameKind::Hashes, b"x"),
+            frame(FrameKind::Compared, b"x"),
             frame(FrameKind::Compare, &[]),
             frame(FrameKind::Error, &vec![b'x'; INCOMING_MAX + 1]),
             b"GET / HTTP/1.1\r\n".to_vec(),

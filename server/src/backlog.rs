@@ -116,6 +116,11 @@ impl Inlet {
         });
     }
 
+    /// Keeps a buffer for the next frame.
+    pub fn keep(&self, buffer: Vec<u8>) {
+        self.0.change(|state| state.keep(buffer));
+    }
+
     /// No further frame comes: the storing thread ends when it has stored what waits.
     pub fn finish(&self) {
         self.0.change(|state| state.is_finished = true);

@@ -7,6 +7,8 @@
 //!   service ◀── keep-alives, the reason of the end ── this thread
 //! ```
 //!
+//! What the service asks about the stream's content another thread answers ([`crate::comparer`]).
+//!
 //! While storage keeps the backlog full, this thread receives nothing and sends keep-alives: the
 //! service then waits for a slow server, and gives up a dead one. What came before the service's
 //! end of the connection is stored and acknowledged; a stop, a takeover and a revocation do not
@@ -26,6 +28,7 @@ use snapless_wire::frame::{FrameHeader, FrameKind, Hello, Welcome};
 use zerocopy::IntoBytes;
 
 use crate::backlog::{Inlet, Until, backlog};
+use crate::comparer::Comparer;
 use crate::error::{Error, Result};
 use crate::gate::{Greeting, Seat};
 use crate::host::Host;
@@ -94,7 +97,10 @@ fn serve_session(
             Ok(storing) => storing,
             Err(source) => return part(link, &name, &Error::Thread(source), begun),
         };
-        let end = attend(&mut link, watch, &inlet, (&name, host.keep_alive));
+        let mut comparer = Comparer::new(scope, host, hello, link.speaker(), &name);
+        let to = (&inlet, &mut comparer);
+        let end = attend(&mut link, watch, to, (&name, host.keep_alive));
+        drop(comparer);
         let (is_over, was_opened) = (inlet.is_over(), inlet.was_opened());
         // If it is not over, it ends after the frame that it stores, while the service is told.
         drop(inlet);
@@ -115,11 +121,11 @@ fn serve_session(
 fn attend(
     link: &mut ServerLink,
     watch: &Watch<'_>,
-    inlet: &Inlet,
+    (inlet, comparer): (&Inlet, &mut Comparer<'_, '_>),
     (name, keep_alive): (&str, Duration),
 ) -> Error {
     let mut wait = Waiting { watch, inlet, name, keep_alive, has_told: false };
-    let end = receive_all(link, watch, inlet, &mut wait);
+    let end = receive_all(link, watch, (inlet, comparer), &mut wait);
     if let Error::Link(_) = end {
         // What came before is stored, and acknowledged if the service still listens.
         inlet.finish();
@@ -139,7 +145,7 @@ fn attend(
 fn receive_all(
     link: &mut ServerLink,
     watch: &Watch<'_>,
-    inlet: &Inlet,
+    (inlet, comparer): (&Inlet, &mut Comparer<'_, '_>),
     wait: &mut Waiting<'_>,
 ) -> Error {
     if let Err(error) = wait.until(Until::Opened, link, true) {
@@ -151,6 +157,12 @@ fn receive_all(
         }
         let mut payload = inlet.buffer();
         match receive(link, watch, inlet, &mut payload) {
+            Ok(frame) if frame.kind() == FrameKind::Compare => {
+                if let Err(error) = comparer.ask(&payload) {
+                    return error;
+                }
+                inlet.keep(payload);
+            }
             Ok(frame) => inlet.put(frame, payload),
             Err(error) => return error,
         }

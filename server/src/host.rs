@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::comparer::Openings;
 use crate::floor::Floor;
 use crate::indexer::Indexer;
 use crate::occupancy::Occupancy;
@@ -30,4 +31,6 @@ pub struct Host {
     pub floor: Floor,
     /// Makes the indices that segments lack, and keeps maps.
     pub indexer: Indexer,
+    /// Sessions whose content services ask about.
+    pub openings: Openings,
 }

@@ -111,5 +111,7 @@ fn name(kind: FrameKind) -> &'static str {
         FrameKind::Error => "Error",
         FrameKind::Watermark => "Watermark",
         FrameKind::KeepAlive => "KeepAlive",
+        FrameKind::Compare => "Compare",
+        FrameKind::Compared => "Compared",
     }
 }

@@ -16,6 +16,7 @@
 //! | [`point_name`], [`bookmarks`] | how an administrator names a point |
 //! | [`security`] | who may speak, and about which volumes |
 //! | [`serve`], [`connection`], [`backlog`], `storing`, [`ingest`] | from the network to the writer |
+//! | [`comparer`] | tells services what the stream has already |
 //! | [`gate`], [`occupancy`] | how many connections there are, and which one serves a session |
 //! | [`host`], [`handles`] | what connections share; how many files may be open for them |
 //! | [`floor`] | how much space stays free |
@@ -36,6 +37,7 @@ pub mod bytes;
 pub mod cli;
 pub mod clock;
 pub mod commands;
+pub mod comparer;
 pub mod compression;
 pub mod connection;
 pub mod copy;

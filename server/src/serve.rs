@@ -1,7 +1,7 @@
 //! The listening server: accepts connections, each on a thread of its own, up to the limits of
 //! [`crate::gate`].
 //!
-//! A session's connection takes two threads, the memory of its [`crate::backlog`], and its block
+//! A session's connection takes two threads, a third if its service compares, the memory of its [`crate::backlog`], and its block
 //! sets.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use log::{info, warn};
 
+use crate::comparer::Openings;
 use crate::connection;
 use crate::error::{Error, Result};
 use crate::floor::{Floor, MinFree};
@@ -137,8 +138,16 @@ impl Server {
         let floor = Floor::new(repository.repository().store().clone(), min_free);
         floor.publish();
         let indexer = Indexer::new(map_bytes, floor.clone());
-        let host =
-            Host { repository, occupancy, segment_limit, keep_alive, security, floor, indexer };
+        let host = Host {
+            repository,
+            occupancy,
+            segment_limit,
+            keep_alive,
+            security,
+            floor,
+            indexer,
+            openings: Openings::default(),
+        };
         let gate = Gate::new(sessions);
         let keeper = Keeper::new(limits.retention_every);
         Ok(Self { listener, address, host, gate, keeper, stop: StopFlag::default() })

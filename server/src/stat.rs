@@ -147,6 +147,9 @@ pub struct Causes {
     pub zero_writes: Cause,
     /// Content that was read again after a gap.
     pub resync: Cause,
+    /// Blocks that were read again after a gap and had the content that was here already: that was
+    /// not sent.
+    pub unchanged: Cause,
     /// What the volume's disk could not read.
     pub unreadable: Cause,
     /// Records without an extent: starts, ends, gaps.
@@ -589,6 +592,7 @@ impl Causes {
             RecordKind::Trim => &mut self.trims,
             RecordKind::Zero => &mut self.zero_writes,
             RecordKind::Resync => &mut self.resync,
+            RecordKind::Unchanged => &mut self.unchanged,
             RecordKind::Unreadable => &mut self.unreadable,
             RecordKind::SessionStart
             | RecordKind::EpochEnd
@@ -599,7 +603,7 @@ impl Causes {
     }
 
     /// Each with its name in words.
-    pub fn each(&self) -> [(&'static str, &Cause); 9] {
+    pub fn each(&self) -> [(&'static str, &Cause); 10] {
         [
             ("first sync", &self.first_sync),
             ("unallocated", &self.unallocated),
@@ -608,6 +612,7 @@ impl Causes {
             ("trims", &self.trims),
             ("zero writes", &self.zero_writes),
             ("resync", &self.resync),
+            ("unchanged", &self.unchanged),
             ("unreadable", &self.unreadable),
             ("markers", &self.markers),
         ]
@@ -631,6 +636,7 @@ impl Causes {
             (&mut self.trims, &other.trims),
             (&mut self.zero_writes, &other.zero_writes),
             (&mut self.resync, &other.resync),
+            (&mut self.unchanged, &other.unchanged),
             (&mut self.unreadable, &other.unreadable),
             (&mut self.markers, &other.markers),
         ] {

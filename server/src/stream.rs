@@ -165,6 +165,7 @@ impl StreamState {
             }
             RecordKind::Write | RecordKind::Trim | RecordKind::Zero => self.write(record, run)?,
             RecordKind::Resync => self.resync(record, run)?,
+            RecordKind::Unchanged => self.unchanged(record, run)?,
             RecordKind::Unreadable if !self.is_whole_blocks(record) => {
                 given = self.holes(record, run)?;
             }
@@ -328,6 +329,26 @@ impl StreamState {
                 Ok(())
             }
         }
+    }
+
+    /// Only content that the stream has can be unchanged. Whether it is, only the service knows: a
+    /// write may have come since it was told, and has been noted there.
+    fn unchanged(&self, record: &RecordHeader, run: BlockRange) -> Result<(), Violation> {
+        match self.first_not_given(&run) {
+            Some(block) => Err(Violation::NothingUnchanged { seq: record.seq(), block }),
+            None => Ok(()),
+        }
+    }
+
+    /// The first of these blocks whose content the stream does not give as a whole: unknown, or
+    /// with a hole.
+    fn first_not_given(&self, run: &BlockRange) -> Option<BlockIndex> {
+        self.known.first_missing(run).or_else(|| self.holes.first_in(run))
+    }
+
+    /// True if the stream gives all content of these blocks.
+    pub(crate) fn gives(&self, run: &BlockRange) -> bool {
+        self.first_not_given(run).is_none()
     }
 
     fn is_whole_blocks(&self, record: &RecordHeader) -> bool {
@@ -543,6 +564,17 @@ pub enum Violation {
     /// The end of a gap without its begin.
     #[error("record {0} ends a gap, but there is none")]
     NoGap(Seq),
+    /// Rule LOSS: content that the stream does not give cannot be the same.
+    #[error(
+        "LOSS: record {seq} says that block {} is unchanged, but its content is not known: \
+         bring service and server to the same release", .block.0
+    )]
+    NothingUnchanged {
+        /// The record.
+        seq: Seq,
+        /// The first such block.
+        block: BlockIndex,
+    },
     /// Rule LOSS: the gap ends before its resync is complete.
     #[error(
         "LOSS: record {seq} ends a gap, but block {} changed in it and was not resynced", .block.0

@@ -327,6 +327,7 @@ impl Timeline {
             RecordKind::Block
             | RecordKind::Write
             | RecordKind::Resync
+            | RecordKind::Unchanged
             | RecordKind::Unreadable
             | RecordKind::Unallocated
             | RecordKind::Trim

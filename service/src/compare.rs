@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   drain ─ frame ▶ Touched::note ─ Question ▶ resend window ─ Compare ▶ server
-//!                                   resend window ◀─ elided frame ─ Question::settle ◀─ Hashes
+//!                                   resend window ◀─ elided frame ─ Question::settle ◀─ Compared
 //! ```
 //!
 //! The decision is here, and knows neither link nor clock.
@@ -12,8 +12,8 @@
 //!
 //! Let `u` be the number of a `Resync` of block `b`, and `S` the server's stream. An `Unchanged` in
 //! its place is right if the records of `S` before `u` give `b` the content that was read. The
-//! server's answer says what the records up to a record `q` give it. So both must give the same:
-//! no record of `S` behind `q` and before `u` is about `b`.
+//! server's answer says that the records up to a record `q` do, by a hash. So both must give the
+//! same: no record of `S` behind `q` and before `u` is about `b`.
 //!
 //! 1. A question names a record `since`, and an answer counts only if `q ≥ since`. The server
 //!    answers of what it has stored, and `u` is not sent before: `q < u`.
@@ -32,8 +32,10 @@ use std::ops::RangeInclusive;
 
 use roaring::RoaringBitmap;
 use snapless_types::{BlockRange, Extent, Geometry, RecordKind, Seq};
-use snapless_wire::compare::{COMPARE_BYTES_MAX, COMPARE_EXTENTS_MAX, Compare, Hashes};
-use snapless_wire::record::{RECORD_HEADER_LEN, RecordHeader, Records};
+use snapless_wire::compare::{
+    COMPARE_BYTES_MAX, COMPARE_EXTENTS_MAX, Compare, Compared, ContentHash,
+};
+use snapless_wire::record::{RECORD_HEADER_LEN, Record, RecordHeader, Records};
 
 /// The blocks that the stream was about since a record.
 #[derive(Debug)]
@@ -51,8 +53,10 @@ pub struct Touched {
 pub struct Question {
     /// The answer must be of this record or a later one.
     since: Seq,
-    /// Where in the frame's payload each record begins, and what it is about.
-    records: Vec<(usize, Extent)>,
+    /// Where in the frame's payload each record begins.
+    places: Vec<usize>,
+    /// What each is about, and the hash of its content.
+    extents: Vec<(Extent, ContentHash)>,
 }
 
 /// A frame's payload without the content that the server has.
@@ -84,20 +88,22 @@ impl Touched {
         let mut question = None;
         let mut at = 0;
         for record in records() {
-            self.note_record(&record.header, at, &mut question);
+            self.note_record(&record, at, &mut question);
             at += RECORD_HEADER_LEN + record.payload.len();
         }
         question
     }
 
-    fn note_record(&mut self, header: &RecordHeader, at: usize, question: &mut Option<Question>) {
+    fn note_record(&mut self, record: &Record<'_>, at: usize, question: &mut Option<Question>) {
+        let header = &record.header;
         assert!(header.seq() > self.last, "LOSS: records are drained in order");
         self.last = header.seq();
         let Some(extent) = Extent::new(header.extent_offset(), header.extent_len()) else { return };
         // The server refuses what lies outside the volume.
         let Some(run) = self.geometry.blocks_of(&extent) else { return };
         if header.kind() == RecordKind::Resync && !header.is_zero() && !self.touches(&run) {
-            question.get_or_insert(Question::new(self.since)).add(at, extent);
+            let question = question.get_or_insert(Question::new(self.since));
+            question.add(at, extent, record.payload);
         }
         if let Some(numbers) = numbers(&run) {
             self.blocks.insert_range(numbers);
@@ -116,16 +122,17 @@ fn numbers(run: &BlockRange) -> Option<RangeInclusive<u32>> {
 
 impl Question {
     fn new(since: Seq) -> Self {
-        Self { since, records: Vec::new() }
+        Self { since, places: Vec::new(), extents: Vec::new() }
     }
 
     /// Adds a record, unless there are as many as a request can have.
-    fn add(&mut self, at: usize, extent: Extent) {
-        let bytes: u64 = self.records.iter().map(|(_, extent)| extent.len()).sum();
-        let fits = self.records.len() < COMPARE_EXTENTS_MAX
+    fn add(&mut self, at: usize, extent: Extent, content: &[u8]) {
+        let bytes: u64 = self.extents.iter().map(|(extent, _)| extent.len()).sum();
+        let fits = self.extents.len() < COMPARE_EXTENTS_MAX
             && bytes.saturating_add(extent.len()) <= COMPARE_BYTES_MAX;
         if fits {
-            self.records.push((at, extent));
+            self.places.push(at);
+            self.extents.push((extent, *blake3::hash(content).as_bytes()));
         }
     }
 
@@ -136,25 +143,21 @@ impl Question {
 
     /// The request; `None` if there is nothing to ask.
     pub fn request(&self, id: u64) -> Option<Compare> {
-        let extents = self.records.iter().map(|&(_, extent)| extent).collect();
-        Compare::new(id, self.since, extents).ok()
+        Compare::new(id, self.since, self.extents.clone()).ok()
     }
 
     /// Leaves out of the frame what the server has by this answer; `None` if that is nothing, or if
     /// the answer does not fit the question.
-    pub fn settle(&self, payload: &[u8], answer: &Hashes) -> Option<Elided> {
-        if answer.seq() < self.since || answer.hashes().len() != self.records.len() {
+    pub fn settle(&self, payload: &[u8], answer: &Compared) -> Option<Elided> {
+        if answer.seq() < self.since || answer.same().len() != self.extents.len() {
             return None;
         }
         let mut elided = Vec::new();
         let (mut from, mut saved) = (0, 0);
-        for (&(at, extent), hash) in self.records.iter().zip(answer.hashes()) {
-            let Some(hash) = hash else { continue };
+        let records = self.places.iter().zip(&self.extents).zip(answer.same());
+        for ((&at, (extent, _)), _) in records.filter(|(_, is_same)| **is_same) {
             let content = at.checked_add(RECORD_HEADER_LEN)?;
             let end = content.checked_add(usize::try_from(extent.len()).ok()?)?;
-            if blake3::hash(payload.get(content..end)?).as_bytes() != hash {
-                continue;
-            }
             let unchanged = RecordHeader::read(payload.get(at..end)?).ok()?.unchanged().ok()?;
             elided.extend_from_slice(payload.get(from..at)?);
             elided.extend_from_slice(&unchanged.to_bytes());
@@ -170,7 +173,6 @@ mod tests {
     use std::collections::BTreeMap;
 
     use snapless_types::{EpochId, GapReason};
-    use snapless_wire::compare::ContentHash;
     use snapless_wire::id::FileTime;
     use snapless_wire::record::Position;
 
@@ -201,9 +203,7 @@ mod tests {
     /// A record about whole blocks, filled with one byte.
     fn record(kind: RecordKind, seq: u64, (offset, len): (u64, u64), byte: u8) -> Vec<u8> {
         let header = match kind {
-            RecordKind::GapBegin => {
-                RecordHeader::gap_begin(position(seq), GapReason::ServiceLost)
-            }
+            RecordKind::GapBegin => RecordHeader::gap_begin(position(seq), GapReason::ServiceLost),
             kind if kind.has_extent() => {
                 RecordHeader::extent(kind, position(seq), offset, len).unwrap()
             }
@@ -222,15 +222,10 @@ mod tests {
         record(RecordKind::GapBegin, seq, (0, 0), 0)
     }
 
-    fn hash(len: u64, byte: u8) -> Option<ContentHash> {
-        let content = vec![byte; usize::try_from(len).unwrap()];
-        Some(*blake3::hash(&content).as_bytes())
-    }
-
     /// The blocks that a frame asks about.
     fn asked(question: Option<&Question>) -> Vec<u64> {
-        let records = question.map_or(&[][..], |question| &question.records);
-        records.iter().map(|(_, extent)| extent.offset() / BLOCK).collect()
+        let extents = question.map_or(&[][..], |question| &question.extents);
+        extents.iter().map(|(extent, _)| extent.offset() / BLOCK).collect()
     }
 
     #[test]
@@ -269,7 +264,9 @@ mod tests {
         let frame = [resync(11, 0, 1), resync(12, 1, 2), resync(13, 5, 3), marker].concat();
         let question = touched.note(&frame).unwrap();
         let request = question.request(4).unwrap();
-        let same = [hash(BLOCK, 1), hash(BLOCK, 9), hash(BLOCK - 512, 3)];
+        let hash_of_last = *blake3::hash(&[3; (BLOCK - 512) as usize]).as_bytes();
+        assert_eq!(request.extents()[2].1, hash_of_last);
+        let same = [true, false, true];
         let elided = question.settle(&frame, &request.answered(Seq::new(10), same.into()));
         let elided = elided.unwrap();
         let kinds: Vec<_> = Records::new(&elided.payload)
@@ -288,7 +285,7 @@ mod tests {
 
         let nothing = [
             request.answered(Seq::new(9), same.into()),
-            request.answered(Seq::new(10), vec![None, hash(BLOCK, 1), None]),
+            request.answered(Seq::new(10), vec![false; 3]),
             request.unanswered(),
             Compare::new(4, Seq::new(10), request.extents()[..2].to_vec())
                 .unwrap()
@@ -307,7 +304,7 @@ mod tests {
             .flat_map(|at| record(RecordKind::Resync, 2 + at, (at * long, long), 1))
             .collect();
         let question = touched.note(&frame).unwrap();
-        let bytes: u64 = question.request(1).unwrap().extents().iter().map(Extent::len).sum();
+        let bytes: u64 = question.request(1).unwrap().extents().iter().map(|it| it.0.len()).sum();
         assert!(bytes <= COMPARE_BYTES_MAX && bytes + long > COMPARE_BYTES_MAX, "{bytes}");
     }
 
@@ -345,23 +342,24 @@ mod tests {
             (image, last)
         }
 
-        fn answer(&self, request: &Compare, rng: &mut fastrand::Rng) -> Hashes {
+        fn answer(&self, request: &Compare, rng: &mut fastrand::Rng) -> Compared {
             let (image, last) = self.image();
-            let hash_of = |extent: &Extent| {
+            let is_same = |(extent, hash): &(Extent, ContentHash)| {
                 let blocks = extent.offset() / BLOCK..extent.end().div_ceil(BLOCK);
                 let content: Option<Vec<_>> = blocks.map(|it| image.get(&it).copied()).collect();
+                let Some(content) = content else { return false };
                 let mut bytes: Vec<u8> =
-                    content?.iter().map(|&byte| [byte; 16 << 10]).collect::<Vec<_>>().concat();
+                    content.iter().map(|&byte| [byte; 16 << 10]).collect::<Vec<_>>().concat();
                 bytes.truncate(usize::try_from(extent.len()).unwrap());
-                Some(*blake3::hash(&bytes).as_bytes())
+                blake3::hash(&bytes).as_bytes() == hash
             };
-            let mut hashes: Vec<_> = request.extents().iter().map(hash_of).collect();
+            let mut same: Vec<_> = request.extents().iter().map(is_same).collect();
             if rng.u8(..) < 32 {
-                hashes[0] = None;
+                same[0] = false;
             }
             // It waits for its storage, or is another one, which was rolled back.
             let last = if rng.u8(..) < 16 { Seq::new(last.get() / 2) } else { last };
-            request.answered(last, hashes)
+            request.answered(last, same)
         }
     }
 

@@ -223,7 +223,7 @@ impl<'a> Links<'a> {
                     }
                     self.accept(acknowledge)?;
                 }
-                Message::Hashes(answer) => {
+                Message::Compared(answer) => {
                     self.counters.unchanged(self.window.answer(&answer));
                 }
                 Message::Refused(text) => return Err(LinkError::Refused(text).into()),

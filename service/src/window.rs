@@ -27,7 +27,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use snapless_types::Seq;
-use snapless_wire::compare::{Compare, Hashes};
+use snapless_wire::compare::{Compare, Compared};
 use snapless_wire::frame::{Acknowledge, Watermark, Welcome};
 
 use crate::batch::Frame;
@@ -214,7 +214,7 @@ impl Window {
 
     /// Takes the server's answer to a request of this link: what it has is left out of the frame,
     /// unless that was sent meanwhile. Returns how many bytes that saves.
-    pub fn answer(&self, answer: &Hashes) -> usize {
+    pub fn answer(&self, answer: &Compared) -> usize {
         let mut state = self.lock();
         if !state.asking.open.remove(&answer.id()) {
             return 0;
@@ -222,7 +222,7 @@ impl Window {
         state.asking.is_late = false;
         let asked = state.asked(answer.id());
         drop(state);
-        // The content is hashed while others go on.
+        // A frame is long: others go on meanwhile.
         let elided = asked.and_then(|(frame, question)| question.settle(&frame.payload, answer));
         let mut state = self.lock();
         let saved = state.settle(answer.id(), elided);

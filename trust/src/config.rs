@@ -23,7 +23,7 @@ use crate::error::TrustError;
 use crate::identity::Certified;
 use crate::revocation::Revocations;
 
-/// The protocol of a link on which the service may ask for hashes.
+/// The protocol of a link on which the service may ask what the server has.
 pub const COMPARING_LINK: &[u8] = b"snapless/3";
 
 /// What a connection is for.

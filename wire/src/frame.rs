@@ -11,8 +11,8 @@
 //!   ◀──────────────────────── Acknowledge  after each EpochEnd record, once it is durable
 //!   Watermark ──────────────────────────▶  notes that nothing newer was captured up to an instant
 //!   ◀──────────────────────── Acknowledge  the same epoch again, with the later latest point
-//!   Compare ────────────────────────────▶  asks what the stream gives some extents
-//!   ◀───────────────────────────── Hashes  a hash for each, where the server knows it
+//!   Compare ────────────────────────────▶  asks whether the stream gives extents this content
+//!   ◀─────────────────────────── Compared  where it does
 //!   ◀────────────────────────── KeepAlive  every few seconds while storage keeps it waiting
 //!   ◀────────────────────────────── Error  why the server closes the connection, as text
 //! ```
@@ -52,8 +52,8 @@ snapless_types::numbered_enum! {
         KeepAlive = 7 => "KeepAlive",
         /// [`Compare`](crate::compare::Compare).
         Compare = 8 => "Compare",
-        /// [`Hashes`](crate::compare::Hashes).
-        Hashes = 9 => "Hashes",
+        /// [`Compared`](crate::compare::Compared).
+        Compared = 9 => "Compared",
     }
 }
 

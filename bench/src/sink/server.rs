@@ -140,6 +140,9 @@ fn receive_all(mut receiver: MessageReceiver, run: &Run) -> std::result::Result<
                 run.progress.reach(acknowledge.seq().get());
             }
             Ok(Some(Message::Refused(text))) => return Err(LinkError::Refused(text)),
+            Ok(Some(Message::Compared(_))) => {
+                return Err(LinkError::OutOfPlace(FrameKind::Compared));
+            }
             Ok(Some(Message::Welcome(_))) => {
                 return Err(LinkError::OutOfPlace(FrameKind::Welcome));
             }

@@ -98,6 +98,8 @@ impl<'a, T: Target> Image<'a, T> {
             return Ok(());
         };
         let is_base = match header.kind() {
+            // It gives nothing: if the record before it is lost, so is this content.
+            RecordKind::Unchanged => return Ok(()),
             RecordKind::Block | RecordKind::Unallocated | RecordKind::Excluded => {
                 self.last_base = Some(extent);
                 true

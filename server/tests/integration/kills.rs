@@ -5,7 +5,7 @@
 
 #[allow(unreachable_pub, clippy::new_without_default, reason = "the service's own test code")]
 #[path = "../../../service/tests/support/mod.rs"]
-mod support;
+pub mod support;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -119,7 +119,8 @@ fn start_again(root: &Path, address: SocketAddr) -> Served {
     }
 }
 
-fn image(repository: &Repository, at: At) -> Vec<u8> {
+/// The part of the volume that holds data, as of the newest session's point.
+pub fn image(repository: &Repository, at: At) -> Vec<u8> {
     let source = Source { volume: VOLUME, session: None, at };
     let found = Found::find(repository, &source, &StopFlag::default()).unwrap();
     let mut image = Image(vec![0xff; usize::try_from(BLOCKS * BLOCK).unwrap()]);

@@ -2,6 +2,7 @@
 
 mod commands;
 mod common;
+mod compare;
 mod copy;
 mod damage;
 #[cfg(target_os = "linux")]

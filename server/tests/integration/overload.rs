@@ -252,7 +252,7 @@ fn outlasts(site: &Site) {
     store(&mut link, &driver.first_sync(), 1);
     let sent = AtomicUsize::new(0);
     site.hold.set(&SESSION.to_string());
-    let Link { mut sender, mut receiver, closer } = link;
+    let Link { mut sender, mut receiver, closer, .. } = link;
     let (sent_meanwhile, outcome, epochs) = thread::scope(|scope| {
         let sending = scope.spawn(|| {
             let outcome = (0..EPOCHS).try_for_each(|_| {

@@ -198,6 +198,32 @@ fn epochs_go_forward_only() {
 }
 
 #[test]
+fn only_content_that_the_stream_gives_is_unchanged() {
+    let unchanged =
+        |d: &mut Driver, block: u64, len| d.plain(RecordKind::Unchanged, block * BLOCK, len);
+    let refusal = |seq, block| {
+        let (seq, block) = at(seq, block);
+        Violation::NothingUnchanged { seq, block }
+    };
+    let synced = Stream::synced().with(Driver::gap).with(|d| unchanged(d, 0, LENGTH));
+    synced.clone().with(Driver::consistent).with(|d| unchanged(d, 1, 2 * BLOCK));
+    // Never captured, in a gap or not; and changed in a gap before that.
+    let partly = Stream::started().with(|d| d.block(1, 1));
+    assert_eq!(partly.refuses(|d| unchanged(d, 1, 2 * BLOCK)), refusal(3, 2));
+    let partly = partly.with(Driver::gap).with(|d| unchanged(d, 1, BLOCK));
+    assert_eq!(partly.refuses(|d| unchanged(d, 0, BLOCK)), refusal(5, 0));
+    let partly = partly.with(|d| d.write(2 * BLOCK, SECTOR, 1));
+    assert_eq!(partly.refuses(|d| unchanged(d, 2, BLOCK)), refusal(6, 2));
+    assert!(matches!(partly.refuses(Driver::consistent), Violation::NotResynced { .. }));
+    // With a hole, until it is written as a whole.
+    let hole = synced.with(|d| d.unreadable(3 * BLOCK + SECTOR, SECTOR));
+    assert_eq!(hole.refuses(|d| unchanged(d, 3, BLOCK)), refusal(12, 3));
+    hole.with(|d| d.resync(3, 1)).with(|d| unchanged(d, 3, BLOCK));
+    let found = Stream::synced().refuses(|d| unchanged(d, 0, SECTOR));
+    assert!(matches!(found, Violation::Unaligned { .. }), "{found}");
+}
+
+#[test]
 fn extents_lie_inside_the_volume_and_on_blocks() {
     let stream = Stream::synced();
     let refused = |kind, offset, len| stream.refuses(|d| d.fill(kind, offset, len, 1));

@@ -34,6 +34,8 @@ pub const VOLUME: VolumeGuid = VolumeGuid([7; 16]);
 pub struct Harness {
     pub driver: Arc<FakeDriver>,
     pub server: FakeServer,
+    /// The service asks the server what it has.
+    pub compare: bool,
     /// Limits of every link.
     pub limits: LinkLimits,
     folder: TempDir,
@@ -43,7 +45,8 @@ impl Harness {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let limits = LinkLimits::default();
-        Self { driver: FakeDriver::new(DEVICE), server: FakeServer::new(), limits, folder }
+        let (driver, server) = (FakeDriver::new(DEVICE), FakeServer::new());
+        Self { driver, server, compare: true, limits, folder }
     }
 
     /// Starts a pipeline, as a start of the service would.
@@ -56,7 +59,7 @@ impl Harness {
         let counters = Arc::new(Counters::new(VOLUME, server));
         let stop = StopSignal::new();
         let pipeline = Pipeline {
-            config: config(),
+            config: VolumeConfig { compare: self.compare, ..config() },
             connector: Connector::insecure(server),
             driver: Arc::clone(&self.driver) as _,
             store: self.store(),

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use snapless_link::LinkError;
 use snapless_link::server::{Patience, ServerLink};
-use snapless_types::{EpochId, RecordKind, Seq};
-use snapless_wire::compare::Compare;
+use snapless_types::{EpochId, Extent, RecordKind, Seq};
+use snapless_wire::compare::{Compare, Compared, ContentHash};
 use snapless_wire::frame::{Acknowledge, FrameKind, Hello, Watermark, Welcome};
 use snapless_wire::id::SessionId;
 use snapless_wire::record::{RecordHeader, Records};
@@ -21,6 +21,22 @@ use zerocopy::IntoBytes;
 pub struct Arrived {
     pub header: RecordHeader,
     pub payload: Vec<u8>,
+}
+
+/// What a request to compare gets.
+#[derive(Clone, Copy, Default, Debug)]
+pub enum Answers {
+    /// That nothing is known.
+    #[default]
+    Nothing,
+    /// No answer.
+    Never,
+    /// Whether it is content of this byte alone.
+    Of(u8),
+    /// The same, but of an instant before the one that was asked about.
+    Before(u8),
+    /// The same, and one more.
+    TooMany(u8),
 }
 
 /// How the server misbehaves.
@@ -36,8 +52,8 @@ pub struct Manners {
     pub stalled: bool,
     /// Send keep-alives meanwhile.
     pub alive: bool,
-    /// Answer no request for hashes. Otherwise the server says that it knows nothing.
-    pub dumb: bool,
+    /// What requests to compare get.
+    pub answers: Answers,
 }
 
 /// Time between two keep-alives.
@@ -204,8 +220,9 @@ impl Shared {
                 }
                 Some(FrameKind::Compare) => {
                     let request = Compare::read(&payload).map_err(|error| error.to_string())?;
-                    if !self.lock().manners.dumb {
-                        send(link, FrameKind::Hashes, &request.unanswered().to_bytes());
+                    let answers = self.lock().manners.answers;
+                    if let Some(answer) = answer(&request, answers) {
+                        send(link, FrameKind::Compared, &answer.to_bytes());
                     }
                 }
                 Some(kind) => return Err(format!("{kind:?} is out of place")),
@@ -290,6 +307,27 @@ impl Shared {
             }
         }
         Ok(acks)
+    }
+}
+
+fn answer(request: &Compare, answers: Answers) -> Option<Compared> {
+    let since = request.since().get();
+    let of = |request: &Compare, byte: u8, seq: u64| {
+        let is_same = |(extent, hash): &(Extent, ContentHash)| {
+            let content = vec![byte; usize::try_from(extent.len()).unwrap()];
+            blake3::hash(&content).as_bytes() == hash
+        };
+        request.answered(Seq::new(seq), request.extents().iter().map(is_same).collect())
+    };
+    match answers {
+        Answers::Nothing => Some(request.unanswered()),
+        Answers::Never => None,
+        Answers::Of(byte) => Some(of(request, byte, since)),
+        Answers::Before(byte) => Some(of(request, byte, since - 1)),
+        Answers::TooMany(byte) => {
+            let more = [request.extents(), &request.extents()[..1]].concat();
+            Some(of(&Compare::new(request.id(), request.since(), more).unwrap(), byte, since))
+        }
     }
 }
 

@@ -13,6 +13,7 @@ mod stream;
 use snapless_engine::{Record, Tick};
 use snapless_link::client::{Link, Message};
 use snapless_link::frames::{FrameReceiver, FrameSender, Wait};
+use snapless_server::comparer::Given;
 use snapless_server::error::Error;
 use snapless_server::format::session::SessionHeader;
 use snapless_server::ingest::{Action, Ingest};
@@ -25,8 +26,10 @@ use snapless_server::storage::Store;
 use snapless_server::timeline::{At, Cut};
 use snapless_server::writer::SessionWriter;
 use snapless_service::batch::Frame;
+use snapless_service::compare::{Elided, Touched};
 use snapless_service::window::{Next, Window};
 use snapless_types::{RecordKind, Seq};
+use snapless_wire::compare::{Compare, Compared};
 use snapless_wire::frame::{
     Acknowledge, FRAME_PAYLOAD_MAX, FrameHeader, FrameKind, Hello, Watermark, Welcome,
 };
@@ -76,6 +79,13 @@ pub struct FarEnd {
     watermark: Option<Watermark>,
     /// After a cut the service does not send those again.
     no_resend: bool,
+    /// What the claim's stream was about; `None` before the first claim.
+    touched: Option<Touched>,
+    /// The last record that the server had when the claim began, if the service notes nothing else.
+    forgets_since: Option<Seq>,
+    forgets_writes: bool,
+    /// Sectors that were not sent, as the server had them.
+    unchanged: u64,
     /// The frame that the service is making.
     frame: Vec<u8>,
     payload: Vec<u8>,
@@ -128,6 +138,10 @@ impl FarEnd {
             sent: 0,
             watermark: None,
             no_resend: options.sabotages(Sabotage::NoResend),
+            touched: None,
+            forgets_since: None,
+            forgets_writes: options.sabotages(Sabotage::ForgetsWrites),
+            unchanged: 0,
             frame: Vec::new(),
             payload: Vec::new(),
         }
@@ -139,6 +153,8 @@ impl FarEnd {
         let durable = welcome.durable_seq();
         self.frame.clear();
         self.window = Window::new(usize::MAX, durable);
+        self.touched = self.noting(durable);
+        self.forgets_since = self.forgets_writes.then_some(durable);
         self.join(&welcome, 0)?;
         Ok(durable.get())
     }
@@ -207,14 +223,47 @@ impl FarEnd {
         let is_long = self.frame.len() >= self.plan.frame_bytes;
         let ends = received.record.kind == RecordKind::EpochEnd;
         if is_long || ends {
+            let mut payload = std::mem::take(&mut self.frame);
+            self.elide(&mut payload);
             self.window.put(Frame {
-                payload: std::mem::take(&mut self.frame),
+                payload,
                 last: received.record.seq,
                 ends_epoch: ends.then_some(received.record.epoch),
             });
             self.send_waiting(0)?;
         }
         Ok(())
+    }
+
+    fn noting(&self, since: Seq) -> Option<Touched> {
+        let geometry = self.hello().geometry().ok()?;
+        Some(Touched::new(geometry, since))
+    }
+
+    /// Leaves out of a frame what the server has already, if it answers in time.
+    fn elide(&mut self, payload: &mut Vec<u8>) {
+        if let Some(since) = self.forgets_since {
+            self.touched = self.noting(since);
+        }
+        let Some(question) = self.touched.as_mut().and_then(|it| it.note(payload)) else { return };
+        if self.rng.once_in(3) {
+            return;
+        }
+        let (Some(connection), Some(request)) = (&self.connection, question.request(1)) else {
+            return;
+        };
+        // A disk that fails meanwhile, or is not as far yet: everything is sent.
+        let answer = connection.answer(&request);
+        let elided = answer.ok().and_then(|answer| question.settle(payload, &answer));
+        if let Some(Elided { payload: elided, saved }) = elided {
+            self.unchanged += saved as u64 / u64::from(self.volume.sector_bytes);
+            *payload = elided;
+        }
+    }
+
+    /// Sectors that were not sent, as the server had them.
+    pub fn unchanged(&self) -> u64 {
+        self.unchanged
     }
 
     /// Sends a watermark and lets the server take it; `None` if there is something newer.
@@ -398,6 +447,14 @@ impl Connection {
             Some(Message::Acknowledge(ends)) => Ok(Served::Acknowledged(ends)),
             _ => Err(Error::Stopped),
         }
+    }
+
+    /// What the server does on another thread.
+    fn answer(&self, request: &Compare) -> Result<Compared, Error> {
+        let store = self.repository.repository().store();
+        let reader = SessionReader::open(store, *self.writer.header())?;
+        let stop = StopFlag::default();
+        Given::open(reader, &stop)?.answer(request, &stop)
     }
 
     /// What the server does on another thread. A failure of the disk only costs time, later.

@@ -108,6 +108,11 @@ impl Link {
         self.far_end.as_ref().map_or(0, |far_end| far_end.window().last().get())
     }
 
+    /// Sectors that were not sent, as the server had them.
+    pub fn unchanged(&self) -> u64 {
+        self.far_end.as_ref().map_or(0, FarEnd::unchanged)
+    }
+
     /// The service sends a watermark, if it may.
     pub fn mark(&mut self, mark: Mark, calm: bool, rng: &mut Rng, now: u64) -> Result<(), Broken> {
         let Some(far_end) = &mut self.far_end else { return Ok(()) };

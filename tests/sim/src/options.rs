@@ -94,6 +94,8 @@ pub enum Sabotage {
     NewerInQueue,
     /// A watermark has the time at which it is sent, not that at which the driver was asked
     LateWatermark,
+    /// The service does not note which blocks the stream was about before it asks the server
+    ForgetsWrites,
     /// The server's disk does not sync files
     NoSync,
     /// The server's disk does not sync directories

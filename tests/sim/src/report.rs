@@ -65,6 +65,8 @@ report! {
     cuts,
     /// Watermarks that the real server took.
     watermarks,
+    /// Sectors that were read again and not sent, as the real server had them.
+    unchanged,
     /// Runs that ended because the power failed.
     power_cuts,
     /// Runs whose base image was complete and exact.

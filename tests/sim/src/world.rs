@@ -368,6 +368,7 @@ impl World {
             successions: self.link.successions,
             cuts: self.link.cuts,
             watermarks: self.link.marks.count(),
+            unchanged: self.link.unchanged(),
             power_cuts: u64::from(self.stage == Stage::Off),
             base_images: stream.base_images,
             ..self.report

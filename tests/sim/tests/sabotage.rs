@@ -46,6 +46,10 @@ each_is_found! {
         NewerInQueue => Point
     }
     fn a_watermark_that_is_later_than_the_drivers_answer_breaks_point() { LateWatermark => Point }
+    // A write that fails leaves the content that the server had before it.
+    fn a_block_that_was_written_since_and_is_called_unchanged_breaks_the_image() {
+        ForgetsWrites => T0, Loss, Point, Truth
+    }
     fn a_segment_whose_name_is_not_synced_breaks_loss() { NoDirectorySync => Loss, Resume }
 }
 

@@ -39,6 +39,7 @@ use snapless_trust::keystore::{Applicant, Credentials};
 use snapless_trust::server::ServerTrust;
 use snapless_trust::token::{Grant, LIFETIME_DEFAULT};
 use snapless_types::{EpochId, GapReason, Geometry, RecordKind, Seq};
+use snapless_wire::compare::Compared;
 use snapless_wire::frame::{Acknowledge, FrameHeader, FrameKind, Hello};
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 use snapless_wire::record::{Position, RecordHeader};
@@ -505,6 +506,14 @@ impl Client {
         self.send(FrameKind::Records, payload);
     }
 
+    /// The answer to a request to compare.
+    pub fn compared(&mut self) -> Compared {
+        match self.link.receiver.receive() {
+            Ok(Some(Message::Compared(compared))) => compared,
+            other => panic!("want an answer, heard {other:?}"),
+        }
+    }
+
     pub fn hear(&mut self) -> Said {
         match self.link.receiver.receive() {
             Ok(Some(Message::Welcome(welcome))) => {
@@ -516,6 +525,7 @@ impl Client {
                 self.latest = acknowledge.latest();
                 Said::Acknowledge { epoch: acknowledge.epoch().get(), seq: acknowledge.seq().get() }
             }
+            Ok(Some(Message::Compared(_))) => panic!("an answer, and nothing was asked"),
             Ok(Some(Message::Refused(text))) => Said::Error(text),
             Ok(None) | Err(LinkError::Lost(_)) => Said::Closed,
             Err(error) => panic!("{error}"),

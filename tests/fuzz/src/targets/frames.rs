@@ -1,5 +1,6 @@
 //! Frames and the structures that they carry.
 
+use snapless_wire::compare::{COMPARE_BYTES_MAX, COMPARE_EXTENTS_MAX, Compare, Compared};
 use snapless_wire::frame::{
     Acknowledge, FRAME_HEADER_LEN, FRAME_PAYLOAD_MAX, FrameError, FrameHeader, FrameKind, Hello,
     KeepAlive, Watermark, Welcome,
@@ -20,6 +21,8 @@ pub(super) const TARGET: Target = Target {
         "error",
         "watermark",
         "keep-alive",
+        "compare",
+        "compared",
         "short",
         "magic",
         "version",
@@ -60,6 +63,24 @@ fn run(input: &[u8]) -> &'static str {
         FrameKind::Error => "error",
         FrameKind::Watermark => Watermark::read(payload).map_or("payload", |_| "watermark"),
         FrameKind::KeepAlive => KeepAlive::read(payload).map_or("payload", |_| "keep-alive"),
+        FrameKind::Compare => match Compare::read(payload) {
+            Ok(compare) => {
+                let bytes: u64 = compare.extents().iter().map(|(extent, _)| extent.len()).sum();
+                assert!((1..=COMPARE_EXTENTS_MAX).contains(&compare.extents().len()));
+                assert!((1..=COMPARE_BYTES_MAX).contains(&bytes));
+                assert_eq!(compare.to_bytes(), payload, "it comes back the same");
+                "compare"
+            }
+            Err(error) => name(error),
+        },
+        FrameKind::Compared => match Compared::read(payload) {
+            Ok(compared) => {
+                assert!((1..=COMPARE_EXTENTS_MAX).contains(&compared.same().len()));
+                assert_eq!(compared.to_bytes(), payload, "it comes back the same");
+                "compared"
+            }
+            Err(error) => name(error),
+        },
     }
 }
 

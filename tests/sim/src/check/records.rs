@@ -157,7 +157,8 @@ pub fn base(ledger: &Ledger, link: &Link) -> Result<Base, Broken> {
                 }
             }
             RecordKind::Write | RecordKind::Trim | RecordKind::Zero => touched[blocks].fill(true),
-            RecordKind::Resync => {
+            // The engine makes the first only.
+            RecordKind::Resync | RecordKind::Unchanged => {
                 whole_blocks(volume, &sectors)?;
                 // Only blocks that the stream described before, or whose t0 content is lost.
                 touched[blocks].fill(true);

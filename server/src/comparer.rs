@@ -1,0 +1,291 @@
+//! Compares what a service has read with what its stream gives ([`snapless_wire::compare`]).
+//!
+//! ```text
+//!   connection ── Compare ──▶ this thread ── Compared ──▶ service
+//!                                 │ reads
+//!                             repository, as far as it is acknowledged
+//! ```
+//!
+//! A thread of its own reads the content, made at the first request of a connection: ingest waits
+//! for none of it. Rule: only content that the acknowledged stream gives as a whole is the same
+//! (rule LOSS, rules.md#loss), and the record at which that was so is told with it. Whatever else
+//! comes of a request, of damage too, the answer does not tell it from content that differs: the
+//! service then sends its own.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
+use std::thread::{self, Scope};
+use std::time::Duration;
+
+use log::warn;
+use snapless_link::server::Speaker;
+use snapless_types::{Extent, Seq};
+use snapless_wire::compare::{Compare, Compared, ContentHash};
+use snapless_wire::frame::{FrameKind, Hello};
+
+use crate::error::{Error, Result};
+use crate::format::session::SessionHeader;
+use crate::host::Host;
+use crate::point::{Content, PointMap, PointReader};
+use crate::reader::SessionReader;
+use crate::repository::Presence;
+use crate::stop::StopFlag;
+use crate::stream::StreamState;
+use crate::timeline::Cut;
+
+/// Sessions at a time whose content is open: the map of each takes up to some 100 MiB a TiB.
+const OPEN_MAX: usize = 4;
+/// Requests of a connection that wait. A service has no more without an answer.
+const WAITING_MAX: usize = 8;
+/// Content that is not asked about for so long is closed: while it is open, nothing is collected.
+const IDLE_LIMIT: Duration = Duration::from_secs(20);
+
+/// The sessions of a server whose content is open.
+#[derive(Clone, Debug, Default)]
+pub struct Openings(Arc<AtomicUsize>);
+
+/// One of those.
+#[derive(Debug)]
+struct Opening(Openings);
+
+/// The end of a connection's own thread.
+pub(crate) struct Comparer<'scope, 'env> {
+    scope: &'scope Scope<'scope, 'env>,
+    host: &'env Host,
+    hello: Hello,
+    speaker: Speaker,
+    /// The connection, in the log.
+    name: &'env str,
+    stop: StopFlag,
+    requests: Option<SyncSender<Compare>>,
+}
+
+impl<'scope, 'env> Comparer<'scope, 'env> {
+    /// For a session whose service hears its answers from `speaker`.
+    pub(crate) fn new(
+        scope: &'scope Scope<'scope, 'env>,
+        host: &'env Host,
+        hello: Hello,
+        speaker: Speaker,
+        name: &'env str,
+    ) -> Self {
+        Self { scope, host, hello, speaker, name, stop: StopFlag::default(), requests: None }
+    }
+
+    /// Takes a request; it is answered later, or at once if too many wait.
+    ///
+    /// # Errors
+    /// The request is none, or the connection is over.
+    pub(crate) fn ask(&mut self, payload: &[u8]) -> Result<()> {
+        let request = Compare::read(payload)?;
+        if self.requests.is_none() {
+            self.begin();
+        }
+        let refused = match &self.requests {
+            None => Some(request),
+            Some(requests) => match requests.try_send(request) {
+                Ok(()) => None,
+                Err(TrySendError::Full(request) | TrySendError::Disconnected(request)) => {
+                    Some(request)
+                }
+            },
+        };
+        match refused {
+            Some(request) => say(&self.speaker, &request.unanswered()),
+            None => Ok(()),
+        }
+    }
+
+    fn begin(&mut self) {
+        let (requests, asked) = mpsc::sync_channel(WAITING_MAX);
+        let answering = Answering {
+            host: self.host,
+            hello: self.hello,
+            speaker: self.speaker.clone(),
+            name: self.name,
+            stop: self.stop.clone(),
+            open: None,
+            has_failed: false,
+        };
+        let thread = thread::Builder::new().name(format!("compare {}", self.hello.session));
+        match thread.spawn_scoped(self.scope, move || answering.run(&asked)) {
+            Ok(_) => self.requests = Some(requests),
+            Err(error) => warn!("{}: nothing is compared: {error}", self.name),
+        }
+    }
+}
+
+impl Drop for Comparer<'_, '_> {
+    fn drop(&mut self) {
+        self.stop.set();
+    }
+}
+
+/// The thread that answers.
+struct Answering<'a> {
+    host: &'a Host,
+    hello: Hello,
+    speaker: Speaker,
+    name: &'a str,
+    stop: StopFlag,
+    open: Option<(Given, Opening)>,
+    /// Nothing is told any more, and that is in the log.
+    has_failed: bool,
+}
+
+impl Answering<'_> {
+    fn run(mut self, asked: &Receiver<Compare>) {
+        while !self.stop.is_set() {
+            let request = match asked.recv_timeout(IDLE_LIMIT) {
+                Ok(request) => request,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.open = None;
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            let answer = self.answer(&request);
+            if say(&self.speaker, &answer).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn answer(&mut self, request: &Compare) -> Compared {
+        if self.has_failed {
+            return request.unanswered();
+        }
+        self.try_answer(request).unwrap_or_else(|why| {
+            if !matches!(why, Error::Stopped) {
+                warn!(
+                    "{}: what was read again is sent, since it cannot be compared: {why}",
+                    self.name
+                );
+            }
+            self.has_failed = true;
+            self.open = None;
+            request.unanswered()
+        })
+    }
+
+    fn try_answer(&mut self, request: &Compare) -> Result<Compared> {
+        if self.open.as_ref().is_none_or(|(given, _)| given.seq < request.since()) {
+            // First the old one: there is a limit.
+            self.open = None;
+            let Some(opening) = self.host.openings.take() else { return Ok(request.unanswered()) };
+            let reader = self.reader()?;
+            if reader.acknowledged().seq < request.since() {
+                return Ok(request.unanswered());
+            }
+            self.open = Some((Given::open(reader, &self.stop)?, opening));
+        }
+        match &self.open {
+            Some((given, _)) => given.answer(request, &self.stop),
+            None => Ok(request.unanswered()),
+        }
+    }
+
+    /// The session's stream up to its acknowledged end.
+    fn reader(&self) -> Result<SessionReader> {
+        let repository = self.host.repository.repository();
+        let (volume, session) = (self.hello.volume, self.hello.session);
+        let header: SessionHeader = match repository.session(volume, session)? {
+            Presence::Header(header) => header,
+            Presence::Nothing => return Err(Error::NoSession { volume, session }),
+        };
+        SessionReader::open_pinned(repository.store(), header, "compare")
+    }
+}
+
+/// The content that a stream gives after its last acknowledged record.
+#[derive(Debug)]
+pub struct Given {
+    seq: Seq,
+    state: StreamState,
+    image: PointReader,
+}
+
+impl Given {
+    /// Reads the headers of the stream.
+    ///
+    /// # Errors
+    /// Damage, or [`Error::Stopped`].
+    pub fn open(reader: SessionReader, stop: &StopFlag) -> Result<Self> {
+        let state = reader.survey(stop)?;
+        let seq = state.last().map_or(Seq::new(0), |last| last.seq);
+        // In a gap too: it is no point, but it is what the stream gives.
+        let map = PointMap::build(&reader, Cut::Through(seq), Seq::new(0), stop, |_, _| ())?;
+        Ok(Self { seq, state, image: PointReader::new(reader, map) })
+    }
+
+    /// The answer to a request.
+    ///
+    /// # Errors
+    /// Damage of the content, or [`Error::Stopped`].
+    pub fn answer(&self, request: &Compare, stop: &StopFlag) -> Result<Compared> {
+        let mut same = Vec::new();
+        for (extent, hash) in request.extents() {
+            if stop.is_set() {
+                return Err(Error::Stopped);
+            }
+            same.push(self.hash(extent)?.as_ref() == Some(hash));
+        }
+        Ok(request.answered(self.seq, same))
+    }
+
+    /// The hash of an extent's content; `None` if the stream does not give all of it.
+    fn hash(&self, extent: &Extent) -> Result<Option<ContentHash>> {
+        let geometry = self.state.geometry();
+        let run = geometry.blocks_of(extent).filter(|_| geometry.is_block_aligned(extent));
+        let Some(run) = run.filter(|run| self.state.gives(run)) else { return Ok(None) };
+        debug_assert!(!run.is_empty());
+        let bytes: Range<u64> = extent.offset()..extent.end();
+        for part in self.image.map().content(bytes) {
+            match part?.1 {
+                Content::Zero | Content::Stored(_) => {}
+                Content::Excluded | Content::Unreadable => return Ok(None),
+            }
+        }
+        // A request has no more than a frame.
+        let mut content = vec![0; usize::try_from(extent.len()).unwrap_or(0)];
+        self.image.read(extent.offset(), &mut content)?;
+        Ok(Some(*blake3::hash(&content).as_bytes()))
+    }
+}
+
+impl Openings {
+    fn take(&self) -> Option<Opening> {
+        // Relaxed: a count alone.
+        let more = |open| (open < OPEN_MAX).then_some(open + 1);
+        let taken = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        taken.is_ok().then(|| Opening(self.clone()))
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn say(speaker: &Speaker, answer: &Compared) -> Result<()> {
+    Ok(speaker.send(FrameKind::Compared, &answer.to_bytes())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_has_the_content_of_few_sessions_open() {
+        let openings = Openings::default();
+        let mut open: Vec<_> = (0..OPEN_MAX).map(|_| openings.take().unwrap()).collect();
+        assert!(openings.take().is_none());
+        open.pop();
+        assert!(openings.take().is_some());
+        drop(open);
+        assert_eq!(openings.0.load(Ordering::Relaxed), 0);
+    }
+}

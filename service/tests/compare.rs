@@ -1,0 +1,69 @@
+//! After a gap the server is asked what it has already. Whatever it answers, it gets what it lacks.
+
+mod support;
+
+use std::time::Duration;
+
+use snapless_types::RecordKind;
+use support::server::Answers;
+use support::{Harness, wait_until};
+
+const BLOCK: u64 = 64 << 10;
+const BLOCKS: u64 = 8;
+const SECTORS: usize = 128;
+
+/// What arrives of the resync of these blocks, all of sevens, after the service was restarted: its
+/// kinds, and how many bytes were not sent.
+fn resync(answers: Answers) -> (Vec<RecordKind>, u64) {
+    let mut harness = Harness::new();
+    harness.limits.send = Duration::from_mins(1);
+    harness.server.behave(|manners| manners.answers = answers);
+    let running = harness.start();
+    wait_until("a session began", || harness.driver.session().is_some());
+    let session = harness.driver.session().unwrap();
+    for block in 0..BLOCKS {
+        harness.driver.capture(RecordKind::Block, block * BLOCK, &[7; SECTORS]);
+    }
+    let last = harness.driver.end_epoch();
+    wait_until("it is durable", || running.counters.report().acknowledged_seq == last);
+    running.stop();
+
+    let running = harness.start();
+    wait_until("the session goes on", || running.counters.report().connections == 1);
+    for block in 0..BLOCKS {
+        harness.driver.capture(RecordKind::Resync, block * BLOCK, &[7; SECTORS]);
+    }
+    harness.driver.end_gap();
+    let last = harness.driver.end_epoch();
+    wait_until("it is durable", || running.counters.report().acknowledged_seq == last);
+    let report = running.counters.report();
+    running.stop();
+    let arrived = harness.server.arrived(session);
+    let read_again = arrived
+        .iter()
+        .filter(|it| matches!(it.header.kind(), RecordKind::Resync | RecordKind::Unchanged));
+    let kinds = read_again.map(|it| {
+        assert_eq!(it.payload.len(), it.header.payload_len());
+        assert!(it.payload.iter().all(|byte| *byte == 7));
+        it.header.kind()
+    });
+    (kinds.collect(), report.bytes_unchanged)
+}
+
+#[test]
+fn what_the_server_has_is_not_sent() {
+    let (kinds, unchanged) = resync(Answers::Of(7));
+    assert_eq!(kinds, [RecordKind::Unchanged; BLOCKS as usize]);
+    assert_eq!(unchanged, BLOCKS * BLOCK);
+}
+
+#[test]
+fn whatever_else_the_server_answers_it_gets_everything() {
+    let late = [Answers::Never, Answers::Nothing];
+    for answers in late.into_iter().chain([Answers::Of(8), Answers::Before(7), Answers::TooMany(7)])
+    {
+        let (kinds, unchanged) = resync(answers);
+        assert_eq!(kinds, [RecordKind::Resync; BLOCKS as usize], "{answers:?}");
+        assert_eq!(unchanged, 0, "{answers:?}");
+    }
+}
