@@ -32,6 +32,7 @@ use crate::state::{Remembered, SessionStore, StateError};
 use crate::stop::StopSignal;
 use crate::stream::{Stream, StreamEnd, StreamError, WATERMARK_INTERVAL};
 use crate::watch::{Resized, Watch};
+use crate::window::ANSWER_LIMIT;
 
 /// How often it is looked whether a volume that was removed is there again.
 const VOLUME_POLL: Duration = Duration::from_secs(1);
@@ -49,6 +50,8 @@ pub struct Limits {
     pub flush: Duration,
     /// How often the server is told that nothing is written.
     pub watermark: Duration,
+    /// How long a frame waits until the server says what it has of it.
+    pub answer: Duration,
 }
 
 impl Default for Limits {
@@ -58,6 +61,7 @@ impl Default for Limits {
             backoff: BackoffLimits::default(),
             flush: Duration::from_secs(10),
             watermark: WATERMARK_INTERVAL,
+            answer: ANSWER_LIMIT,
         }
     }
 }
@@ -212,6 +216,7 @@ impl Pipeline {
             stop: &self.stop,
             flush_limit: self.limits.flush,
             watermark_interval: self.limits.watermark,
+            answer_limit: self.limits.answer,
         };
         let mut save = || self.save(&mut state);
         // Without an answer nothing is known to have changed.

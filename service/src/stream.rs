@@ -79,6 +79,8 @@ pub struct Stream<'a> {
     pub flush_limit: Duration,
     /// How often the server is told that nothing is written.
     pub watermark_interval: Duration,
+    /// How long a frame waits until the server says what it has of it.
+    pub answer_limit: Duration,
 }
 
 impl Stream<'_> {
@@ -92,7 +94,8 @@ impl Stream<'_> {
         mut save: impl FnMut(),
     ) -> Result<StreamEnd, StreamError> {
         let halted = StopSignal::new();
-        let window = Window::new(self.resend_window, welcome.durable_seq());
+        let window = Window::new(self.resend_window, welcome.durable_seq())
+            .with_answer_limit(self.answer_limit);
         let links = Links::new(self.port, &self.dialling, self.counters, &window, &halted);
         if let Some(reason) = links.join(&link, welcome)? {
             return Ok(StreamEnd::StartOver(reason));

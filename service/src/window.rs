@@ -38,7 +38,7 @@ mod asking;
 use asking::{Asking, Inquiry, Kept};
 
 /// How long a frame whose turn has come waits for an answer.
-const ANSWER_LIMIT: Duration = Duration::from_secs(2);
+pub const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 
 /// The window of one claim.
 #[derive(Debug)]

@@ -16,7 +16,9 @@ const SECTORS: usize = 128;
 /// kinds, and how many bytes were not sent.
 fn resync(answers: Answers) -> (Vec<RecordKind>, u64) {
     let mut harness = Harness::new();
-    harness.limits.send = Duration::from_mins(1);
+    if matches!(answers, Answers::Never) {
+        harness.answer = Duration::from_millis(50);
+    }
     harness.server.behave(|manners| manners.answers = answers);
     let running = harness.start();
     wait_until("a session began", || harness.driver.session().is_some());

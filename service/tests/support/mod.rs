@@ -36,6 +36,8 @@ pub struct Harness {
     pub server: FakeServer,
     /// The service asks the server what it has.
     pub compare: bool,
+    /// How long it waits for the answer.
+    pub answer: Duration,
     /// Limits of every link.
     pub limits: LinkLimits,
     folder: TempDir,
@@ -46,7 +48,9 @@ impl Harness {
         let folder = tempfile::tempdir().unwrap();
         let limits = LinkLimits::default();
         let (driver, server) = (FakeDriver::new(DEVICE), FakeServer::new());
-        Self { driver, server, compare: true, limits, folder }
+        // A test's machine may be busy.
+        let answer = Duration::from_mins(1);
+        Self { driver, server, compare: true, answer, limits, folder }
     }
 
     /// Starts a pipeline, as a start of the service would.
@@ -65,7 +69,7 @@ impl Harness {
             store: self.store(),
             counters: Arc::clone(&counters),
             stop: stop.clone(),
-            limits: limits(self.limits),
+            limits: limits(self.limits, self.answer),
         };
         let thread = thread::spawn(move || pipeline.run());
         Running { counters, stop, thread: Some(thread) }
@@ -131,11 +135,12 @@ fn config() -> VolumeConfig {
     }
 }
 
-fn limits(link: LinkLimits) -> Limits {
+fn limits(link: LinkLimits, answer: Duration) -> Limits {
     Limits {
         link,
         backoff: BackoffLimits { min: Duration::from_millis(5), max: Duration::from_millis(40) },
         flush: Duration::from_secs(2),
         watermark: Duration::from_millis(5),
+        answer,
     }
 }
