@@ -134,7 +134,9 @@ impl Pass {
                 self.found.saved_zero_bytes = self.found.saved_zero_bytes.saturating_add(len);
                 self.forget(&extent);
             }
-            RecordKind::SessionStart
+            // The place holds what it held.
+            RecordKind::Unchanged
+            | RecordKind::SessionStart
             | RecordKind::EpochEnd
             | RecordKind::BaseComplete
             | RecordKind::GapBegin
