@@ -199,7 +199,8 @@ impl World {
         let before = durable(self);
         let taken = self.acknowledge(epoch)?;
         // The epoch may have been lost: then it is known, and no news.
-        let is_lost = epoch == later && !self.link.losses.is_empty();
+        let was_any_lost = self.is_lost || !self.link.losses.is_empty();
+        let is_lost = epoch == later && was_any_lost;
         ensure!(
             (!taken || is_lost) && durable(self) == before,
             Rule::Loss,
