@@ -22,6 +22,8 @@ fn three_hundred_seeds_keep_every_rule() {
     assert!(total.watermarks > 2_000, "{total}");
     assert!(total.gaps > 300, "{total}");
     assert!(total.losses > 50, "{total}");
+    assert!(total.successions > 30, "{total}");
+    assert!(total.unchanged > 100, "{total}");
     assert!(total.base_images > 150, "{total}");
     assert!(total.gaps_closed_under_load > 50, "{total}");
     assert!(total.clearings > 500, "{total}");
