@@ -139,8 +139,8 @@ fn sectors(byte: u64) -> Vec<u8> {
     vec![u8::try_from(byte).unwrap(); SECTORS]
 }
 
-/// A first sync, a restart of the service, and what it reads again: block 0 has changed, block 1
-/// was written since the gap began, the rest is the same. Returns how many bytes were sent, and how
+/// A first sync, a gap while the service is away, and what is read again: block 0 has changed, block
+/// 1 was written since the gap began, the rest is the same. Returns how many bytes were sent, and how
 /// many not, after the restart.
 fn gap(root: &Path, compare: bool) -> (u64, u64) {
     let server = Running::start(root);
@@ -157,6 +157,9 @@ fn gap(root: &Path, compare: bool) -> (u64, u64) {
     let last = driver.end_epoch();
     wait_until("it is durable", || running.counters.report().acknowledged_seq == last);
     running.stop();
+    // The driver has no room for this one, so that a gap begins.
+    driver.write(WIDE, &sectors(150));
+    driver.lose();
 
     let running = harness.start_to(&address);
     wait_until("the session goes on", || running.counters.report().connections == 1);
