@@ -20,7 +20,7 @@ use snapless_wire::frame::{FrameHeader, Watermark};
 use crate::error::{Damage, Error, Result};
 use crate::format::acknowledged::{ACKNOWLEDGED_FILE, Acknowledged};
 use crate::format::repository::session_dir;
-use crate::format::segment::{SEGMENT_HEADER_LEN, SegmentHeader, SegmentNumber};
+use crate::format::segment::{SEGMENT_HEADER_LEN, SegmentForm, SegmentHeader, SegmentNumber};
 use crate::format::session::{SESSION_FILE, SessionHeader};
 use crate::format::state::Entry;
 use crate::reader::{self, End, SessionReader};
@@ -79,6 +79,8 @@ pub struct FileWriter {
 #[derive(Debug)]
 struct OpenSegment {
     number: SegmentNumber,
+    /// Its form may have unchanged blocks.
+    has_unchanged: bool,
     file: StoredFile,
     /// Its length, with what has not been written yet.
     len: u64,
@@ -188,8 +190,9 @@ impl FileWriter {
         let marks = self.marks.take_entries()?;
         let entries = Unplaced::all(&marks, (frame, payload), self.packer.as_mut());
         let len = entries.iter().map(Unplaced::len).sum();
+        let has_unchanged = entries.iter().any(Unplaced::has_unchanged);
         // Together, so that a segment does not end with a watermark.
-        let segment = self.segment_for(len)?;
+        let segment = self.segment_for(len, has_unchanged)?;
         let mut last = None;
         for entry in entries {
             last = Some(Entry { offset: segment.len, header: entry.frame.to_bytes() });
@@ -325,18 +328,25 @@ impl FileWriter {
         if is_ours { Ok(()) } else { Err(Error::Moved(located(number))) }
     }
 
-    /// The segment of the next entry: a new one if the present one would grow past the limit.
-    fn segment_for(&mut self, entry_len: u64) -> Result<&mut OpenSegment> {
+    /// The segment of the next entry: a new one if the present one would grow past the limit, or is
+    /// of a form that has no unchanged blocks. Those that follow then are of the form that has.
+    fn segment_for(&mut self, entry_len: u64, has_unchanged: bool) -> Result<&mut OpenSegment> {
+        let form = SegmentForm {
+            has_unchanged: has_unchanged
+                || self.segment.as_ref().is_some_and(|it| it.has_unchanged),
+            ..SegmentForm::sealed_if(self.seal.is_sealed())
+        };
         let next = match &mut self.segment {
             None => Some(SegmentNumber::FIRST),
             Some(open) => {
                 let holds_something = open.len > SEGMENT_HEADER_LEN as u64;
                 let full = holds_something && open.len + entry_len > self.segment_limit;
-                if full {
+                let ends = full || (has_unchanged && !open.has_unchanged);
+                if ends {
                     open.sync()?;
                     open.index.finish();
                 }
-                full.then(|| open.number.next())
+                ends.then(|| open.number.next())
             }
         };
         match (next, &mut self.segment) {
@@ -344,7 +354,8 @@ impl FileWriter {
             (next, slot) => {
                 let number = next.unwrap_or(SegmentNumber::FIRST);
                 let Self { store, dir, place, header, seal, .. } = self;
-                Ok(slot.insert(OpenSegment::create(store, dir, place, header, seal, number)?))
+                let made = OpenSegment::create(store, dir, place, header, seal, (number, form))?;
+                Ok(slot.insert(made))
             }
         }
     }
@@ -357,17 +368,18 @@ impl OpenSegment {
         place: &Place,
         session: &SessionHeader,
         seals: &SessionSeal,
-        number: SegmentNumber,
+        (number, form): (SegmentNumber, SegmentForm),
     ) -> Result<Self> {
         place.check()?;
         let seal = seals.entries(number)?;
         let file = store.open(&dir.join(number.file_name()), OpenMode::CreateNew)?;
         let header = SegmentHeader { volume: session.volume, session: session.session, number };
-        file.write_at(0, &header.to_bytes_of(seal.is_some()))?;
+        file.write_at(0, &header.to_bytes_of(form))?;
         file.sync()?;
         let index = IndexWriter::create(store, dir, session, number, seals.index(number)?);
         store.sync_dir(dir)?;
-        Ok(Self::at(file, number, SEGMENT_HEADER_LEN as u64, place, seal, index))
+        let at = (number, SEGMENT_HEADER_LEN as u64);
+        Ok(Self::at(file, at, form.has_unchanged, place, seal, index))
     }
 
     fn reopen(
@@ -379,20 +391,27 @@ impl OpenSegment {
         index: IndexWriter,
     ) -> Result<Self> {
         let number = acknowledged.segment;
-        let file = store.open(&dir.join(number.file_name()), OpenMode::Write)?;
+        let path = dir.join(number.file_name());
+        let head = store.read_head(&path, SEGMENT_HEADER_LEN)?;
+        let form = head.first_chunk().and_then(|head| SegmentHeader::read_any(head).ok());
+        // If it cannot be told, the next one is made.
+        let has_unchanged = form.is_some_and(|(_, form)| form.has_unchanged);
+        let file = store.open(&path, OpenMode::Write)?;
         let seal = seals.entries(number)?;
-        Ok(Self::at(file, number, acknowledged.offset, place, seal, index))
+        let at = (number, acknowledged.offset);
+        Ok(Self::at(file, at, has_unchanged, place, seal, index))
     }
 
     fn at(
         file: StoredFile,
-        number: SegmentNumber,
-        len: u64,
+        (number, len): (SegmentNumber, u64),
+        has_unchanged: bool,
         place: &Place,
         seal: Option<EntrySeal>,
         index: IndexWriter,
     ) -> Self {
-        Self { number, file, len, unwritten: Vec::new(), place: place.clone(), seal, index }
+        let place = place.clone();
+        Self { number, has_unchanged, file, len, unwritten: Vec::new(), place, seal, index }
     }
 
     /// Appends an entry.

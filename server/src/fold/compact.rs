@@ -6,7 +6,7 @@ use snapless_wire::record::{Position, RECORD_HEADER_LEN, RecordHeader};
 
 use crate::error::{Error, Result};
 use crate::format::history::{HistoryNumber, KeptSegment};
-use crate::format::segment::{SEGMENT_HEADER_LEN, SegmentHeader, SegmentNumber};
+use crate::format::segment::{SEGMENT_HEADER_LEN, SegmentForm, SegmentHeader, SegmentNumber};
 use crate::point::runs::Entry;
 use crate::reader::SessionReader;
 use crate::seal::{EntrySeal, Packer};
@@ -169,7 +169,7 @@ impl<'a> Compactor<'a> {
             let seal = self.reader.seal().entries(number)?;
             let session = self.reader.header();
             let header = SegmentHeader { volume: session.volume, session: session.session, number };
-            file.write_at(0, &header.to_bytes_of(seal.is_some()))?;
+            file.write_at(0, &header.to_bytes_of(SegmentForm::sealed_if(seal.is_some())))?;
             self.open = Some(Open { number, file, seal, len: SEGMENT_HEADER_LEN as u64 });
         }
         Ok(())

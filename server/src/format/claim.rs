@@ -15,7 +15,7 @@ use snapless_wire::id::{EpochIdLe, SeqLe};
 use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::segment::{SEGMENT_HEADER_LEN, SegmentHeader, SegmentNumber};
+use super::segment::{SEGMENT_HEADER_LEN, SegmentForm, SegmentHeader, SegmentNumber};
 use super::{FormatError, Head, check, seal};
 
 /// Bytes of a claim.
@@ -128,12 +128,11 @@ impl Claim {
         bytes
     }
 
-    /// The claim's bytes behind those of the header of its segment, whose entries are sealed, or
-    /// plain frames.
-    pub fn behind(self, header: SegmentHeader, is_sealed: bool) -> [u8; CLAIMED_HEADER_LEN] {
+    /// The claim's bytes behind those of the header of its segment of this form.
+    pub fn behind(self, header: SegmentHeader, form: SegmentForm) -> [u8; CLAIMED_HEADER_LEN] {
         let mut bytes = [0; CLAIMED_HEADER_LEN];
         let (start, rest) = bytes.split_at_mut(SEGMENT_HEADER_LEN);
-        start.copy_from_slice(&header.to_bytes_before_claim(is_sealed));
+        start.copy_from_slice(&header.to_bytes_of(SegmentForm { has_claim: true, ..form }));
         rest.copy_from_slice(&self.to_bytes());
         bytes
     }

@@ -9,8 +9,8 @@
 //! A *compacted* segment, `compact-NNNNNNNN.slseg`, has the same form. A fold makes it out of what
 //! retained points need of older segments; only maps say what its records are.
 //!
-//! In a repository that is compressed or encrypted an entry is such a frame, sealed (`sealed.rs`),
-//! and the header has another version.
+//! The header's version tells what follows it ([`SegmentForm`]). In a repository that is compressed
+//! or encrypted an entry is such a frame, sealed (`sealed.rs`).
 
 use snapless_wire::id::{SessionId, VolumeGuid};
 use zerocopy::little_endian::U64;
@@ -30,14 +30,10 @@ pub const OBJECT_LIMIT_BYTES: u64 = 64 << 20;
 pub const OBJECT_NUMBER_MAX: SegmentNumber = SegmentNumber(99_999_999);
 
 const MAGIC: [u8; 8] = *b"SLSEGMT\0";
-/// Of a segment of frames.
+/// Of a segment of frames; the other forms add to it.
 const VERSION: u32 = 1;
-/// Of a segment of sealed entries.
-const VERSION_SEALED: u32 = 2;
-/// Of a segment of frames with a [`super::claim::Claim`] behind its header.
-const VERSION_CLAIMED: u32 = 3;
-/// Of a segment of sealed entries with a claim.
-const VERSION_CLAIMED_SEALED: u32 = 4;
+/// Of a segment of sealed entries with a claim and unchanged blocks.
+const VERSION_MAX: u32 = 8;
 
 /// The numbers of compacted segments have this bit; those of the log never grow so far.
 const COMPACTED: u64 = 1 << 62;
@@ -117,6 +113,34 @@ pub struct SegmentHeader {
     pub number: SegmentNumber,
 }
 
+/// What is behind the header of a segment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct SegmentForm {
+    /// The entries are sealed, not plain frames.
+    pub is_sealed: bool,
+    /// A [`super::claim::Claim`] comes first.
+    pub has_claim: bool,
+    /// There may be records of kind `Unchanged`, which a release that knows none takes for damage.
+    pub has_unchanged: bool,
+}
+
+impl SegmentForm {
+    /// Of a segment without a claim and without unchanged blocks.
+    pub fn sealed_if(is_sealed: bool) -> Self {
+        Self { is_sealed, ..Self::default() }
+    }
+
+    fn version(self) -> u32 {
+        let Self { is_sealed, has_claim, has_unchanged } = self;
+        VERSION + u32::from(is_sealed) + 2 * u32::from(has_claim) + 4 * u32::from(has_unchanged)
+    }
+
+    fn of_version(version: u32) -> Self {
+        let has = |bit| version.wrapping_sub(VERSION) & bit != 0;
+        Self { is_sealed: has(1), has_claim: has(2), has_unchanged: has(4) }
+    }
+}
+
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 struct Raw {
@@ -144,40 +168,44 @@ impl SegmentHeader {
         Self::read_as(bytes, MAGIC, VERSION)
     }
 
-    /// The bytes of the header of a segment whose entries are sealed, or plain frames.
-    pub fn to_bytes_of(self, is_sealed: bool) -> [u8; SEGMENT_HEADER_LEN] {
-        self.to_bytes_as(MAGIC, if is_sealed { VERSION_SEALED } else { VERSION })
+    /// The bytes of the header of a segment of this form.
+    pub fn to_bytes_of(self, form: SegmentForm) -> [u8; SEGMENT_HEADER_LEN] {
+        self.to_bytes_as(MAGIC, form.version())
     }
 
-    /// The same with a claim behind it.
-    pub(super) fn to_bytes_before_claim(self, is_sealed: bool) -> [u8; SEGMENT_HEADER_LEN] {
-        self.to_bytes_as(MAGIC, if is_sealed { VERSION_CLAIMED_SEALED } else { VERSION_CLAIMED })
+    /// Reads the header of a segment, and its form.
+    ///
+    /// # Errors
+    /// Any [`FormatError`].
+    pub fn read_any(bytes: &[u8; SEGMENT_HEADER_LEN]) -> Result<(Self, SegmentForm), FormatError> {
+        let mut refused = FormatError::Magic;
+        for version in VERSION..=VERSION_MAX {
+            match Self::read_as(bytes, MAGIC, version) {
+                Ok(header) => return Ok((header, SegmentForm::of_version(version))),
+                // Of another version, which may be known too.
+                Err(why @ FormatError::Version { .. }) => refused = why,
+                Err(why) => return Err(why),
+            }
+        }
+        Err(refused)
     }
 
-    /// True if a claim follows these bytes of a header, which [`Self::read_of`] has accepted.
-    pub fn has_claim(bytes: &[u8; SEGMENT_HEADER_LEN]) -> bool {
-        let claimed = [VERSION_CLAIMED, VERSION_CLAIMED_SEALED];
-        claimed.into_iter().any(|version| Self::read_as(bytes, MAGIC, version).is_ok())
-    }
-
-    /// Reads the header of a segment whose entries are sealed, or plain frames, with a claim or
-    /// without.
+    /// Reads the header of a segment whose entries are sealed, or plain frames.
     ///
     /// # Errors
     /// Any [`FormatError`]; one for a segment of the other kind.
     pub fn read_of(is_sealed: bool, bytes: &[u8; SEGMENT_HEADER_LEN]) -> Result<Self, FormatError> {
-        let (plain, sealed) =
-            ([VERSION, VERSION_CLAIMED], [VERSION_SEALED, VERSION_CLAIMED_SEALED]);
-        let (versions, others) = if is_sealed { (sealed, plain) } else { (plain, sealed) };
-        match Self::read_as(bytes, MAGIC, versions[0]) {
-            Err(FormatError::Version { found, .. }) if found == versions[1] => {
-                Self::read_as(bytes, MAGIC, versions[1])
-            }
-            Err(FormatError::Version { found, .. }) if others.contains(&found) => {
-                Err(FormatError::Content("kind of entries"))
-            }
-            read => read,
+        let (header, form) = Self::read_any(bytes)?;
+        if form.is_sealed == is_sealed {
+            Ok(header)
+        } else {
+            Err(FormatError::Content("kind of entries"))
         }
+    }
+
+    /// True if a claim follows these bytes of a header, which [`Self::read_of`] has accepted.
+    pub fn has_claim(bytes: &[u8; SEGMENT_HEADER_LEN]) -> bool {
+        Self::read_any(bytes).is_ok_and(|(_, form)| form.has_claim)
     }
 
     /// The bytes of the same header in another kind of file.
@@ -223,6 +251,37 @@ mod tests {
             number: SegmentNumber(3),
         };
         assert_eq!(SegmentHeader::read(&header.to_bytes()), Ok(header));
+    }
+
+    #[test]
+    fn the_version_tells_the_form() {
+        let header = SegmentHeader {
+            volume: VolumeGuid([1; 16]),
+            session: SessionId([2; 16]),
+            number: SegmentNumber(3),
+        };
+        for version in VERSION..=VERSION_MAX {
+            let form = SegmentForm::of_version(version);
+            assert_eq!(form.version(), version);
+            let mut bytes = header.to_bytes_of(form);
+            assert_eq!(bytes[8], u8::try_from(version).unwrap());
+            assert_eq!(SegmentHeader::read_any(&bytes), Ok((header, form)));
+            assert_eq!(SegmentHeader::has_claim(&bytes), form.has_claim);
+            assert_eq!(SegmentHeader::read_of(form.is_sealed, &bytes), Ok(header));
+            let other = SegmentHeader::read_of(!form.is_sealed, &bytes);
+            assert_eq!(other, Err(FormatError::Content("kind of entries")));
+            // A version that is damaged is none of those, nor a newer one.
+            for flipped in 0..8 {
+                bytes[8] ^= 1 << flipped;
+                assert_eq!(SegmentHeader::read_any(&bytes), Err(FormatError::Checksum));
+                bytes[8] ^= 1 << flipped;
+            }
+        }
+        // Also a release that knows fewer says so of a newer one: see `super::check`.
+        let newer = header.to_bytes_as(MAGIC, VERSION_MAX + 1);
+        let known = VERSION_MAX;
+        let refused = Err(FormatError::Version { found: VERSION_MAX + 1, known });
+        assert_eq!(SegmentHeader::read_any(&newer), refused);
     }
 
     #[test]

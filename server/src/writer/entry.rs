@@ -1,6 +1,8 @@
 //! An entry on its way into a segment, before its place there is known.
 
-use snapless_wire::frame::{FRAME_HEADER_LEN, FrameHeader};
+use snapless_types::RecordKind;
+use snapless_wire::frame::{FRAME_HEADER_LEN, FrameHeader, FrameKind};
+use snapless_wire::record::Records;
 use zerocopy::IntoBytes;
 
 use super::marks::MarkEntry;
@@ -32,6 +34,13 @@ impl<'a> Unplaced<'a> {
         frames.map(|(frame, payload)| Self::new(frame, payload, by.as_deref_mut())).collect()
     }
 
+    /// True if it has a record of kind Unchanged, which not every segment may have.
+    pub(super) fn has_unchanged(&self) -> bool {
+        let is_unchanged = |kind| kind == RecordKind::Unchanged;
+        self.frame.kind() == FrameKind::Records
+            && Records::new(self.payload).flatten().any(|it| is_unchanged(it.header.kind()))
+    }
+
     /// Bytes that it takes in a segment.
     pub(super) fn len(&self) -> u64 {
         let plain = FRAME_HEADER_LEN + self.payload.len();
@@ -40,16 +49,25 @@ impl<'a> Unplaced<'a> {
 
     /// The same for later.
     pub(super) fn keep(self) -> Waiting {
-        match self.packed {
-            Some(packed) => Waiting::Packed(packed),
-            None => Waiting::Frame([&self.frame.to_bytes()[..], self.payload].concat()),
-        }
+        let has_unchanged = self.has_unchanged();
+        let bytes = match self.packed {
+            Some(packed) => Bytes::Packed(packed),
+            None => Bytes::Frame([&self.frame.to_bytes()[..], self.payload].concat()),
+        };
+        Waiting { bytes, has_unchanged }
     }
 }
 
 /// An entry that waits for its place.
 #[derive(Debug)]
-pub(super) enum Waiting {
+pub(super) struct Waiting {
+    bytes: Bytes,
+    /// It has a record of kind Unchanged.
+    pub(super) has_unchanged: bool,
+}
+
+#[derive(Debug)]
+enum Bytes {
     /// A plain frame.
     Frame(Vec<u8>),
     /// One that is sealed for its place.
@@ -59,9 +77,9 @@ pub(super) enum Waiting {
 impl Waiting {
     /// Bytes that it takes in a segment.
     pub(super) fn len(&self) -> usize {
-        match self {
-            Self::Frame(frame) => frame.len(),
-            Self::Packed(packed) => packed.entry_len(),
+        match &self.bytes {
+            Bytes::Frame(frame) => frame.len(),
+            Bytes::Packed(packed) => packed.entry_len(),
         }
     }
 
@@ -70,13 +88,13 @@ impl Waiting {
     /// # Errors
     /// [`crate::error::Error::Cipher`].
     pub(super) fn put(self, segment: &mut Vec<u8>, seal: Option<&EntrySeal>) -> Result<()> {
-        match (self, seal) {
-            (Self::Frame(frame), _) => segment.extend(frame),
-            (Self::Packed(packed), Some(seal)) => {
+        match (self.bytes, seal) {
+            (Bytes::Frame(frame), _) => segment.extend(frame),
+            (Bytes::Packed(packed), Some(seal)) => {
                 let sealed = seal.seal(packed, segment.len() as u64)?;
                 segment.extend(sealed);
             }
-            (Self::Packed(_), None) => unreachable!("what is packed has a seal"),
+            (Bytes::Packed(_), None) => unreachable!("what is packed has a seal"),
         }
         Ok(())
     }

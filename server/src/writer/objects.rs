@@ -23,7 +23,9 @@ use crate::error::{Damage, Error, Result};
 use crate::format::acknowledged::Acknowledged;
 use crate::format::claim::{CLAIMED_HEADER_LEN, Claim, WriterId};
 use crate::format::repository::session_dir;
-use crate::format::segment::{OBJECT_LIMIT_BYTES, OBJECT_NUMBER_MAX, SegmentHeader, SegmentNumber};
+use crate::format::segment::{
+    OBJECT_LIMIT_BYTES, OBJECT_NUMBER_MAX, SegmentForm, SegmentHeader, SegmentNumber,
+};
 use crate::format::session::{SESSION_FILE, SessionHeader};
 use crate::format::state::Entry;
 use crate::format::watermark::{self, WATERMARK_FILE};
@@ -273,6 +275,10 @@ impl ObjectWriter {
             last.offset -= len as u64;
         }
         let seal = self.seal.entries(number)?;
+        let form = SegmentForm {
+            has_unchanged: entries.iter().any(|entry| entry.has_unchanged),
+            ..SegmentForm::sealed_if(seal.is_some())
+        };
         let mut content = Vec::with_capacity(CLAIMED_HEADER_LEN + len);
         content.resize(CLAIMED_HEADER_LEN, 0);
         for entry in entries {
@@ -283,7 +289,7 @@ impl ObjectWriter {
             let (offset, bytes) = (content.len() as u64, self.bytes);
             self.claim = Claim { epoch, seq, segment: number, offset, bytes, ..self.claim };
         }
-        let header = self.claim.behind(segment_header(&self.header, number), seal.is_some());
+        let header = self.claim.behind(segment_header(&self.header, number), form);
         content[..CLAIMED_HEADER_LEN].copy_from_slice(&header);
         match self.store.create_once(&self.dir.join(number.file_name()), content) {
             Err(error) if error.is_already_there() => Err(Error::TakenOver(self.header.session)),
@@ -345,8 +351,8 @@ fn take_over(
             let newest = store.locate(&dir.join(OBJECT_NUMBER_MAX.file_name()));
             return Err(Error::damaged(&newest, 0, Damage::LastNumber));
         }
-        let is_sealed = reader.seal().is_sealed();
-        let content = claim.behind(segment_header(session, number), is_sealed).to_vec();
+        let form = SegmentForm::sealed_if(reader.seal().is_sealed());
+        let content = claim.behind(segment_header(session, number), form).to_vec();
         match store.create_once(&dir.join(number.file_name()), content) {
             Ok(()) => return Ok((reader, number, claim)),
             // The other writer has stored more meanwhile.

@@ -64,4 +64,5 @@ mod takeover;
 #[cfg(target_os = "linux")]
 mod targets;
 mod trust;
+mod unchanged;
 mod upgrade;

@@ -8,7 +8,7 @@ use snapless_server::error::Error;
 use snapless_server::format::bookmark::{Bookmark, BookmarkName};
 use snapless_server::format::claim::{CLAIM_LEN, Claim, WriterId};
 use snapless_server::format::repository::session_dir;
-use snapless_server::format::segment::{SegmentHeader, SegmentNumber};
+use snapless_server::format::segment::{SegmentForm, SegmentHeader, SegmentNumber};
 use snapless_server::list::{Content, Stream, list};
 use snapless_server::point::keep::keep;
 use snapless_server::reader::SessionReader;
@@ -372,7 +372,11 @@ fn a_session_whose_numbers_are_used_up_is_read_and_takes_nothing_more() {
     };
     store
         .storage()
-        .put(&path(header.number.0), claim.behind(header, false).to_vec(), Put::Create)
+        .put(
+            &path(header.number.0),
+            claim.behind(header, SegmentForm::default()).to_vec(),
+            Put::Create,
+        )
         .unwrap();
     let refused = SessionWriter::open(
         &store.repository(),
