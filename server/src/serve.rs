@@ -1,8 +1,8 @@
 //! The listening server: accepts connections, each on a thread of its own, up to the limits of
 //! [`crate::gate`].
 //!
-//! A session's connection takes two threads, a third if its service compares, the memory of its [`crate::backlog`], and its block
-//! sets.
+//! A session's connection takes two threads, a third if its service compares, the memory of its
+//! [`crate::backlog`], and its block sets.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;

@@ -139,9 +139,9 @@ fn sectors(byte: u64) -> Vec<u8> {
     vec![u8::try_from(byte).unwrap(); SECTORS]
 }
 
-/// A first sync, a gap while the service is away, and what is read again: block 0 has changed, block
-/// 1 was written since the gap began, the rest is the same. Returns how many bytes were sent, and how
-/// many not, after the restart.
+/// A first sync, a gap while the service is away, and what is read again: block 0 has changed,
+/// block 1 was written since the gap began, the rest is the same. Returns how many bytes were sent,
+/// and how many not, after the restart.
 fn gap(root: &Path, compare: bool) -> (u64, u64) {
     let server = Running::start(root);
     let address = server.address.to_string();

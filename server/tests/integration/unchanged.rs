@@ -30,8 +30,8 @@ use snapless_wire::id::FileTime;
 const SEGMENT: u64 = 40_000;
 
 /// A first sync and writes, a gap over two epochs in which blocks 1, 2 and 4 are read again and are
-/// the same, blocks 0 and 3 are not, and writes, also of a part of such a block. Returns the frames,
-/// and the records at which epochs end.
+/// the same, blocks 0 and 3 are not, and writes, also of a part of such a block. Returns the
+/// frames, and the records at which epochs end.
 fn story(is_told: bool) -> (Vec<Vec<u8>>, Vec<u64>) {
     let mut driver = Driver::default();
     let mut ends = Vec::new();
