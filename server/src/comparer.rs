@@ -13,8 +13,6 @@
 //! service then sends its own.
 
 use std::ops::Range;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
 use std::thread::{self, Scope};
 use std::time::Duration;
@@ -28,6 +26,7 @@ use snapless_wire::frame::{FrameKind, Hello};
 use crate::error::{Error, Result};
 use crate::format::session::SessionHeader;
 use crate::host::Host;
+use crate::openings::Opening;
 use crate::point::{Content, PointMap, PointReader};
 use crate::reader::SessionReader;
 use crate::repository::Presence;
@@ -35,20 +34,10 @@ use crate::stop::StopFlag;
 use crate::stream::StreamState;
 use crate::timeline::Cut;
 
-/// Sessions at a time whose content is open: the map of each takes up to some 100 MiB a TiB.
-const OPEN_MAX: usize = 4;
 /// Requests of a connection that wait. A service has no more without an answer.
 const WAITING_MAX: usize = 8;
 /// Content that is not asked about for so long is closed: while it is open, nothing is collected.
 const IDLE_LIMIT: Duration = Duration::from_secs(20);
-
-/// The sessions of a server whose content is open.
-#[derive(Clone, Debug, Default)]
-pub struct Openings(Arc<AtomicUsize>);
-
-/// One of those.
-#[derive(Debug)]
-struct Opening(Openings);
 
 /// The end of a connection's own thread.
 pub(crate) struct Comparer<'scope, 'env> {
@@ -255,37 +244,6 @@ impl Given {
     }
 }
 
-impl Openings {
-    fn take(&self) -> Option<Opening> {
-        // Relaxed: a count alone.
-        let more = |open| (open < OPEN_MAX).then_some(open + 1);
-        let taken = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
-        taken.is_ok().then(|| Opening(self.clone()))
-    }
-}
-
-impl Drop for Opening {
-    fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 fn say(speaker: &Speaker, answer: &Compared) -> Result<()> {
     Ok(speaker.send(FrameKind::Compared, &answer.to_bytes())?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_server_has_the_content_of_few_sessions_open() {
-        let openings = Openings::default();
-        let mut open: Vec<_> = (0..OPEN_MAX).map(|_| openings.take().unwrap()).collect();
-        assert!(openings.take().is_none());
-        open.pop();
-        assert!(openings.take().is_some());
-        drop(open);
-        assert_eq!(openings.0.load(Ordering::Relaxed), 0);
-    }
 }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::comparer::Openings;
 use crate::floor::Floor;
 use crate::indexer::Indexer;
 use crate::occupancy::Occupancy;
+use crate::openings::Openings;
 use crate::repository::WritableRepository;
 use crate::security::Security;
 

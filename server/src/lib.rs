@@ -16,7 +16,7 @@
 //! | [`point_name`], [`bookmarks`] | how an administrator names a point |
 //! | [`security`] | who may speak, and about which volumes |
 //! | [`serve`], [`connection`], [`backlog`], `storing`, [`ingest`] | from the network to the writer |
-//! | [`comparer`] | tells services what the stream has already |
+//! | [`comparer`], [`openings`] | tells services what the stream has already |
 //! | [`gate`], [`occupancy`] | how many connections there are, and which one serves a session |
 //! | [`host`], [`handles`] | what connections share; how many files may be open for them |
 //! | [`floor`] | how much space stays free |
@@ -60,6 +60,7 @@ pub mod list;
 pub mod location;
 pub mod mount;
 pub mod occupancy;
+pub mod openings;
 pub mod pin;
 pub mod point;
 pub mod point_name;

@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use log::{info, warn};
 
-use crate::comparer::Openings;
 use crate::connection;
 use crate::error::{Error, Result};
 use crate::floor::{Floor, MinFree};
@@ -21,6 +20,7 @@ use crate::gate::{Gate, SESSIONS_MAX};
 use crate::host::{Host, KEEP_ALIVE_INTERVAL};
 use crate::indexer::Indexer;
 use crate::occupancy::{Cancel, Occupancy};
+use crate::openings::Openings;
 use crate::repository::WritableRepository;
 use crate::retention::folds::Folds;
 use crate::retention::keeper::{InServer, Keeper};

@@ -34,8 +34,9 @@ use crate::batch::Frame;
 use crate::compare::Question;
 
 mod asking;
+mod state;
 
-use asking::{Asking, Inquiry, Kept};
+use state::{Asking, Inquiry, Kept, Phase, State};
 
 /// How long a frame whose turn has come waits for an answer.
 pub const ANSWER_LIMIT: Duration = Duration::from_secs(2);
@@ -48,35 +49,6 @@ pub struct Window {
     answer_limit: Duration,
     state: Mutex<State>,
     changed: Condvar,
-}
-
-#[derive(Debug)]
-struct State {
-    frames: VecDeque<Kept>,
-    /// Bytes of the frames.
-    bytes: usize,
-    /// How many of the frames end an epoch.
-    epoch_ends: usize,
-    /// How many of the frames have been sent over the present link.
-    sent: usize,
-    /// The record before the first frame: the last one that is durable, or that was forgotten.
-    before: Seq,
-    /// To be sent, after that record.
-    watermark: Option<Watermark>,
-    /// What the server is asked.
-    asking: Asking,
-    phase: Phase,
-    has_link: bool,
-}
-
-/// Whether more frames come.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Phase {
-    Open,
-    /// The session has ended: what is there is sent, and nothing follows.
-    Finished,
-    /// The claim ends: nothing is sent any more.
-    Closed,
 }
 
 /// Why a link cannot go on behind what is durable.
@@ -320,45 +292,6 @@ impl Window {
     fn lock(&self) -> MutexGuard<'_, State> {
         // No change is left half made by a panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    /// True if a frame of `len` bytes has room, after the frames are forgotten that no
-    /// acknowledgement would release.
-    fn make_room(&mut self, len: usize, limit: usize) -> bool {
-        while !self.frames.is_empty() && self.bytes + len > limit {
-            if self.epoch_ends > 0 || self.sent == 0 {
-                return false;
-            }
-            self.drop_first(1);
-        }
-        true
-    }
-
-    fn is_settled(&self) -> bool {
-        self.has_link && self.phase == Phase::Open && self.frames.is_empty()
-    }
-
-    fn last(&self) -> Seq {
-        self.frames.back().map_or(self.before, |kept| kept.frame.last)
-    }
-
-    /// Where the frame is whose end this acknowledges.
-    fn place_of(&self, acknowledge: &Acknowledge) -> Option<usize> {
-        let (epoch, seq) = (acknowledge.epoch(), acknowledge.seq());
-        let is_it = |frame: &Frame| frame.last == seq && frame.ends_epoch == Some(epoch);
-        self.frames.iter().position(|kept| is_it(&kept.frame))
-    }
-
-    fn drop_first(&mut self, count: usize) {
-        for Kept { frame, question, .. } in self.frames.drain(..count) {
-            self.asking.wanted -= usize::from(matches!(question, Inquiry::Wanted(_)));
-            self.bytes -= frame.payload.len();
-            self.epoch_ends -= usize::from(frame.ends_epoch.is_some());
-            self.before = frame.last;
-        }
-        self.sent = self.sent.saturating_sub(count);
     }
 }
 

@@ -1,6 +1,5 @@
 //! The questions of the frames of a window: which is asked next, what waits for its answer.
 
-use std::collections::BTreeSet;
 use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,57 +7,12 @@ use std::time::{Duration, Instant};
 use snapless_types::Seq;
 use snapless_wire::compare::Compare;
 
-use super::State;
+use super::state::{Asking, Inquiry, Kept, State};
 use crate::batch::Frame;
 use crate::compare::{Elided, Question};
 
 /// Requests that a server may have to answer at a time.
 const REQUESTS_MAX: usize = 8;
-
-/// A frame of the window.
-#[derive(Clone, Debug)]
-pub(super) struct Kept {
-    pub(super) frame: Arc<Frame>,
-    pub(super) question: Inquiry,
-    /// The server's content was left out of it.
-    pub(super) is_elided: bool,
-}
-
-/// What the server is asked about a frame.
-#[derive(Clone, Debug)]
-pub(super) enum Inquiry {
-    /// Nothing, or nothing more.
-    Nothing,
-    /// This, when the link can ask it.
-    Wanted(Arc<Question>),
-    /// This, under this number.
-    Asked(Arc<Question>, u64),
-}
-
-/// What the server is asked over the present link.
-#[derive(Debug, Default)]
-pub(super) struct Asking {
-    /// The server answers requests.
-    pub(super) is_possible: bool,
-    /// The server has answered late, and nothing since.
-    pub(super) is_late: bool,
-    /// Frames whose question waits.
-    pub(super) wanted: usize,
-    /// Requests without an answer.
-    pub(super) open: BTreeSet<u64>,
-    /// The number of the last request.
-    pub(super) last: u64,
-    /// Everything up to this record is durable.
-    pub(super) durable: Seq,
-    /// Since when the next frame waits for an answer.
-    pub(super) waits_since: Option<Instant>,
-}
-
-impl Inquiry {
-    pub(super) fn is_wanted(&self) -> bool {
-        matches!(self, Self::Wanted(_))
-    }
-}
 
 impl State {
     /// The next frame to send; it is sent as it is then.
