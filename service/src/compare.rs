@@ -264,7 +264,7 @@ mod tests {
         let frame = [resync(11, 0, 1), resync(12, 1, 2), resync(13, 5, 3), marker].concat();
         let question = touched.note(&frame).unwrap();
         let request = question.request(4).unwrap();
-        let hash_of_last = *blake3::hash(&[3; (BLOCK - 512) as usize]).as_bytes();
+        let hash_of_last = *blake3::hash(&[3; (16 << 10) - 512]).as_bytes();
         assert_eq!(request.extents()[2].1, hash_of_last);
         let same = [true, false, true];
         let elided = question.settle(&frame, &request.answered(Seq::new(10), same.into()));

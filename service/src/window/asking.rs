@@ -97,7 +97,7 @@ impl State {
         }
         let wanted = self.frames.iter().filter(|kept| kept.question.is_wanted()).count();
         let last = self.asking.last;
-        self.asking = Asking { is_possible, wanted, durable, last, ..Asking::default() };
+        self.asking = Asking { is_possible, wanted, last, durable, ..Asking::default() };
     }
 }
 

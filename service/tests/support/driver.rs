@@ -45,6 +45,7 @@ struct Shared {
     changed: Condvar,
 }
 
+#[allow(clippy::struct_excessive_bools, reason = "switches of a fake")]
 struct State {
     present: bool,
     /// The volume was removed.
