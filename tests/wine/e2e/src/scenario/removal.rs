@@ -1,8 +1,8 @@
 //! Plug and play removes the volume, or only queries: with no session, in a first sync, with a
-//! write held and one in flight, and in a gap. Packets never wait behind data, every write gets an
-//! answer, and protection goes on or ends with an event; afterwards the volume is protected anew,
-//! and the images are right. Then the system shuts down while writes wait for a server that does
-//! not answer: the driver has to issue them.
+//! write held and one in flight, and without a service. Packets never wait behind data, every write
+//! gets an answer, and protection goes on or ends with an event; afterwards the volume is protected
+//! anew, and the images are right. Then the system shuts down while writes wait for a server that
+//! does not answer: the driver has to issue them.
 
 use std::time::{Duration, Instant};
 
@@ -35,10 +35,11 @@ const CANCEL_REMOVE: u32 = 3;
 const STOP: u32 = 4;
 const QUERY_STOP: u32 = 5;
 const CANCEL_STOP: u32 = 6;
-/// A block that the sweep reads early, and one that it reads last.
+/// Blocks that the sweep reads early, and one that it reads last.
 const EARLY: u64 = 2 << 20;
+const EARLY_TOO: u64 = 3 << 20;
 const LATE_FROM_END: u64 = 2 << 20;
-/// The sweep is past the first one when it has read so much.
+/// The sweep is past the early ones when it has read so much.
 const PAST_EARLY: u64 = 8 << 20;
 const WRITE_LEN: u64 = 8192;
 /// Writes that more than fill the queue and the service's buffers, how many of them have a place of
@@ -63,19 +64,19 @@ enum State {
     Sweeping,
     /// A first sync; one write is with the disk, and one is held, as the disk does not read.
     Holding,
-    /// A session without a service; two writes are with the disk.
-    Gap,
+    /// A session that its service has left; two writes are with the disk.
+    Left,
 }
 
 impl State {
-    const ALL: [Self; 4] = [Self::Idle, Self::Sweeping, Self::Holding, Self::Gap];
+    const ALL: [Self; 4] = [Self::Idle, Self::Sweeping, Self::Holding, Self::Left];
 
     fn name(self) -> &'static str {
         match self {
             Self::Idle => "with no session",
             Self::Sweeping => "in a first sync",
             Self::Holding => "with a write held",
-            Self::Gap => "in a gap",
+            Self::Left => "without a service",
         }
     }
 
@@ -94,7 +95,7 @@ impl State {
         match self {
             Self::Idle => None,
             Self::Sweeping | Self::Holding => Some("first_sync"),
-            Self::Gap => Some("detached"),
+            Self::Left => Some("detached"),
         }
     }
 }
@@ -158,16 +159,20 @@ fn enter(rig: &mut Rig, state: State, late: u64) -> Result<(), E2eError> {
     }
     match state {
         State::Holding => hold(rig, late)?,
-        State::Idle | State::Sweeping | State::Gap => {
-            if state == State::Gap {
+        State::Idle | State::Sweeping | State::Left => {
+            let mut second = late;
+            if state == State::Left {
+                past_early(rig)?;
                 rig.kill_service()?;
                 session(rig, "the session to be left", |status| status.phase == "detached")?;
+                // It still holds writes to blocks that were not read.
+                second = EARLY_TOO;
             }
             if state.is_stuck() {
                 rig.agent().pause()?;
             }
             begin_write(rig, EARLY, WRITE_LEN)?;
-            begin_write(rig, late, WRITE_LEN)?;
+            begin_write(rig, second, WRITE_LEN)?;
             if state.is_stuck() {
                 wait_for_in_flight(rig, 2)?;
             }
@@ -179,14 +184,20 @@ fn enter(rig: &mut Rig, state: State, late: u64) -> Result<(), E2eError> {
 /// While the disk is stuck, writes to a block that was read already, and to one that cannot be
 /// read.
 fn hold(rig: &mut Rig, late: u64) -> Result<(), E2eError> {
-    session(rig, "the first sync to come along", |status| {
-        status.blocks_synced * status.block_size >= PAST_EARLY
-    })?;
+    past_early(rig)?;
     rig.agent().pause()?;
     begin_write(rig, EARLY, WRITE_LEN)?;
     wait_for_in_flight(rig, 1)?;
     begin_write(rig, late, WRITE_LEN)?;
     session(rig, "the write to be held", |status| status.writes_holding == 1)?;
+    Ok(())
+}
+
+/// The first sync has read the early blocks.
+fn past_early(rig: &mut Rig) -> Result<(), E2eError> {
+    session(rig, "the first sync to come along", |status| {
+        status.blocks_synced * status.block_size >= PAST_EARLY
+    })?;
     Ok(())
 }
 
@@ -239,7 +250,7 @@ fn is_in(rig: &mut Rig, state: State) -> Result<(), E2eError> {
     let holding = status.as_ref().map_or(0, |status| status.writes_holding);
     let in_flight = rig.agent().counters()?.in_flight;
     let expected = match state {
-        State::Idle | State::Gap => Some((0, 2)),
+        State::Idle | State::Left => Some((0, 2)),
         State::Holding => Some((1, 1)),
         State::Sweeping => None,
     };

@@ -16,7 +16,7 @@ use crate::summary::Summary;
 /// The queue has room for what is captured while no service is there. The sweep is slow: kills come
 /// during it, and what it reads is kept until it is acknowledged.
 const SERVICE: ServiceSettings =
-    ServiceSettings { sweep_mib: Some(4), ..ServiceSettings::holding(256) };
+    ServiceSettings { sweep_mib: Some(2), ..ServiceSettings::holding(256) };
 /// The longest delay of each request.
 const VOLUME_JITTER_US: u32 = 30_000;
 /// How often the service is killed, and how often of these during the first sync at least.
