@@ -141,6 +141,17 @@ impl WorkerThread {
     }
 }
 
+/// The records that a service loses which leaves.
+#[derive(Clone, Copy, Debug, Default)]
+struct Losing {
+    /// The machine shuts down when the service leaves next: its records are lost.
+    shuts_down: bool,
+    /// Its records are lost, and no other service has come since.
+    is_lost: bool,
+    /// The last record of those that were lost.
+    last: u64,
+}
+
 /// A worker's place in an array of them.
 fn index(worker: Worker) -> usize {
     WORKERS.iter().position(|&other| other == worker).expect("every worker is in WORKERS")
@@ -177,12 +188,7 @@ pub struct World {
     queue_busy_since: Option<u64>,
     /// The last epoch whose end was drained.
     ended_epoch: u64,
-    /// The machine shuts down when the service leaves next: its records are lost.
-    shuts_down: bool,
-    /// Its records are lost, and no other service has come since.
-    is_lost: bool,
-    /// The last record of those that were lost.
-    lost: u64,
+    losing: Losing,
     /// What the last loss of the service left was checked.
     unchecked_loss: Option<Step>,
     preempted: Preempted,
@@ -222,9 +228,7 @@ impl World {
             outstanding: 0,
             queue_busy_since: None,
             ended_epoch: 0,
-            shuts_down: false,
-            is_lost: false,
-            lost: 0,
+            losing: Losing::default(),
             unchecked_loss: None,
             preempted: Preempted::default(),
             lulls: Lulls::new(options.seed),

@@ -131,7 +131,7 @@ impl World {
                 self.set_paused(!self.paused)?;
             }
             if self.plan.dies_at == Some(self.loaded) {
-                self.shuts_down = true;
+                self.losing.shuts_down = true;
                 self.link.cut(&mut self.rng, self.host.ticks())?;
             }
             if self.rng.once_in(self.plan.cancels_once_in) {

@@ -199,7 +199,7 @@ impl World {
         let before = durable(self);
         let taken = self.acknowledge(epoch)?;
         // The epoch may have been lost: then it is known, and no news.
-        let was_any_lost = self.is_lost || !self.link.losses.is_empty();
+        let was_any_lost = self.losing.is_lost || !self.link.losses.is_empty();
         let is_lost = epoch == later && was_any_lost;
         ensure!(
             (!taken || is_lost) && durable(self) == before,
@@ -212,9 +212,9 @@ impl World {
 
     /// All records so far are lost, but those that the server has.
     fn note_loss(&mut self) {
-        self.is_lost = true;
+        self.losing.is_lost = true;
         let session = self.session.as_ref();
-        self.lost = session.map_or(0, |session| session.status().last_seq);
+        self.losing.last = session.map_or(0, |session| session.status().last_seq);
     }
 
     /// A service comes, and goes on behind what its server has.
@@ -229,8 +229,8 @@ impl World {
         };
         let status = self.session.as_ref().map(Session::status).unwrap_or_default();
         let is_stopped = self.stage == Stage::Stopped;
-        let is_lost = std::mem::take(&mut self.is_lost);
-        let may_have_all = durable.get() >= self.lost && !is_lost && !is_stopped;
+        let is_lost = std::mem::take(&mut self.losing.is_lost);
+        let may_have_all = durable.get() >= self.losing.last && !is_lost && !is_stopped;
         ensure!(
             has_all == may_have_all || may_have_all && status.records_given_up > 0,
             Rule::Gap,
@@ -239,7 +239,7 @@ impl World {
         );
         // What a loss before this one left is not lost again: before t0 that is everything.
         if !has_all && !is_lost {
-            self.lost = last;
+            self.losing.last = last;
         }
         let now = self.host.ticks();
         self.link.attached(has_all, now);
@@ -275,7 +275,7 @@ impl World {
             }
             LinkStep::Leave => {
                 // Now and then the machine shuts down: nothing is captured any more.
-                if self.rng.once_in(8) || std::mem::take(&mut self.shuts_down) {
+                if self.rng.once_in(8) || std::mem::take(&mut self.losing.shuts_down) {
                     self.unchecked_loss = Some(self.step);
                     self.note_loss();
                     self.verb(Verb::Detach, |session| session.detach())?;
