@@ -86,6 +86,7 @@ mod tests {
         (
             "wire/src",
             &[
+                ("compare", Ok("frames")),
                 ("frame", Ok("frames")),
                 ("id", Ok("text")),
                 ("ioctl", Ok("control")),
