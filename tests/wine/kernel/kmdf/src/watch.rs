@@ -22,7 +22,7 @@ use core::{
     sync::atomic::{AtomicBool, AtomicU8, Ordering},
 };
 
-use nt::{irp::Irp, spinlock::SpinLock};
+use nt::{irp::Irp, spinlock::SpinLock, time::sleep_us};
 use wdk_sys::{
     IO_COMPLETION_ROUTINE, IO_STACK_LOCATION, NTSTATUS, PDEVICE_OBJECT, PIRP, SL_PENDING_RETURNED,
     STATUS_MORE_PROCESSING_REQUIRED, STATUS_PENDING,
@@ -35,6 +35,9 @@ use crate::{
 };
 
 static PACKETS: SpinLock<BTreeMap<usize, Packet>> = SpinLock::new(BTreeMap::new());
+
+/// How often it is looked, a millisecond apart, whether a completion routine has returned.
+const RETURN_TRIES: u32 = 1000;
 
 /// A packet that the driver has or has passed down.
 struct Packet {
@@ -259,13 +262,20 @@ pub(crate) fn freed(irp: PIRP) {
     }
 }
 
-/// Reports packets that the driver still has when their device is deleted.
+/// Reports packets that the driver still has when their device is deleted. A completion routine
+/// that has let the device go may still have to return, on another thread. PASSIVE_LEVEL.
 pub(crate) fn device_gone(device: Handle, function: &str) {
-    let packets = PACKETS.lock();
-    let left = packets.iter().find(|(_, packet)| packet.device == device);
-    if let Some((irp, packet)) = left {
-        let (irp, holder) = (*irp, packet.holder);
-        drop(packets);
+    let left = || {
+        let packets = PACKETS.lock();
+        let left = packets.iter().find(|(_, packet)| packet.device == device);
+        left.map(|(irp, packet)| (*irp, packet.holder))
+    };
+    let mut tries = 0;
+    while tries < RETURN_TRIES && left().is_some() {
+        tries += 1;
+        sleep_us(1000);
+    }
+    if let Some((irp, holder)) = left() {
         let place = match holder {
             Holder::Driver => "held by the driver",
             Holder::Below => "below, with a completion routine of the driver",
