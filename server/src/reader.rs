@@ -24,7 +24,7 @@ use crate::format::slots::SLOTS_FILE_LEN;
 use crate::format::state::Checkpoint;
 use crate::pin::{Pin, Pins};
 use crate::seal::SessionSeal;
-use crate::storage::Store;
+use crate::storage::{Objects, Store};
 use crate::stream::StreamState;
 
 mod bytes;
@@ -76,21 +76,39 @@ pub struct SessionReader {
 impl SessionReader {
     /// Opens a session's stream as it has been acknowledged at this moment.
     pub fn open(store: &Store, header: SessionHeader) -> Result<Self> {
-        let dir = session_dir(header.volume, header.session);
         if let Some(objects) = store.objects() {
-            let history = history::newest(store, &header)?.map(Arc::new);
-            let begin = begin_of(history.as_deref()).0;
-            let claims = Claims::read(store, objects, (&dir, &header), begin)?;
-            return Ok(Self::of_objects(store, header, claims, history));
+            return Self::open_objects(store, objects, header);
         }
+        let dir = session_dir(header.volume, header.session);
         let listing = Arc::new(Listing::of(store, &dir)?);
         // First: its boundary is then within the acknowledged end that is read.
         let history = history::newest_of(store, &header, listing.histories())?.map(Arc::new);
-        let path = dir.join(ACKNOWLEDGED_FILE);
-        let bytes = store.read_head(&path, SLOTS_FILE_LEN).map_err(Error::or_gone)?;
-        let damaged = |why| Error::damaged(&store.locate(&path), 0, why);
-        let acknowledged = Acknowledged::read(&bytes).map_err(damaged)?;
+        let acknowledged = read_acknowledged(store, &dir)?;
         Ok(Self::of_files(store, header, acknowledged, (listing, history)))
+    }
+
+    fn open_objects(store: &Store, objects: &dyn Objects, header: SessionHeader) -> Result<Self> {
+        let dir = session_dir(header.volume, header.session);
+        let mut history = history::newest(store, &header)?;
+        loop {
+            let begin = begin_of(history.as_ref()).0;
+            let error = match Claims::read(store, objects, (&dir, header.ids()), begin) {
+                Ok(claims) => {
+                    return Ok(Self::of_objects(store, header, claims, history.map(Arc::new)));
+                }
+                Err(error) => error,
+            };
+            if !error.is_damage() {
+                return Err(error);
+            }
+            // A newer fold may have ended meanwhile, and the claims before its boundary be gone.
+            let newest = history::newest(store, &header)?;
+            let number = |history: &Option<History>| history.as_ref().map(|it| it.number);
+            if number(&newest) == number(&history) {
+                return Err(error);
+            }
+            history = newest;
+        }
     }
 
     fn of_files(
@@ -151,8 +169,12 @@ impl SessionReader {
         Pins::of(&self.store, &self.header)
     }
 
-    /// Opens a session whose acknowledged end is damaged, as if all up to this segment were
-    /// acknowledged, to read what a fold has kept.
+    /// Opens what is sound of a damaged session. If all its histories are damaged, it is as if
+    /// there had been no fold; if the acknowledged end is, as if all up to this segment were
+    /// acknowledged.
+    ///
+    /// # Errors
+    /// What keeps files from being read, but for damage.
     pub(crate) fn to_salvage(
         store: &Store,
         header: SessionHeader,
@@ -160,21 +182,32 @@ impl SessionReader {
     ) -> Result<Self> {
         let dir = session_dir(header.volume, header.session);
         if let Some(objects) = store.objects() {
-            let history = history::newest(store, &header)?.map(Arc::new);
+            let history = unless_damaged(history::newest(store, &header))?.flatten().map(Arc::new);
             let begin = begin_of(history.as_deref()).0;
-            let claims = Claims::to_salvage(store, objects, (&dir, &header), begin)?;
+            let claims = Claims::to_salvage(store, objects, (&dir, header.ids()), begin)?;
             return Ok(Self::of_objects(store, header, claims, history));
         }
         let listing = Arc::new(Listing::of(store, &dir)?);
-        let history = history::newest_of(store, &header, listing.histories())?.map(Arc::new);
-        let acknowledged = Acknowledged {
+        let history = history::newest_of(store, &header, listing.histories());
+        let history = unless_damaged(history)?.flatten().map(Arc::new);
+        let everything = Acknowledged {
             generation: 0,
             epoch: EpochId::new(u64::MAX),
             seq: Seq::new(u64::MAX),
             segment: last.unwrap_or(SegmentNumber(0)),
             offset: u64::MAX,
         };
+        let end = unless_damaged(read_acknowledged(store, &dir))?;
+        let acknowledged = end.unwrap_or(everything);
         Ok(Self::of_files(store, header, acknowledged, (listing, history)))
+    }
+
+    /// The acknowledged end, if something sound tells it: see [`Self::to_salvage`].
+    pub(crate) fn known_end(&self) -> Option<Acknowledged> {
+        match self.claims() {
+            Some(claims) => claims.known_end(),
+            None => Some(self.acknowledged).filter(|end| end.offset < u64::MAX),
+        }
     }
 
     /// What a fold has kept of the time before its boundary; `None` if there was no fold.
@@ -223,6 +256,22 @@ impl SessionReader {
     /// Where in the log the stream begins.
     pub(crate) fn begin_place(&self) -> (SegmentNumber, u64) {
         begin_of(self.history())
+    }
+}
+
+/// The acknowledged end of a stream in a directory.
+fn read_acknowledged(store: &Store, dir: &Path) -> Result<Acknowledged> {
+    let path = dir.join(ACKNOWLEDGED_FILE);
+    let bytes = store.read_head(&path, SLOTS_FILE_LEN).map_err(Error::or_gone)?;
+    Acknowledged::read(&bytes).map_err(|why| Error::damaged(&store.locate(&path), 0, why))
+}
+
+/// `None` for what is damaged.
+fn unless_damaged<T>(read: Result<T>) -> Result<Option<T>> {
+    match read {
+        Ok(found) => Ok(Some(found)),
+        Err(Error::Damaged { .. }) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -7,24 +7,28 @@
 //!
 //! It needs no file but the segments. Without the session's header the length of the volume is that
 //! of its kept state, or the end of the last record; without an acknowledged end all is read that
-//! was stored, acknowledged or not.
+//! was stored, acknowledged or not, and the report tells from where on that is not sure. Without a
+//! sound history of a folded session, what its folds removed is missing.
 
 use std::path::{Path, PathBuf};
 
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 
 use crate::error::{Damage, Error, Result};
+use crate::format::acknowledged::Acknowledged;
 use crate::format::repository::session_dir;
 use crate::format::segment::SegmentNumber;
 use crate::format::session::SessionHeader;
 use crate::format::state::{self, Checkpoint, STATE_FILE};
 use crate::reader::SessionReader;
+use crate::reader::claims::Claims;
 use crate::repository::{Presence, Repository};
 use crate::restore::{Progress, Request, Source, Stage};
 use crate::stop::StopFlag;
 use crate::storage::{OpenMode, Store};
 use crate::target::{FileTarget, Target};
 use crate::time;
+use crate::timeline::At;
 
 mod begin;
 mod entries;
@@ -37,6 +41,11 @@ use entries::Piece;
 use image::{Image, Salvaged};
 pub use report::{Lost, Place, Report};
 use stream::{Limits, Pass};
+
+/// Missing segments in a row that are named.
+const NAMED_MAX: usize = 1_000;
+/// Numbers in a row that are looked at for missing segments, which void ones are not.
+const SEARCHED_MAX: usize = 1 << 20;
 
 /// Salvages an image into a file or onto a block device.
 ///
@@ -113,6 +122,7 @@ pub fn salvage_to<T: Target>(
         records,
         damage: [damage, found.damage].concat(),
         lost: found.lost,
+        unsure_after: stored.unsure_after(),
         missing,
         doubtful,
         unreadable,
@@ -144,8 +154,12 @@ struct Stored {
     /// The acknowledged end: the segment, where in it, and the last record.
     end: Option<(SegmentNumber, u64, u64)>,
     segments: Vec<SegmentNumber>,
-    /// Of a stream of objects, what its claims tell.
-    reader: Option<SessionReader>,
+    /// The segments that must be there and are not, as far as they are noted.
+    absent: Vec<SegmentNumber>,
+    /// Of a stream of objects.
+    claims: Option<Claims>,
+    /// The last record that was acknowledged for sure.
+    acknowledged: u64,
     /// Where the stream begins, after a fold.
     begin: Option<Begin>,
     bytes: u64,
@@ -166,7 +180,9 @@ impl Stored {
             end: None,
             begin: None,
             segments,
-            reader: None,
+            absent: Vec::new(),
+            claims: None,
+            acknowledged: 0,
             bytes: 0,
             damage: Vec::new(),
         };
@@ -180,44 +196,70 @@ impl Stored {
             this.header = kept.as_ref().map(|kept| kept.1);
         }
         if let Some(header) = this.header {
-            let opened = SessionReader::open(&this.store, header);
-            let last = this.segments.last().copied();
-            let reader = match &opened {
-                Ok(reader) => Some(reader.clone()),
-                // The acknowledged end is damaged; the history may be sound.
-                Err(_) => SessionReader::to_salvage(&this.store, header, last).ok(),
+            this.read_end(header, source.at)?;
+        } else if let Some(objects) = this.store.objects() {
+            // They need no header.
+            let of = (&*this.dir, this.ids);
+            let claims = match Claims::read(&this.store, objects, of, SegmentNumber::FIRST) {
+                Err(Error::Damaged { .. }) => {
+                    Claims::to_salvage(&this.store, objects, of, SegmentNumber::FIRST)?
+                }
+                claims => claims?,
             };
-            if let Some(reader) = &reader {
-                this.begin = Begin::find(reader, source.at)?;
-            }
-            match opened {
-                Ok(reader) => {
-                    // The damaged slot may have held the newest end: as for a restart, what follows
-                    // in whole epochs counts.
-                    let end = match reader.check_acknowledgement() {
-                        Ok(()) => *reader.acknowledged(),
-                        Err(error) => {
-                            this.note(error)?;
-                            *reader.with_whole_epochs().acknowledged()
-                        }
-                    };
-                    this.end = Some((end.segment, end.offset, end.seq.get()));
-                    this.reader = reader.claims().is_some().then_some(reader);
-                }
-                Err(error) => {
-                    // Its claims tell which segments no reader reads.
-                    this.reader = reader.filter(|reader| reader.claims().is_some());
-                    this.note(error)?;
-                }
-            }
+            this.know_end(claims.end());
+            this.end = this.end.filter(|_| claims.known_end().is_some());
+            this.claims = Some(claims);
         }
         // An acknowledged end that is older than the kept state is not the end.
         let kept = kept.map(|(at, _)| (at.segment, at.offset, at.seq.get()));
         this.end = this.end.map(|end| kept.map_or(end, |kept| kept.max(end)));
+        this.acknowledged = this.acknowledged.max(kept.map_or(0, |kept| kept.2));
         let damage = this.begin.as_mut().map(|begin| std::mem::take(&mut begin.damage));
         damage.into_iter().flatten().try_for_each(|error| this.note(error))?;
         this.look_for_segments()?;
         Ok(this)
+    }
+
+    /// Reads where the stream begins and ends.
+    fn read_end(&mut self, header: SessionHeader, at: At) -> Result<()> {
+        let reader = match SessionReader::open(&self.store, header) {
+            Ok(reader) => match reader.check_acknowledgement() {
+                Ok(()) => reader,
+                // The damaged slot may have held the newest end: as for a restart, what follows in
+                // whole epochs counts.
+                Err(error) => {
+                    self.note(error)?;
+                    reader.with_whole_epochs()
+                }
+            },
+            Err(error) => {
+                self.note(error)?;
+                SessionReader::to_salvage(&self.store, header, self.segments.last().copied())?
+            }
+        };
+        self.begin = Begin::find(&reader, at)?;
+        let boundary = self.begin.as_ref().map_or(0, |begin| begin.boundary.place.seq.get());
+        self.acknowledged = self.acknowledged.max(boundary);
+        match (reader.known_end(), reader.claims()) {
+            (Some(end), _) => self.know_end(end),
+            (None, Some(claims)) => {
+                self.acknowledged = self.acknowledged.max(claims.end().seq.get());
+            }
+            (None, None) => {}
+        }
+        self.claims = reader.claims().cloned();
+        Ok(())
+    }
+
+    fn know_end(&mut self, end: Acknowledged) {
+        self.acknowledged = self.acknowledged.max(end.seq.get());
+        self.end = Some((end.segment, end.offset, end.seq.get()));
+    }
+
+    /// The last record that was acknowledged for sure, if nothing tells which ones were.
+    fn unsure_after(&self) -> Option<u64> {
+        let is_of_stream = self.begin.as_ref().is_none_or(|begin| begin.point.is_none());
+        (is_of_stream && self.end.is_none()).then_some(self.acknowledged)
     }
 
     /// The place of the kept state, and the header that follows from it.
@@ -249,19 +291,26 @@ impl Stored {
                 return Ok(());
             }
         };
-        let is_void = |number: &SegmentNumber| {
-            let claims = self.reader.as_ref().and_then(|reader| reader.claims());
-            claims.is_some_and(|claims| claims.is_void(*number))
-        };
-        let needed = (first.0..=last.map_or(0, |last| last.0)).map(SegmentNumber);
-        let needed: Vec<_> = needed.filter(|number| !is_void(number)).collect();
-        self.segments.retain(|number| needed.binary_search(number).is_ok());
-        for number in needed {
+        let claims = self.claims.take();
+        let is_void =
+            |number: &SegmentNumber| claims.as_ref().is_some_and(|claims| claims.is_void(*number));
+        self.segments.retain(|number| *number >= first && !is_void(number));
+        let mut due = first;
+        let behind = last.map_or(SegmentNumber(0), SegmentNumber::next);
+        for number in self.segments.clone().into_iter().chain([behind]) {
+            // A file of any number may be there: not each one before it is looked at.
+            let absent = (due.0..number.0).take(SEARCHED_MAX).map(SegmentNumber);
+            let absent = absent.filter(|absent| !is_void(absent)).take(NAMED_MAX);
+            self.absent.extend(absent);
+            due = number.next();
+        }
+        self.claims = claims;
+        for number in self.absent.clone() {
+            let path = self.store.locate(&self.dir.join(number.file_name()));
+            self.note(Error::damaged(&path, 0, Damage::Gone))?;
+        }
+        for number in &self.segments {
             let path = self.dir.join(number.file_name());
-            if self.segments.binary_search(&number).is_err() {
-                self.note(Error::damaged(&self.store.locate(&path), 0, Damage::Gone))?;
-                continue;
-            }
             self.bytes += self.store.open(&path, OpenMode::Read)?.len()?;
         }
         Ok(())
@@ -300,7 +349,11 @@ impl Stored {
         mut visit: impl FnMut(Piece<'_>) -> Result<()>,
     ) -> Result<()> {
         let mut done = 0;
+        let mut absent = self.absent.iter().peekable();
         for &number in &self.segments {
+            while absent.next_if(|absent| **absent < number).is_some() {
+                visit(Piece::Gone)?;
+            }
             let file = self.store.open(&self.dir.join(number.file_name()), OpenMode::Read)?;
             let end = self.end.filter(|end| end.0 == number).map(|end| end.1);
             let seal = self.store.seal().of_ids(self.ids).entries(number)?;

@@ -351,7 +351,9 @@ impl<P: FnMut(Progress)> Verifier<'_, P> {
             rules.reach(true);
         }
         for number in reader.claims().into_iter().flat_map(Claims::behind_end) {
-            if let Err(error) = read_claim(reader.store(), reader.dir(), reader.header(), number) {
+            if let Err(error) =
+                read_claim(reader.store(), reader.dir(), reader.header().ids(), number)
+            {
                 self.found(reader, error)?;
             }
         }

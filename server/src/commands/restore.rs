@@ -185,6 +185,13 @@ fn print_salvaged(report: &salvage::Report) {
         )
     });
     print_lines("lost", lost);
+    let unsure = report.unsure_after.map(|seq| {
+        format!(
+            "nothing tells where the stream ends: later records than {seq} may be missing, or were \
+             never acknowledged"
+        )
+    });
+    print_lines("unsure", unsure.into_iter());
     for (name, what, runs) in [
         ("missing", "no record gives them; zeros in the image", &report.missing),
         ("doubtful", "their entry's checksum does not match", &report.doubtful),

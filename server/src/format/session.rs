@@ -49,6 +49,11 @@ struct Raw {
 const _: () = assert!(size_of::<Raw>() == SESSION_LEN);
 
 impl SessionHeader {
+    /// The volume and the session.
+    pub(crate) fn ids(&self) -> (VolumeGuid, SessionId) {
+        (self.volume, self.session)
+    }
+
     /// The header of a session that a service announces now; `None` for a volume past the server's
     /// limit.
     pub fn from_hello(hello: &Hello, created: FileTime) -> Option<Self> {

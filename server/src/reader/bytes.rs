@@ -60,7 +60,7 @@ impl SessionReader {
         if place.is_none() && self.history.is_none() {
             return Ok(end.bytes);
         }
-        let claim = read_claim(&self.store, &self.dir, &self.header, from)?;
+        let claim = read_claim(&self.store, &self.dir, self.header.ids(), from)?;
         // Of the whole stream the segment of its begin is a part.
         let first = if place.is_none() && claim.segment == from { claim.offset } else { 0 };
         Ok(end.bytes.saturating_sub(claim.bytes).saturating_add(first))

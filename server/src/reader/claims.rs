@@ -6,16 +6,20 @@
 use std::ops::RangeInclusive;
 use std::path::Path;
 
+use snapless_wire::id::{SessionId, VolumeGuid};
+
 use crate::error::{Damage, Error, Result};
 use crate::format::acknowledged::Acknowledged;
 use crate::format::claim::{CLAIM_LEN, CLAIMED_HEADER_LEN, Claim, WriterId};
 use crate::format::segment::{SEGMENT_HEADER_LEN, SegmentHeader, SegmentNumber};
-use crate::format::session::SessionHeader;
 use crate::format::state::{self, Checkpoint, PLACE_LEN, STATE_FILE, STATE_LEN_MAX};
 use crate::storage::{Objects, OpenMode, Store};
 
 /// What all names of segments begin with.
 const SEGMENTS: &str = "segment-";
+
+/// The volume and the session: all that claims say of the stream that they are of.
+type Ids = (VolumeGuid, SessionId);
 
 /// What the claims of a stream tell.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -36,15 +40,15 @@ impl Claims {
     ///
     /// # Errors
     /// [`Error::Damaged`] if one of them is damaged or missing.
-    pub(super) fn read(
+    pub(crate) fn read(
         store: &Store,
         objects: &dyn Objects,
-        (dir, session): (&Path, &SessionHeader),
+        (dir, ids): (&Path, Ids),
         begin: SegmentNumber,
     ) -> Result<Self> {
-        let listed = list(store, objects, dir, session)?;
+        let listed = list(store, objects, dir, ids)?;
         let Some(&(newest, _)) = listed.last() else { return Ok(Self::none(listed)) };
-        Self::from(listed, newest, begin, |number| read_claim(store, dir, session, number))
+        Self::from(listed, newest, begin, |number| read_claim(store, dir, ids, number))
     }
 
     /// [`Self::read`] of a damaged stream: the newest claim that can be read counts, and of one
@@ -52,14 +56,14 @@ impl Claims {
     ///
     /// # Errors
     /// What keeps claims from being read, but for damage.
-    pub(super) fn to_salvage(
+    pub(crate) fn to_salvage(
         store: &Store,
         objects: &dyn Objects,
-        (dir, session): (&Path, &SessionHeader),
+        (dir, ids): (&Path, Ids),
         begin: SegmentNumber,
     ) -> Result<Self> {
-        let listed = list(store, objects, dir, session)?;
-        let sound = |number| match read_claim(store, dir, session, number) {
+        let listed = list(store, objects, dir, ids)?;
+        let sound = |number| match read_claim(store, dir, ids, number) {
             Ok(claim) => Ok(Some(claim)),
             Err(Error::Damaged { .. }) => Ok(None),
             Err(error) => Err(error),
@@ -118,7 +122,7 @@ impl Claims {
     }
 
     /// The end that the claims tell.
-    pub(super) fn end(&self) -> Acknowledged {
+    pub(crate) fn end(&self) -> Acknowledged {
         let Some((number, claim)) = self.newest else { return Acknowledged::NOTHING };
         Acknowledged {
             generation: number.0,
@@ -127,6 +131,13 @@ impl Claims {
             segment: claim.segment,
             offset: claim.offset,
         }
+    }
+
+    /// The same, if the claim of the last segment is what tells it: it may be an earlier one, if
+    /// these are the claims of a damaged stream.
+    pub(crate) fn known_end(&self) -> Option<Acknowledged> {
+        let last = self.listed.last().map(|it| it.0);
+        (self.newest.map(|it| it.0) == last).then(|| self.end())
     }
 
     /// The segments behind the acknowledged end, which are not void: takeovers. Readers read them
@@ -173,7 +184,7 @@ fn list(
     store: &Store,
     objects: &dyn Objects,
     dir: &Path,
-    session: &SessionHeader,
+    ids: Ids,
 ) -> Result<Vec<(SegmentNumber, u64)>> {
     let from = |name: &str| -> Result<Vec<(SegmentNumber, u64)>> {
         let found = objects.list_from(dir, SEGMENTS, name);
@@ -186,7 +197,7 @@ fn list(
         Ok(parsed)
     };
     // Only a hint: what it says is not checked yet.
-    if let Some(kept) = kept_segment(store, dir, session)? {
+    if let Some(kept) = kept_segment(store, dir, ids)? {
         let listed = from(&kept.file_name())?;
         if listed.first().is_some_and(|it| it.0 == kept) {
             return Ok(listed);
@@ -195,14 +206,10 @@ fn list(
     from(SEGMENTS)
 }
 
-fn kept_segment(
-    store: &Store,
-    dir: &Path,
-    session: &SessionHeader,
-) -> Result<Option<SegmentNumber>> {
+fn kept_segment(store: &Store, dir: &Path, ids: Ids) -> Result<Option<SegmentNumber>> {
     let path = dir.join(STATE_FILE);
     // Of an encrypted one nothing can be told from a part.
-    let Ok(seal) = store.seal().of(session).state() else { return Ok(None) };
+    let Ok(seal) = store.seal().of_ids(ids).state() else { return Ok(None) };
     let read = store.open(&path, OpenMode::Read).and_then(|file| {
         let most = if seal.added() == 0 { PLACE_LEN as u64 } else { STATE_LEN_MAX };
         let len = usize::try_from(file.len()?.min(most)).unwrap_or(usize::MAX);
@@ -224,7 +231,7 @@ fn kept_segment(
 pub(crate) fn read_claim(
     store: &Store,
     dir: &Path,
-    session: &SessionHeader,
+    ids: Ids,
     number: SegmentNumber,
 ) -> Result<Claim> {
     let path = dir.join(number.file_name());
@@ -233,9 +240,9 @@ pub(crate) fn read_claim(
     let Some((header, rest)) = bytes.split_first_chunk::<SEGMENT_HEADER_LEN>() else {
         return Err(damaged(Damage::Truncated(CLAIMED_HEADER_LEN as u64)));
     };
-    let is_sealed = store.seal().of(session).is_sealed();
+    let is_sealed = store.seal().of_ids(ids).is_sealed();
     let found = SegmentHeader::read_of(is_sealed, header).map_err(|why| damaged(why.into()))?;
-    if (found.volume, found.session) != (session.volume, session.session) {
+    if (found.volume, found.session) != ids {
         return Err(damaged(Damage::Foreign("session")));
     }
     match rest.first_chunk::<CLAIM_LEN>() {

@@ -101,7 +101,7 @@ impl SessionReader {
         if let Some((_, end)) = self.claims().and_then(|claims| claims.newest) {
             // By two claims, however many objects there are.
             let Some(place) = place else { return Ok(end.bytes) };
-            let claim = read_claim(&self.store, &self.dir, &self.header, place.segment)?;
+            let claim = read_claim(&self.store, &self.dir, self.header.ids(), place.segment)?;
             let is_within = claim.segment == place.segment;
             let within = if is_within { claim.offset.saturating_sub(place.offset) } else { 0 };
             return Ok(end.bytes.saturating_sub(claim.bytes).saturating_add(within));

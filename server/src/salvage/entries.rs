@@ -76,6 +76,8 @@ pub(super) enum Piece<'a> {
     Doubtful(&'a [u8], Place),
     /// Nothing that can be read.
     Lost(Place),
+    /// A whole segment is missing.
+    Gone,
 }
 
 /// A segment that is walked through.

@@ -31,6 +31,10 @@ pub struct Report {
     pub damage: Vec<Place>,
     /// Records that are missing.
     pub lost: Vec<Lost>,
+    /// If nothing sound tells where the stream ends: the last record that was acknowledged for
+    /// sure. Later ones may be missing from the end without being listed, and those that are there
+    /// may never have been acknowledged.
+    pub unsure_after: Option<u64>,
     /// Bytes that no record gives: zeros in the image.
     pub missing: Vec<Bytes>,
     /// Bytes from an entry whose checksum does not match: most of them are right. Of such an entry
@@ -72,6 +76,7 @@ impl Report {
     pub fn is_whole(&self) -> bool {
         self.damage.is_empty()
             && self.lost.is_empty()
+            && self.unsure_after.is_none()
             && self.missing.is_empty()
             && self.doubtful.is_empty()
             && self.gap_since.is_none()

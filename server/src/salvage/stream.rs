@@ -31,6 +31,8 @@ pub(super) struct Pass {
     clock: Clock,
     /// The last record, and its time.
     last: Option<(Seq, FileTime)>,
+    /// Something behind it cannot be read, or is missing.
+    has_hole: bool,
     found: Found,
 }
 
@@ -110,12 +112,18 @@ impl Pass {
             Piece::Doubtful(payload, place) => (payload, false, Some(place)),
             Piece::Lost(place) => {
                 self.found.damage.push(place);
+                self.has_hole = true;
+                return None;
+            }
+            Piece::Gone => {
+                self.has_hole = true;
                 return None;
             }
         };
         let records: Option<Vec<_>> = Records::new(payload).map(Result::ok).collect();
         let records = records.filter(|records| self.is_next(records, is_sound));
         self.found.damage.extend(place);
+        self.has_hole |= records.is_none();
         Some((records?, is_sound))
     }
 
@@ -136,10 +144,13 @@ impl Pass {
     fn accept(&mut self, record: &Record<'_>) -> Instant {
         let header = &record.header;
         let (seq, due) = (header.seq().get(), self.last.map_or(0, |last| last.0.get()) + 1);
-        // A gap's marker may follow records that the service lost, which the gap makes good.
-        if seq > due && header.kind() != RecordKind::GapBegin {
+        // A gap's marker may follow records that the service lost, which the gap makes good. Of
+        // those that were stored and are missing it makes nothing good.
+        let is_jump = header.kind() == RecordKind::GapBegin && !self.has_hole;
+        if seq > due && !is_jump {
             self.lose(due, seq - 1, Some(header.time()));
         }
+        self.has_hole = false;
         self.last = Some((header.seq(), header.time()));
         self.found.records += 1;
         if let Some(extent) = Extent::new(header.extent_offset(), header.extent_len()) {
