@@ -43,8 +43,14 @@ pub(crate) fn check<'a>(
         let name = time::to_text(point.time());
         match reader.retained_root(index, point) {
             Ok(image) => touched.points.push((name, image)),
-            Err(error) => found(needed(error, &[&name]))?,
+            Err(error) => {
+                let (offset, len) = (point.root.offset, point.root.len);
+                each_part(reader, (offset, len), needed(error, &[&name]), &mut found)?;
+            }
         }
+    }
+    for error in reader.check_parts()? {
+        found(error)?;
     }
     let name = time::to_text(history.boundary.place.time());
     match reader.boundary_root() {
@@ -60,7 +66,8 @@ pub(crate) fn check<'a>(
         for at in touched.pages(page) {
             if let Err(error) = read_page(reader, page, &at) {
                 let with_page = |image: &Image| image.pages.get(index(page)) == Some(&at);
-                found(needed(error.or_gone(), &touched.names(with_page)))?;
+                let error = needed(error.or_gone(), &touched.names(with_page));
+                each_part(reader, (at.offset, at.len.into()), error, &mut found)?;
             }
         }
     }
@@ -87,12 +94,31 @@ fn check_younger(
                 && before.get(index(page)) != Some(at)
                 && let Err(error) = read_page(reader, page, at)
             {
-                found(error.or_gone())?;
+                each_part(reader, (at.offset, at.len.into()), error.or_gone(), found)?;
             }
         }
         before = root.image.pages;
     }
     Ok(())
+}
+
+/// Damage of bytes of the file of the pages: nothing tells in which of the objects that have them it
+/// is.
+fn each_part(
+    reader: &SessionReader,
+    (offset, len): (u64, u64),
+    error: Error,
+    found: &mut impl FnMut(Error) -> Result<()>,
+) -> Result<()> {
+    let more: Vec<_> = match &error {
+        Error::Damaged { why, .. } if !matches!(why, Damage::Gone) => {
+            let more = reader.more_parts(offset, len).into_iter();
+            more.map(|path| Error::damaged(&path, 0, why.clone())).collect()
+        }
+        _ => Vec::new(),
+    };
+    found(error)?;
+    more.into_iter().try_for_each(found)
 }
 
 impl Touched<'_> {

@@ -8,7 +8,7 @@ use super::page;
 use super::runs::Runs;
 use snapless_types::Seq;
 
-use crate::error::{Error, Result};
+use crate::error::{Damage, Error, Result};
 use crate::format::FormatError;
 use crate::format::map::{Image, MapNumber, PageRef, Root, page_bytes, page_sum};
 use crate::format::state::Checkpoint;
@@ -119,7 +119,13 @@ pub(crate) fn read_page(reader: &SessionReader, page: u64, at: &PageRef) -> Resu
         return Err(damaged(FormatError::Checksum));
     }
     let bytes = reader.seal().map(at.map)?.open(page, &mut bytes).map_err(damaged)?;
-    page::read(bytes, extent(reader, page)).ok_or(damaged(FormatError::Content("page")))
+    let runs = page::read(bytes, extent(reader, page));
+    let runs = runs.ok_or_else(|| damaged(FormatError::Content("page")))?;
+    // Of a map of another history, the places are gone, or may be removed.
+    if runs.entries.iter().all(|entry| reader.keeps(entry.segment)) {
+        return Ok(runs);
+    }
+    Err(Error::damaged(&path, at.offset, Damage::Foreign("history")))
 }
 
 /// The part of the volume that a page covers.

@@ -169,6 +169,59 @@ impl SessionReader {
         found.ok_or_else(|| Error::damaged(&self.store.locate(&path(0)), 0, FormatError::Short))
     }
 
+    /// The objects in which bytes of the file of the pages are, behind the one in which they begin.
+    pub(crate) fn more_parts(&self, offset: u64, len: u64) -> Vec<PathBuf> {
+        let (Some(history), Some(&part_len)) = (self.history(), self.pages_part.get()) else {
+            return Vec::new();
+        };
+        let end = offset.saturating_add(len).min(history.pages_len);
+        if part_len == 0 || end <= offset {
+            return Vec::new();
+        }
+        let behind = offset / part_len + 1..=(end - 1) / part_len;
+        let part = |part| self.dir.join(history.number.pages_part_name(part));
+        behind.map(|number| self.store.locate(&part(number))).collect()
+    }
+
+    /// Checks the lengths of the objects of the file of the pages: all but the last have one
+    /// length, which nothing else tells. Damage of each that may be the wrong one.
+    ///
+    /// # Errors
+    /// A folder that cannot be listed.
+    pub(crate) fn check_parts(&self) -> Result<Vec<Error>> {
+        let Some(history) = self.history().filter(|_| self.claims.is_some()) else {
+            return Ok(Vec::new());
+        };
+        let mut lens = Vec::new();
+        for part in 0.. {
+            let path = self.dir.join(history.number.pages_part_name(part));
+            match self.store.len_of(&path)? {
+                Some(len) => lens.push((path, len)),
+                // One that is missing is found when it is read.
+                None => break,
+            }
+        }
+        let Some((last, others)) = lens.split_last() else { return Ok(Vec::new()) };
+        let count = |len| others.iter().filter(|part| part.1 == len).count();
+        let usual = others.iter().map(|part| part.1).max_by_key(|len| count(*len));
+        let usual = usual.unwrap_or(0);
+        let before_last = usual.saturating_mul(others.len() as u64);
+        let is_last_wrong = before_last.checked_add(last.1) != Some(history.pages_len);
+        let has_odd = others.iter().any(|part| part.1 != usual);
+        let is_last_missing = !has_odd && last.1 == usual && before_last < history.pages_len;
+        if !has_odd && (!is_last_wrong || is_last_missing) {
+            return Ok(Vec::new());
+        }
+        // Of two lengths nothing tells which is the right one.
+        let is_sure = count(usual) > 1;
+        let is_wrong = |part: &&(PathBuf, u64)| !is_sure || part.1 != usual;
+        let wrong = others.iter().filter(is_wrong).chain(is_last_wrong.then_some(last));
+        let damaged = |(path, _): &(PathBuf, u64)| {
+            Error::damaged(&self.store.locate(path), 0, FormatError::Content("length"))
+        };
+        Ok(wrong.map(damaged).collect())
+    }
+
     /// Keeps a map.
     pub(crate) fn keep_map(
         &self,

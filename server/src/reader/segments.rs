@@ -23,6 +23,13 @@ impl SessionReader {
         all.filter(move |number| claims.as_ref().is_none_or(|claims| !claims.is_void(*number)))
     }
 
+    /// True for a segment of the stream, or one that a fold has kept.
+    pub(crate) fn keeps(&self, number: SegmentNumber) -> bool {
+        let kept = self.history().map_or(&[][..], |history| &history.segments);
+        !number.is_compacted() && number >= self.begin_place().0
+            || kept.binary_search_by_key(&number, |kept| kept.number).is_ok()
+    }
+
     /// Opens one segment at its first entry. The one after it is asked for soon, most likely.
     pub(crate) fn segment(&self, number: SegmentNumber, buffer: usize) -> Result<SegmentReader> {
         if let Some(objects) = self.store.objects() {

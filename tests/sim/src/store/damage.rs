@@ -51,6 +51,9 @@ enum Kind {
     Flip(usize),
     /// What belongs into another file was written from this byte on.
     Foreign(usize),
+    /// The same map of another history is in its place. If it names what is there still, it is as
+    /// good as this one.
+    OtherHistory,
     /// The file is as it was earlier.
     Older,
     /// The file was removed.
@@ -144,10 +147,6 @@ fn flip(disk: &Disk, path: &Path, byte: usize) -> Option<Damaged> {
 /// What belongs into another file is written into this one, or instead of it.
 fn misdirect(disk: &Disk, path: &Path, other: &Path, byte: usize, most: usize) -> Option<Damaged> {
     let map = |path: &Path| MapNumber::parse(path.file_name()?.to_str()?).map(|it| it.0);
-    if map(path).is_some() && map(path) == map(other) {
-        // The same map, before a fold: that is an older version of it.
-        return None;
-    }
     let (mut content, foreign) = (disk.read(path).to_vec(), disk.read(other));
     if most == usize::MAX {
         content = foreign.to_vec();
@@ -156,7 +155,8 @@ fn misdirect(disk: &Disk, path: &Path, other: &Path, byte: usize, most: usize) -
         content[byte..byte + len].copy_from_slice(&foreign[..len]);
     }
     let is_damaged = content != disk.read(path) && !content.is_empty();
-    let kind = Kind::Foreign(byte);
+    let is_same_map = most == usize::MAX && map(path).is_some() && map(path) == map(other);
+    let kind = if is_same_map { Kind::OtherHistory } else { Kind::Foreign(byte) };
     is_damaged.then(|| Damaged { path: path.to_owned(), kind, content: Some(content) })
 }
 
@@ -322,13 +322,9 @@ fn named(
     let report = verify(repository, &StopFlag::default(), |_| ());
     let report = report.map_err(|error| format!("verify fails: {error}"))?;
     let path = repository.store().locate(&damaged.path);
-    // Of what was put in the place of a file of a fold's pages, `verify` may name another of them.
-    let is_of_pages = |path: &Path| path.to_string_lossy().contains("/pages-");
-    let is_foreign = matches!(damaged.kind, Kind::Foreign(_)) && is_of_pages(&path);
-    let names = |found: &Path| found == path || is_foreign && is_of_pages(found);
-    let is_named = report.damage.iter().any(|found| names(&found.file.0));
+    let is_named = report.damage.iter().any(|found| found.file.0 == path);
     let must_be_named = match (damaged.kind, role) {
-        (_, Role::Unsynced | Role::Garbage) | (Kind::Older, _) => false,
+        (_, Role::Unsynced | Role::Garbage) | (Kind::Older | Kind::OtherHistory, _) => false,
         (Kind::Flip(_) | Kind::Foreign(_), _) if damaged.path == Path::new(SESSIONS_FILE) => {
             // A session of which nothing was acknowledged may be missing from the list.
             let is_acknowledged = |model: &&Model| model.counts().0 > 0;
@@ -419,6 +415,13 @@ fn of_earlier_end(model: &Model, at: At, found: &[u8]) -> bool {
     }
 }
 
+/// What a report lists.
+fn told(report: &Report) -> String {
+    let Report { damage, lost, missing, doubtful, unsure_after, .. } = report;
+    let damage: Vec<_> = damage.iter().map(|it| (it.file.file_name(), &it.error)).collect();
+    format!("{damage:?}, {lost:?}, missing {missing:?}, {doubtful:?}, after {unsure_after:?}")
+}
+
 /// What a salvage does not list as missing, doubtful or lost is right.
 fn salvages(
     repository: &Repository,
@@ -454,15 +457,17 @@ fn salvages(
     for lost in &report.lost {
         listed.extend(model.extents(lost.from, lost.to));
     }
-    if role == Role::Newest && !report.damage.is_empty() {
-        // It alone tells which records of the last epoch there are.
-        listed.extend(model.extents(model.seq_of(epochs.saturating_sub(1)) + 1, u64::MAX));
+    if let Some(seq) = report.unsure_after.filter(|_| role == Role::Newest) {
+        listed.extend(model.extents(seq + 1, u64::MAX));
     }
     let differs = |byte: &usize| found.get(*byte) != want.get(*byte);
     let wrong =
         (0..want.len()).filter(differs).find(|byte| !listed.iter().any(|it| it.contains(byte)));
     match wrong {
         None => Ok(()),
-        Some(byte) => Err(format!("byte {byte} of a salvaged image is wrong, and is not listed")),
+        Some(byte) => Err(format!(
+            "byte {byte} of a salvaged image is wrong, and is not listed: {}",
+            told(&report)
+        )),
     }
 }
