@@ -15,7 +15,6 @@ use crate::format::FormatError;
 use crate::format::bookmark::{BOOKMARK_LEN, BOOKMARKS_DIR, Bookmark, BookmarkName, NAME_MAX};
 use crate::repository::Repository;
 use crate::retention::policy::Keep;
-use crate::storage::OpenMode;
 use crate::time;
 use crate::timeline::At;
 
@@ -90,19 +89,7 @@ impl Repository {
             }
             other => other,
         };
-        if store.objects().is_some() {
-            return store.create_once(&path, bookmark.to_bytes().to_vec()).map_err(exists);
-        }
-        let file = store.open(&path, OpenMode::CreateNew).map_err(exists)?;
-        let made = file
-            .write_at(0, &bookmark.to_bytes())
-            .and_then(|()| file.sync())
-            .and_then(|()| store.sync_dir(Path::new(BOOKMARKS_DIR)));
-        if made.is_err() {
-            // Best effort: what is left is a damaged bookmark, which is named as one.
-            drop(store.remove(&path));
-        }
-        made
+        store.create_whole(&path, &bookmark.to_bytes()).map_err(exists)
     }
 
     /// The bookmark of this name.

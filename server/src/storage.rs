@@ -28,6 +28,7 @@ use snapless_trust::regular::NotAFile;
 use snapless_wire::id::FileTime;
 
 use crate::error::{Damage, Error, Result};
+use crate::format::claim::WriterId;
 use crate::seal::Seal;
 
 /// A tree of named files.
@@ -100,6 +101,16 @@ pub trait Storage: Debug + Send + Sync {
 
     /// Gives a file another name in the same directory. A file of that name is replaced.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// [`Self::rename`] to a name that is not taken. Of several at the same time one succeeds.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::AlreadyExists`] for a name that is taken, whatever it stands for: both names
+    /// stay as they are, or the file goes. [`io::ErrorKind::Unsupported`] from a storage that cannot
+    /// tell.
+    fn rename_new(&self, _from: &Path, _to: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// Removes a file.
     ///
@@ -567,6 +578,36 @@ impl Store {
             None => self.create_durably_with(path, write),
             Some(objects) => self.put_with(objects, path, Put::Create, write),
         }
+    }
+
+    /// Makes a small file with this content whose name must not be taken: after a crash, or the end
+    /// of the process at any moment, it is there whole or not at all. No lock is needed: of several
+    /// that make it at the same time one succeeds.
+    ///
+    /// # Errors
+    /// One of [`Error::is_already_there`] for a name that is taken, or what keeps the file from
+    /// being made.
+    pub fn create_whole(&self, path: &Path, content: &[u8]) -> Result<()> {
+        if let Some(objects) = self.objects() {
+            return objects
+                .put(path, content.to_vec(), Put::Create)
+                .map_err(self.failed("store", path));
+        }
+        // Of its own: another process may be making the same file.
+        let temporary = path.with_extension(format!("{}.new", WriterId::random()));
+        let written = self.open(&temporary, OpenMode::CreateNew).and_then(|file| {
+            file.write_at(0, content)?;
+            file.sync()
+        });
+        let named = written.and_then(|()| {
+            self.storage.rename_new(&temporary, path).map_err(self.failed("create", path))
+        });
+        if named.is_err() {
+            // Best effort: no reader opens what is left.
+            drop(self.storage.remove(&temporary));
+        }
+        named?;
+        self.sync_dir(path.parent().unwrap_or(path))
     }
 
     fn failed(&self, action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {

@@ -129,11 +129,7 @@ impl Minimum {
         store.create_dirs(dir)?;
         let last = store.list(dir, number_of)?.pop().unwrap_or(0);
         // Two that are made at the same time never have one number: the later one fails.
-        let path = file(last + 1);
-        let made = store.create_new(&path)?;
-        made.write_at(0, self.to_text().as_bytes())
-            .and_then(|()| made.sync())
-            .and_then(|()| store.sync_dir(dir))
+        store.create_whole(&file(last + 1), self.to_text().as_bytes())
     }
 
     /// What a report tells of it.

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use fs4::FileExt;
 use snapless_trust::{folders, private, regular};
+use tempfile::TempPath;
 
 use super::{Held, Lock, OpenMode, Space, Storage, StorageFile, Store, StoredFile};
 use crate::error::{Error, Result};
@@ -92,6 +93,12 @@ impl Storage for LocalStorage {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::rename(self.locate(from), self.locate(to))
+    }
+
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        // Where the system or the file system has no such rename, by a second name.
+        let from = TempPath::try_from_path(self.locate(from))?;
+        from.persist_noclobber(self.locate(to)).map_err(|refused| refused.error)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {

@@ -379,6 +379,13 @@ impl Storage for SimStorage {
         self.change(|machine| machine.disk.rename(from, to))
     }
 
+    fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.change(|machine| match machine.disk.has(to) {
+            true => Err(ErrorKind::AlreadyExists.into()),
+            false => machine.disk.rename(from, to),
+        })
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.change(|machine| machine.disk.remove(path))
     }
