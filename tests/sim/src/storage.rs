@@ -29,7 +29,7 @@ pub use disk::{Disk, Survivors};
 pub struct SimStorage(Arc<Mutex<Machine>>);
 
 /// After so many seconds a lease has lapsed.
-const LAPSE_S: u64 = 1_000;
+pub const LAPSE_S: u64 = 1_000;
 
 /// What another server does between two calls of this one.
 pub type Interlude = Box<dyn FnOnce() + Send>;
@@ -172,6 +172,12 @@ impl SimStorage {
     /// So much time passes that leases lapse which no process renews.
     pub fn lapse(&self) {
         self.machine().clock += LAPSE_S;
+    }
+
+    /// The clock of the bucket is set by so many seconds.
+    pub fn set_clock(&self, by: i64) {
+        let mut machine = self.machine();
+        machine.clock = machine.clock.saturating_add_signed(by);
     }
 
     /// What is on the disk.

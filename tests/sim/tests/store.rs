@@ -31,7 +31,7 @@ fn a_time_that_only_a_lost_watermark_showed_is_one_that_the_clock_skipped() {
 
 #[test]
 fn every_history_of_objects_of_one_operation_loses_nothing() {
-    let tally = exhaust(Medium::Objects, 1, 0, None).unwrap_or_else(|failure| panic!("{failure}"));
+    let tally = exhaust(Medium::Objects, 1, 1, None).unwrap_or_else(|failure| panic!("{failure}"));
     assert!(tally.faults > 500, "{tally}");
     assert!(tally.takeovers > 200, "{tally}");
     assert!(tally.damages > 100, "{tally}");

@@ -10,7 +10,7 @@ use super::site::{Keeping, Medium};
 use super::world::{Operation, World};
 use super::{StoreFailure, StoreSabotage, Tally, check, damage};
 use crate::rng::Rng;
-use crate::storage::{Fault, Survivors};
+use crate::storage::{Fault, LAPSE_S, Survivors};
 
 /// What happens, each as often as it stands here.
 const OPERATIONS: [Operation; 28] = [
@@ -58,7 +58,8 @@ pub fn play(
     let tally = Tally { sequences: 1, ..Tally::default() };
     let told = vec![keeping.to_string()];
     let (rng, world) = (Rng::new(seed, 9), World::new(keeping.clone(), sabotage));
-    let mut player = Player { rng, world, told, tally };
+    let clock = Rng::new(seed, 11);
+    let mut player = Player { rng, clock, world, told, tally };
     // Some disks are refused nothing, some often.
     let faults = player.rng.pick(&[0, 0, 4, 12]);
     let crashes = player.rng.pick(&[0, 4, 12]);
@@ -75,6 +76,8 @@ pub fn play(
 
 struct Player {
     rng: Rng,
+    /// When and how the clock of a bucket is set.
+    clock: Rng,
     world: World,
     told: Vec<String>,
     tally: Tally,
@@ -96,6 +99,7 @@ impl Player {
                 self.told.push("what is late arrives before it".to_owned());
                 self.world.storage().land();
             }
+            self.set_clock();
             if !is_refused && self.rng.once_in(6) {
                 return self.beside(operation);
             }
@@ -116,6 +120,18 @@ impl Player {
             self.damage()?;
         }
         Ok(())
+    }
+
+    /// The clock of the bucket, which leases go by, is set ahead or back.
+    fn set_clock(&mut self) {
+        if !self.clock.once_in(8) {
+            return;
+        }
+        let lapse = i64::try_from(LAPSE_S).unwrap_or(i64::MAX);
+        let by = self.clock.pick(&[1, lapse / 20, lapse, 1_000 * lapse]);
+        let by = if self.clock.once_in(2) { -by } else { by };
+        self.told.push(format!("the bucket's clock is set by {by} s"));
+        self.world.storage().set_clock(by);
     }
 
     /// One of its calls fails, or all from it on.
