@@ -55,6 +55,8 @@ mod rules;
 #[cfg(feature = "cloud")]
 mod s3;
 mod salvage;
+#[cfg(feature = "cloud")]
+mod salvage_objects;
 mod sealed;
 #[cfg(feature = "cloud")]
 mod sealed_objects;
