@@ -7,10 +7,7 @@ use std::process::Command;
 use super::{Kind, images, on_repository, says, session, sound};
 use crate::common::{self, Client, Driver, LENGTH, SESSION, Said, Served, VOLUME, program};
 use snapless_server::format::repository::session_dir;
-use snapless_server::repository::Repository;
-use snapless_server::stop::StopFlag;
 use snapless_server::timeline::At;
-use snapless_server::verify::verify;
 
 const DAYS: u64 = 10;
 
@@ -115,33 +112,44 @@ fn a_bookmark_is_there_or_can_be_made_again() {
         command.args(["--volume", &VOLUME.to_string(), "--at", "t0", "begin"]);
         command
     }
-    /// Nothing but the bookmark may be damaged.
-    fn others_are_whole(dir: &Path) {
-        let repository = Repository::open(&dir.join("repository")).unwrap();
-        let report = verify(&repository, &StopFlag::default(), |_| {}).unwrap();
-        for found in report.damage {
-            assert!(found.file.ends_with(format!("bookmarks/{VOLUME}.begin.slmark")), "{found:?}");
-        }
-    }
     let kind = Kind {
         name: "bookmark add",
         prepare: ten_days,
         command: add,
         killed: |dir| {
             says(&mut on_repository(dir, &["bookmark", "list"]));
-            others_are_whole(dir);
+            // A part of a bookmark has no name that is read.
+            is_whole(dir);
         },
         is_done: "has a bookmark begin already",
         done: |dir, _| {
-            let list = |dir| says(on_repository(dir, &["bookmark", "list"]).arg("--json"));
-            if list(dir).contains("\"error\"") {
-                // Killed before its content was written: it is damaged, and made again.
-                let mut remove = on_repository(dir, &["bookmark", "remove"]);
-                says(remove.args(["--volume", &VOLUME.to_string(), "begin"]));
-                says(&mut add(dir));
-            }
-            let list = list(dir);
+            let list = says(on_repository(dir, &["bookmark", "list"]).arg("--json"));
             assert!(list.contains("\"begin\"") && !list.contains("\"error\""), "{list}");
+            is_whole(dir);
+        },
+    };
+    kind.kill();
+}
+
+#[test]
+fn a_minimum_is_there_whole_or_not_at_all() {
+    let kind = Kind {
+        name: "retention set --lock-for",
+        prepare: ten_days,
+        command: |dir| {
+            let mut command = on_repository(dir, &["retention", "set"]);
+            command.args(["--keep-all", "14d", "--lock-for", "30d"]);
+            command
+        },
+        // One that is not whole would end every fold, and each later change of the policy.
+        killed: |dir| {
+            says(on_repository(dir, &["retention", "show"]).arg("--json"));
+            is_whole(dir);
+        },
+        is_done: "",
+        done: |dir, _| {
+            let show = says(on_repository(dir, &["retention", "show"]).arg("--json"));
+            assert!(show.contains("\"span\": \"30d\""), "{show}");
             is_whole(dir);
         },
     };
