@@ -14,6 +14,11 @@ pub struct BaseImage {
 }
 
 impl BaseImage {
+    /// Of a session that continues: what the server lacks of it is lost.
+    pub fn from_before() -> Self {
+        Self { lost: true, ..Self::default() }
+    }
+
     /// Stamps t0 on the host's clock.
     pub fn begin(&mut self, clock: u64) {
         self.t0 = Some(clock);

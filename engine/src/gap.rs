@@ -14,6 +14,11 @@ pub struct Gap {
 }
 
 impl Gap {
+    /// Open from the start, for this reason: of a session that continues.
+    pub fn from_before(reason: GapReason) -> Self {
+        Self { is_open: true, reason: Some(reason), ..Self::default() }
+    }
+
     /// True while the stream does not describe the volume.
     pub fn is_open(&self) -> bool {
         self.is_open

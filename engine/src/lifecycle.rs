@@ -44,6 +44,8 @@ pub struct Lifecycle {
 impl Lifecycle {
     /// A session that starts, with a service.
     pub const NEW: Self = Self { phase: Phase::Starting, service: Service::Attached };
+    /// One that continues: its service has still to say where its stream stands.
+    pub const CONTINUED: Self = Self { phase: Phase::Starting, service: Service::Away };
 
     /// Where the session stands.
     pub fn phase(&self) -> Phase {

@@ -44,13 +44,42 @@ impl<H: Host> Session<H> {
     /// # Errors
     /// [`StartError::Config`] for limits that [`Config::check`] rejects;
     /// [`StartError::OutOfMemory`].
+    pub fn new(host: H, geometry: Geometry, config: Config) -> Result<Self, StartError> {
+        Self::make(host, geometry, config, None)
+    }
+
+    /// As [`Session::new`], for a session that continues one of an earlier start, for this reason
+    /// (rule RESUME, rules.md#resume): a gap is open from the start, and ends when every block was
+    /// read. Nothing is drained before [`Session::place`] has said where its stream stands.
+    ///
+    /// # Errors
+    /// As for [`Session::new`].
+    pub fn continued(
+        host: H,
+        geometry: Geometry,
+        config: Config,
+        reason: GapReason,
+    ) -> Result<Self, StartError> {
+        Self::make(host, geometry, config, Some(reason))
+    }
+
     // Out of line: its parts are not to be on its callers' stack.
     #[inline(never)]
-    pub fn new(host: H, geometry: Geometry, config: Config) -> Result<Self, StartError> {
+    fn make(
+        host: H,
+        geometry: Geometry,
+        config: Config,
+        continues: Option<GapReason>,
+    ) -> Result<Self, StartError> {
         config.check(&geometry).map_err(StartError::Config)?;
         let table = Table::new(geometry.block_count())?;
+        if continues.is_some() && sabotaged!(BlockNotCompared) {
+            let last = geometry.all_blocks().end;
+            let blocks = BlockRange::new(BlockIndex(last.0 - 1), last);
+            table.set_run(blocks, BlockState::Unsynced, BlockState::Synced);
+        }
         let shared = Shared { geometry, config, table };
-        let state = boxed(|| State::new(&geometry, &config, host.waiting()))?;
+        let state = boxed(|| State::new(&geometry, &config, continues, host.waiting()))?;
         Ok(Self { host, shared, state: H::Mutex::new(state) })
     }
 
@@ -248,14 +277,24 @@ impl<H: Host> Session<H> {
         self.locked(|core| core.detach());
     }
 
+    /// Says where the stream of a session that continues stands at the server: at record `durable`,
+    /// the last of `epoch`. Its records are numbered behind that. Before the first
+    /// [`Session::drain_from`]; nothing happens if it was said already, or the session began here.
+    ///
+    /// # Errors
+    /// [`ImpossibleSeq`] for a record with too few numbers behind it.
+    pub fn place(&self, durable: Seq, epoch: EpochId) -> Result<(), ImpossibleSeq> {
+        self.locked(|core| core.place(durable, epoch))
+    }
+
     /// Notes that a service is there whose server has everything up to record `durable`: the next
     /// record to drain is the one after it. True if the stream goes on there without a gap; false
     /// if a record is missing, and a gap is open as after [`Session::detach`], or if the session is
     /// stopped.
     ///
     /// # Errors
-    /// [`ImpossibleSeq`] for a record that was not drained, or is before one that was acknowledged.
-    /// Nothing changes.
+    /// [`ImpossibleSeq`] for a record that was not drained, or is before one that was acknowledged;
+    /// for any in a session that was not placed. Nothing changes.
     pub fn drain_from(&self, durable: Seq) -> Result<bool, ImpossibleSeq> {
         self.locked(|core| core.drain_from(durable))
     }

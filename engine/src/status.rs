@@ -28,15 +28,19 @@ macro_rules! status {
             pub losing: bool,
             /// True once every block has been captured as it was at t0.
             pub base_complete: bool,
+            /// The session continues one of an earlier start: every block is compared.
+            pub continues: bool,
+            /// The numbers of its records are known: a service has said where its stream stands.
+            pub placed: bool,
             /// Why the gap that is open began; if none is, why the last one did.
             pub gap_reason: Option<GapReason>,
             /// How long writes were held.
             pub holds: HoldTimes,
-            /// The host's clock at t0; 0 before.
+            /// The host's clock at t0, or when a session that continues began to; 0 before.
             pub t0: u64,
             /// Bytes of queue memory that only writes in flight use, whose records have left.
             pub queue_with_disk: u64,
-            /// Number of the last record.
+            /// Number of the last record; until the session is placed, counted from its first one.
             pub last_seq: u64,
             /// The host's clock, read before the rest was looked at: what is not in the stream up
             /// to `last_seq` was not captured then.

@@ -98,7 +98,8 @@ pub struct Issue<W> {
     pub write: W,
     /// The argument of [`Session::completed`](crate::Session::completed).
     pub ticket: Ticket,
-    /// Number of its record; `None` if it is uncaptured.
+    /// Number of its record; `None` if it is uncaptured. Until the session is placed, counted from
+    /// its first record.
     pub record: Option<Seq>,
     /// Where its payload is in the queue's memory: the disk transfers it from there, and not from
     /// the application's buffer, which may change meanwhile (rule LOSS, rules.md#loss). The memory

@@ -42,11 +42,15 @@ pub enum Sabotage {
     KeptTooShort,
     /// RESUME: records that were given up count as kept.
     GivenUpForgotten,
+    /// RESUME: a block of a session that continues is not compared.
+    BlockNotCompared,
+    /// RESUME: the records of a session that continues have numbers that the server has already.
+    NumberedTooEarly,
 }
 
 impl Sabotage {
     /// Every breach.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::HoldForgotten,
         Self::SpoiltReadUsed,
         Self::BaseCompleteTooEarly,
@@ -64,6 +68,8 @@ impl Sabotage {
         Self::TransferForgotten,
         Self::KeptTooShort,
         Self::GivenUpForgotten,
+        Self::BlockNotCompared,
+        Self::NumberedTooEarly,
     ];
 
     /// Commits this breach on this thread from now on; `None`: none.

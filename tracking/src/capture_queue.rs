@@ -30,6 +30,7 @@ use snapless_fixed::steps::Steps;
 use snapless_types::{EpochId, Extent, GapReason, RecordKind, Seq, Tick};
 
 use crate::config::{CHUNK, HIGH_MARK};
+use crate::origin::Origin;
 
 /// The account of kept records.
 #[derive(Debug, Default)]
@@ -113,7 +114,7 @@ impl Reservation {
     }
 }
 
-/// A record that is being drained. To be handed back to
+/// A record that is being drained, with its numbers in the session's stream. To be handed back to
 /// `Session::drained`.
 #[must_use = "a record that is not handed back keeps its queue memory"]
 #[derive(Debug)]
@@ -155,6 +156,8 @@ pub struct CaptureQueue {
     promised: usize,
     last_seq: Seq,
     last_monotonic: Tick,
+    /// Numbers in the queue count from there.
+    origin: Origin,
     /// How often the records were lost.
     generation: u64,
     /// Bytes of writes in flight whose records have left.
@@ -185,6 +188,7 @@ impl CaptureQueue {
             promised: 0,
             last_seq: Seq::default(),
             last_monotonic: Tick(0),
+            origin: Origin::BEGIN,
             generation: 0,
             with_disk: 0,
             steps: Steps::default(),
@@ -279,9 +283,12 @@ impl CaptureQueue {
         let index = self.index(self.kept.count);
         let fits = |memory: MemorySpan| memory.len <= payload_room;
         let place = self.records.get_mut(index)?;
-        let drained = place.take_if(|drained| drained.memory().is_none_or(fits))?;
+        let Drained { record, memory } =
+            place.take_if(|drained| drained.memory().is_none_or(fits))?;
         (self.kept.count, self.len) = (self.kept.count + 1, self.len - 1);
-        Some(drained)
+        let seq = self.origin.seq_outside(record.seq);
+        let epoch = self.origin.epoch_outside(record.epoch);
+        Some(Drained { record: Record { seq, epoch, ..record }, memory })
     }
 
     #[inline]
@@ -375,6 +382,23 @@ impl CaptureQueue {
     #[inline]
     pub fn capacity(&self) -> u64 {
         self.arenas[SWEEP].capacity() + self.arenas[WRITES].capacity()
+    }
+
+    /// The queue of a session that continues: where its records begin is not known yet.
+    #[must_use]
+    pub fn unplaced(self) -> Self {
+        Self { origin: Origin::UNKNOWN, ..self }
+    }
+
+    /// Where in the session's stream the records begin.
+    pub fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// Learns where they begin, before the first is drained: see [`Origin::place`].
+    pub fn place(&mut self, seq: Seq, epoch: EpochId) -> bool {
+        rule!(self.kept.count == 0, "RESUME: no record is drained before it has its number");
+        self.origin.place(seq, epoch)
     }
 
     /// Number of the last record committed.

@@ -10,6 +10,7 @@
 //! | `config` | the limits, which determine the memory |
 //! | `epochs` | which blocks the unacknowledged part of the stream touched |
 //! | `in_flight` | the writes that are held or at the disk |
+//! | `origin` | where in its session's stream the records begin |
 //! | `table` | the state of each block |
 //! | `waiting` | the writes for which no slot is free, which the host chains |
 #![no_std]
@@ -24,5 +25,6 @@ pub mod claims;
 pub mod config;
 pub mod epochs;
 pub mod in_flight;
+pub mod origin;
 pub mod table;
 pub mod waiting;

@@ -30,10 +30,22 @@ crate::numbered_enum! {
         Outgrown = 7 => "outgrown",
         /// The disk failed to read a block, and a write to it had been held as long as it may.
         ReadFailed = 8 => "read_failed",
+        /// The session goes on after a restart: of the machine, of the driver, or of the volume. What
+        /// changed meanwhile is not known.
+        Restarted = 9 => "restarted",
+        /// The session goes on after driver and server were found to disagree about its stream: one
+        /// of them was put back to an older state.
+        Diverged = 10 => "diverged",
     }
 }
 
 impl GapReason {
+    /// True if the session goes on with nothing that is known from before: numbers and the clock
+    /// that is never set begin anew in the driver, and every block is compared.
+    pub const fn continues_session(self) -> bool {
+        matches!(self, Self::Restarted | Self::Diverged)
+    }
+
     /// The reason as people read it.
     pub const fn text(self) -> &'static str {
         match self {
@@ -54,6 +66,13 @@ impl GapReason {
             Self::ReadFailed => {
                 "the disk failed to read a block for as long as a write to it could be held"
             }
+            Self::Restarted => {
+                "the machine or its driver was restarted, or the volume was away: what changed \
+                 meanwhile is not known"
+            }
+            Self::Diverged => {
+                "driver and server do not agree: one of them was put back to an older state"
+            }
         }
     }
 }
@@ -68,7 +87,7 @@ mod tests {
             assert_eq!(reason.to_wire(), number);
             assert_eq!(GapReason::from_wire(number), Some(reason));
         }
-        assert_eq!(GapReason::ALL.len(), 8);
-        assert_eq!((GapReason::from_wire(0), GapReason::from_wire(9)), (None, None));
+        assert_eq!(GapReason::ALL.len(), 10);
+        assert_eq!((GapReason::from_wire(0), GapReason::from_wire(11)), (None, None));
     }
 }

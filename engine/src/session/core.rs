@@ -41,7 +41,7 @@ use snapless_tracking::epochs::Epochs;
 use snapless_tracking::in_flight::InFlight;
 use snapless_tracking::table::{BlockState, Table};
 use snapless_tracking::waiting::Fifo;
-use snapless_types::Geometry;
+use snapless_types::{GapReason, Geometry, Seq};
 
 use crate::backpressure::Backpressure;
 use crate::base_image::BaseImage;
@@ -68,6 +68,8 @@ pub struct Shared {
 /// What the lock protects.
 #[derive(Debug)]
 pub struct State<W, Q> {
+    /// Why the session continues one of an earlier start; `None` if it began in this memory.
+    continues: Option<GapReason>,
     lifecycle: Lifecycle,
     base: BaseImage,
     gap: Gap,
@@ -88,10 +90,31 @@ pub struct State<W, Q> {
 }
 
 impl<W, Q: Fifo<W>> State<W, Q> {
-    /// The state of a session that starts. Out of line: its parts are on the stack only meanwhile.
+    /// The state of a session that continues for this reason, or that begins. Out of line: its
+    /// parts are on the stack only meanwhile.
     #[inline(never)]
-    pub fn new(geometry: &Geometry, config: &Config, waiting: Q) -> Result<Self, OutOfMemory> {
+    pub fn new(
+        geometry: &Geometry,
+        config: &Config,
+        continues: Option<GapReason>,
+        waiting: Q,
+    ) -> Result<Self, OutOfMemory> {
+        let mut state = Self::of_new(geometry, config, waiting)?;
+        if let Some(reason) = continues {
+            state.continues = continues;
+            state.lifecycle = Lifecycle::CONTINUED;
+            state.base = BaseImage::from_before();
+            state.gap = Gap::from_before(reason);
+            state.counts[0].gaps = 1;
+            state.capture_queue = state.capture_queue.unplaced();
+        }
+        Ok(state)
+    }
+
+    #[inline(never)]
+    fn of_new(geometry: &Geometry, config: &Config, waiting: Q) -> Result<Self, OutOfMemory> {
         Ok(Self {
+            continues: None,
             lifecycle: Lifecycle::NEW,
             base: BaseImage::default(),
             gap: Gap::default(),
@@ -202,6 +225,18 @@ impl<'a, W, Q: Fifo<W>> Core<'a, W, Q> {
         } else {
             state.backpressure.disk_alone_has_queue();
         }
+    }
+
+    /// True if the session continues one of an earlier start: the stream has a base image already,
+    /// as far as there will be one.
+    fn is_continued(&self) -> bool {
+        self.state.continues.is_some()
+    }
+
+    /// The stream's number of a record.
+    #[inline]
+    fn outside(&self, seq: Seq) -> Seq {
+        self.state.capture_queue.origin().seq_outside(seq)
     }
 
     /// True if blocks are in this state.

@@ -13,6 +13,7 @@ use snapless_types::{
 };
 
 mod clearings;
+mod continued;
 mod control;
 mod gaps;
 mod paging;

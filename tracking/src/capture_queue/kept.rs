@@ -11,14 +11,19 @@
 use snapless_fixed::arena::{Arena, End, MemoryRange};
 use snapless_types::Seq;
 
-use super::{CaptureQueue, Drained, Region, SWEEP, WRITES, whole_granules};
+use super::{CaptureQueue, Drained, Record, Region, SWEEP, WRITES, whole_granules};
 use crate::config::CHUNK;
 
 impl CaptureQueue {
     /// Takes a record back that was drained. It is kept, if there is room for it.
     #[inline]
     pub fn keep(&mut self, drained: Drained) {
-        let seq = drained.record.seq;
+        let Drained { record, memory } = drained;
+        let inside =
+            self.origin.seq_inside(record.seq).zip(self.origin.epoch_inside(record.epoch));
+        // It was drained behind the origin.
+        let (seq, epoch) = inside.unwrap_or((record.seq, record.epoch));
+        let drained = Drained { record: Record { seq, epoch, ..record }, memory };
         let Some(after) = seq.get().checked_sub(self.oldest().get()) else {
             // It was given up meanwhile.
             return self.free(drained.memory);
@@ -220,7 +225,6 @@ impl CaptureQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capture_queue::Record;
     use Region::{Sweep, Writes};
     use alloc::vec::Vec;
     use snapless_fixed::arena::GRANULE as PAGE;

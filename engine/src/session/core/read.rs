@@ -173,7 +173,7 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
             self.state.capture_queue.cancel(reservation);
             0
         } else {
-            let is_base = before == BlockState::Unsynced;
+            let is_base = before == BlockState::Unsynced && !self.is_continued();
             let kind = if is_base { RecordKind::Block } else { RecordKind::Resync };
             let record = self.record(kind, Some(whole));
             self.state.capture_queue.commit(reservation, record);

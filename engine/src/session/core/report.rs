@@ -15,6 +15,7 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
         let (state, shared) = (&self.state, self.shared);
         let to_read =
             |before| shared.table.count(before) + state.claims[0].blocks_that_were(before);
+        let outside = |seq| state.capture_queue.origin().seq_outside(seq).get();
         Status {
             phase: state.lifecycle.phase(),
             attached: state.lifecycle.is_attached(),
@@ -36,10 +37,12 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
             queue_kept: state.capture_queue.kept_bytes(),
             records_given_up: state.capture_queue.given_up(),
             queue_bytes: state.capture_queue.capacity(),
-            last_seq: state.capture_queue.last_seq().get(),
+            last_seq: outside(state.capture_queue.last_seq()),
             time: self.call.clock,
             monotonic,
-            acknowledged_seq: state.epochs.acknowledged_seq().get(),
+            acknowledged_seq: outside(state.epochs.acknowledged_seq()),
+            continues: state.continues.is_some(),
+            placed: state.capture_queue.origin().is_placed(),
             ..state.counts[0]
         }
     }

@@ -19,13 +19,15 @@ use crate::lifecycle::Phase;
 pub struct ImpossibleSeq;
 
 impl<W, Q: Fifo<W>> Core<'_, W, Q> {
-    /// Stamps t0.
+    /// Stamps t0; of a session that continues, begins its gap.
     pub fn begin(&mut self) {
         if !self.state.lifecycle.begin() {
             return;
         }
         self.state.base.begin(self.call.clock);
-        self.append(RecordKind::SessionStart, BlockRange::EMPTY);
+        if !self.is_continued() {
+            self.append(RecordKind::SessionStart, BlockRange::EMPTY);
+        }
         if self.state.gap.is_open() {
             self.append_gap(self.state.gap.reason());
         }
@@ -36,18 +38,28 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
     /// server has ([`Core::drain_from`]). Writes are captured until the queue is full; then a gap
     /// begins, and no write waits (rule HANG, rules.md#hang).
     pub fn leave(&mut self) {
-        let state = &mut *self.state;
-        if !state.lifecycle.leave() {
-            return;
-        }
-        state.capture_queue.pin();
         // The next service does not know which extents are to be reviewed.
-        if state.excluded[0].withdraw() {
-            state.base.lose();
+        if self.state.excluded[0].withdraw() && !self.state.lifecycle.is_stopped() {
+            self.state.base.lose();
             self.open_gap(Some(GapReason::UrgentWrite));
         }
+        if !self.state.lifecycle.leave() {
+            return;
+        }
+        self.state.capture_queue.pin();
         // Nothing comes to writes that wait for room.
         self.call.wake_all();
+    }
+
+    /// The stream of a session that continues stands at record `durable`, the last of `epoch`, at
+    /// the server. Nothing happens if that is known already.
+    ///
+    /// # Errors
+    /// [`ImpossibleSeq`] for a record with too few numbers behind it.
+    pub fn place(&mut self, durable: Seq, epoch: EpochId) -> Result<(), ImpossibleSeq> {
+        let queue = &mut self.state.capture_queue;
+        let is_placed = queue.origin().is_placed() || queue.place(durable, epoch);
+        is_placed.then_some(()).ok_or(ImpossibleSeq)
     }
 
     /// A service is there whose server has everything up to record `durable`, and drains what
@@ -55,13 +67,17 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
     /// whose records are not acknowledged turn dirty, as those of a service that is lost.
     ///
     /// # Errors
-    /// [`ImpossibleSeq`] for a record that was not drained, or is before one that was acknowledged.
+    /// [`ImpossibleSeq`] for a record that was not drained, or is before one that was acknowledged;
+    /// for any in a session that was not placed.
     pub fn drain_from(&mut self, durable: Seq) -> Result<bool, ImpossibleSeq> {
         let state = &mut *self.state;
         if state.lifecycle.is_stopped() {
             return Ok(false);
         }
         let queue = &mut state.capture_queue;
+        let origin = queue.origin();
+        let inside = origin.is_placed().then(|| origin.seq_inside(durable)).flatten();
+        let durable = inside.ok_or(ImpossibleSeq)?;
         if durable > queue.last_taken() || durable < state.epochs.acknowledged_seq() {
             return Err(ImpossibleSeq);
         }
@@ -100,15 +116,24 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
         }
         // Blocks that are being read turn dirty when their reads end.
         state.claims[0].spoil(&self.shared.geometry.all_blocks());
-        // The records for the next service begin with this gap, even if one was open already.
+        // The records for the next service begin with this gap, even if one was open already. Until
+        // the server has the begin of a continued session, it is that one.
+        let reason = state.continues.filter(|_| state.epochs.acknowledged_seq() == Seq::default());
         state.gap.close();
-        self.open_gap(Some(GapReason::ServiceLost));
+        self.open_gap(Some(reason.unwrap_or(GapReason::ServiceLost)));
         self.call.wake_all();
     }
 
     /// Notes that an epoch and all before it are durable at the server.
     pub fn acknowledge(&mut self, epoch: EpochId) -> Result<(), ImpossibleEpoch> {
         let state = &mut *self.state;
+        let origin = state.capture_queue.origin();
+        let inside = origin.epoch_inside(epoch).unwrap_or_default();
+        if inside < epoch && inside == EpochId::default() {
+            // It was durable before.
+            return Ok(());
+        }
+        let epoch = inside;
         if state.epochs.acknowledge(epoch, state.capture_queue.last_taken())? {
             state.capture_queue.acknowledge(state.epochs.acknowledged_seq());
             // It frees the epoch's records, and clears the epoch's bitmap; the open epoch may wait

@@ -94,13 +94,15 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
     }
 
     fn record_unread(&mut self, run: BlockRange, kind: RecordKind) -> BlockIndex {
+        // The stream has its base image already: these are zeros from now on, as they would be there.
+        let appended = if self.is_continued() { RecordKind::Trim } else { kind };
         let mut rest = run;
         let mut left = RECORDS_MAX;
         // A block that is being read, was read or was written to is left as it is.
         while let Some(start) = self.shared.table.find(rest, BlockState::Unsynced) {
             rest = BlockRange::new(start, run.end);
             let empty = self.shared.table.run(rest, BlockState::Unsynced);
-            if left == 0 || self.append(kind, empty).is_none() {
+            if left == 0 || self.append(appended, empty).is_none() {
                 return start;
             }
             left -= 1;

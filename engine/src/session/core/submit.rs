@@ -67,7 +67,7 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
         let payload = self.keep_payload(slot, &reservation);
         let seq = self.state.capture_queue.commit(reservation, record);
         self.recorded(change.blocks, change.payload());
-        Issue { write, ticket: Ticket(slot), record: Some(seq), payload }
+        Issue { write, ticket: Ticket(slot), record: Some(self.outside(seq)), payload }
     }
 
     /// Keeps the memory of a write's record until the disk has transferred the write from there.
