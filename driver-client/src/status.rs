@@ -27,7 +27,7 @@ pub struct SessionStatus {
     pub block_size: u32,
     /// Bytes of the volume.
     pub length: u64,
-    /// The session's t0; `None` while starting.
+    /// The session's t0, or when one that continues began to; `None` while starting.
     #[serde(rename = "t0_filetime", serialize_with = "json::time")]
     pub t0: Option<FileTime>,
     /// Last record of the stream.
@@ -52,6 +52,11 @@ pub struct SessionStatus {
     pub base_complete: bool,
     /// The stream describes the volume: there is no gap.
     pub consistent: bool,
+    /// The session continues one of an earlier start: every block is compared.
+    pub continues: bool,
+    /// The numbers of its records are known.
+    #[serde(skip)]
+    pub placed: bool,
     /// Why the present gap began, or else the last one; `None` if there was none, or for a reason
     /// of a newer driver.
     #[serde(serialize_with = "json::gap_reason")]
@@ -115,6 +120,8 @@ impl SessionStatus {
             shrunk: flags.shrunk,
             base_complete: flags.base_complete,
             consistent: flags.consistent,
+            continues: flags.continues,
+            placed: flags.placed,
             gap_reason: reply.gap_reason(),
             protection: Protection::from_wire(reply.protection.get()),
             read_failure: (failure.status != 0).then_some(failure),

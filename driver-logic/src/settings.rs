@@ -166,6 +166,7 @@ mod tests {
     fn a_sessions_settings_are_limited() {
         let asked = StartSettings {
             session: SessionId([1; 16]),
+            continues: None,
             block_size: 64 << 10,
             queue_bytes: 512 << 20,
             hold_limit_ms: 200,

@@ -244,7 +244,12 @@ fn engine(
     geometry: Geometry,
     settings: &StartSettings,
 ) -> Result<Shared<Engine>, NTSTATUS> {
-    match Engine::new(host, geometry, config(settings)) {
+    let config = config(settings);
+    let made = match settings.continues {
+        None => Engine::new(host, geometry, config),
+        Some(reason) => Engine::continued(host, geometry, config, reason),
+    };
+    match made {
         Ok(engine) => Shared::new(engine).ok_or(STATUS_INSUFFICIENT_RESOURCES),
         Err(StartError::Config(_)) => Err(STATUS_INVALID_PARAMETER),
         Err(StartError::OutOfMemory) => Err(STATUS_INSUFFICIENT_RESOURCES),

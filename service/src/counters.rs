@@ -96,6 +96,11 @@ impl Counters {
         facts.last_error = None;
     }
 
+    /// Forgets what the server acknowledged: a session that is verified goes on behind less.
+    pub fn forget_acknowledged(&self) {
+        self.facts().acknowledged = Acknowledge::new(EpochId::new(0), Seq::new(0));
+    }
+
     /// Notes an acknowledgement of the server.
     pub fn acknowledged(&self, acknowledge: Acknowledge) {
         self.facts().acknowledged = acknowledge;

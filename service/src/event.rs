@@ -37,6 +37,8 @@ pub enum Event {
     SessionReplaced = 203,
     /// A session was ended: the volume is no longer protected.
     SessionEnded = 204,
+    /// A session continues, and every block is compared with the server's content.
+    SessionVerified = 205,
     /// The base image is complete.
     BaseComplete = 210,
     /// A gap has begun.
@@ -75,7 +77,7 @@ pub enum Event {
 
 impl Event {
     /// Every event.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::ServiceStarted,
         Self::ServiceStopped,
         Self::ServiceFailed,
@@ -84,6 +86,7 @@ impl Event {
         Self::SessionFound,
         Self::SessionReplaced,
         Self::SessionEnded,
+        Self::SessionVerified,
         Self::BaseComplete,
         Self::GapBegan,
         Self::GapEnded,
@@ -120,6 +123,7 @@ impl Event {
             Self::SessionFound
             | Self::SessionReplaced
             | Self::SessionEnded
+            | Self::SessionVerified
             | Self::GapBegan
             | Self::Unreadable
             | Self::DriverOlder

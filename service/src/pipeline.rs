@@ -13,7 +13,7 @@ use snapless_driver_client::file_layout::are_still;
 use snapless_driver_client::{Driver, DriverError, DriverPort, Volume};
 use snapless_link::LinkError;
 use snapless_link::client::LinkLimits;
-use snapless_types::Extent;
+use snapless_types::{Extent, GapReason};
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{ABI_VERSION, DeviceName, ExcludedExtents, SessionPhase};
 
@@ -27,6 +27,7 @@ use crate::links::Dialling;
 use crate::notice;
 use crate::session::{
     Claim, Driven, Plan, Reason, SessionError, Verdict, find, go_on, judge, permits, plan,
+    start_request,
 };
 use crate::state::{Remembered, SessionStore, StateError};
 use crate::stop::StopSignal;
@@ -115,12 +116,16 @@ impl Pipeline {
                     self.end();
                     return;
                 }
-                Ok(StreamEnd::StartOver(reason)) => {
-                    let text = format!(
-                        "{name}: the session cannot continue: {reason}; a new one begins with a \
-                         full first sync"
-                    );
-                    notice::report(Event::SessionReplaced, &text);
+                Ok(StreamEnd::Diverged(reason)) => {
+                    if let Verdict::StartOver(_) = reason.verdict() {
+                        let text = format!(
+                            "{name}: the session cannot continue: {reason}; a new one begins with \
+                             a full first sync"
+                        );
+                        notice::report(Event::SessionReplaced, &text);
+                    } else {
+                        log::warn!("{name}: the session has to be verified: {reason}");
+                    }
                     continue;
                 }
                 Err(error) => {
@@ -150,26 +155,32 @@ impl Pipeline {
         let device = self.driver.device_of(name)?;
         let volumes = port.list()?;
         let volume = find(&volumes, &device, &self.config)?;
-        let plan = plan(volume)?;
-        if plan == Plan::Start && served.session.is_some() {
-            // An administrator ended it between two attempts, while nothing was drained.
-            return Ok(StreamEnd::SessionEnded);
-        }
+        let remembered = self.store.load()?;
+        let reason = served.diverged.map_or(GapReason::Restarted, |_| GapReason::Diverged);
+        let plan = plan(volume, remembered.as_ref(), &self.config, reason)?;
         if !matches!(plan, Plan::Resume(_)) {
+            if served.session.is_some() && volume.session.is_none() {
+                // An administrator ended it between two attempts, while nothing was drained.
+                return Ok(StreamEnd::SessionEnded);
+            }
             // A session that is there already goes on.
             permits(volume, self.driver.file_system_protection(&device)?)?;
         }
         let cancelled = || self.stop.is_set();
         let mut link = self.connector.connect(&self.limits.link, &cancelled)?;
 
-        let remembered = self.store.load()?.filter(|state| plan == Plan::Resume(state.session));
         let excluded = ExcludedExtents::longest(&self.special_extents(&device, volume));
-        let claim = Claim::take(&*port, plan, &device, &self.config, &excluded)?;
+        let request = start_request(plan, &device, &self.config, &excluded);
+        let claim = Claim::take(&*port, plan, volume, &request)?;
         served.session = Some(claim.session);
-        let mut state =
-            remembered.clone().unwrap_or_else(|| Remembered::new(self.config.guid, claim.session));
+        if plan == Plan::Start && remembered.is_some() {
+            self.report_other_shape();
+        }
+        let remembered = remembered.filter(|state| state.session == claim.session);
+        let fresh = Remembered::new(self.config.guid, claim.session, &claim.geometry);
+        let mut state = remembered.clone().unwrap_or(fresh);
         self.store.save(&state)?;
-        if !claim.resumed {
+        if !matches!(plan, Plan::Resume(_)) {
             self.review(&*port, claim.session, &excluded, || {
                 self.special_extents(&device, volume)
             })?;
@@ -178,21 +189,31 @@ impl Pipeline {
         let hello = claim.hello(&self.config);
         let welcome = link.greet(&hello, &self.limits.link, &cancelled)?;
         let status = port.status(claim.session)?;
-        let driven = Driven { acknowledged: status.acknowledged_seq, captured: status.last_seq };
-        let verdict = judge(&claim, remembered.as_ref(), &driven, &welcome);
-        if let Verdict::StartOver(reason) = verdict {
-            return self.start_over(&*port, served, reason);
+        let driven = Driven::of(&status);
+        match judge(&claim, remembered.as_ref(), &driven, &welcome) {
+            Verdict::Continue => {}
+            Verdict::Verify(reason) | Verdict::StartOver(reason) => {
+                return self.give_up(&*port, served, reason);
+            }
         }
-        let continuation = match claim
-            .resumed
-            .then(|| go_on(&*port, &welcome, std::mem::take(&mut served.lose)))
-            .transpose()?
-        {
-            Some(Err(reason)) => return self.start_over(&*port, served, reason),
-            Some(Ok(has_all)) => Some(has_all),
-            None => None,
+        let beginning = if plan == Plan::Start {
+            Beginning::New
+        } else {
+            let lose = std::mem::take(&mut served.lose);
+            match go_on(&*port, &welcome, lose)? {
+                Err(reason) => return self.give_up(&*port, served, reason),
+                Ok(_) if !driven.placed => {
+                    // What the server acknowledged before counts no more.
+                    self.counters.forget_acknowledged();
+                    state.acknowledged_epoch = welcome.durable_epoch().get();
+                    self.store.save(&state)?;
+                    let (why, diverged) = (status.gap_reason, served.diverged.take());
+                    Beginning::Verified { why, diverged, length: status.length }
+                }
+                Ok(has_all) => Beginning::Resumed { has_all, is_known: remembered.is_some() },
+            }
         };
-        self.announce(&claim, &volume.device, continuation, remembered.is_some());
+        self.announce(&claim, &volume.device, &beginning);
 
         let linked = || {
             log::info!("{name}: linked again; the server gets what it lacks, without a gap");
@@ -232,13 +253,14 @@ impl Pipeline {
         let end = stream.run(link, &welcome, watch, &mut save);
         save();
         match end? {
-            StreamEnd::StartOver(reason) => self.start_over(&*port, served, reason),
+            StreamEnd::Diverged(reason) => self.give_up(&*port, served, reason),
             end => Ok(end),
         }
     }
 
-    /// Stops the session, for the reason given; the next attempt begins a new one.
-    fn start_over(
+    /// Stops the driver's session, for the reason given; the next attempt continues it behind what
+    /// the server has, or begins a new one.
+    fn give_up(
         &self,
         port: &dyn DriverPort,
         served: &mut Served,
@@ -247,8 +269,11 @@ impl Pipeline {
         if let Some(session) = std::mem::take(served).session {
             port.stop(session)?;
         }
-        self.store.forget()?;
-        Ok(StreamEnd::StartOver(reason))
+        match reason.verdict() {
+            Verdict::StartOver(_) => self.store.forget()?,
+            _ => served.diverged = Some(reason),
+        }
+        Ok(StreamEnd::Diverged(reason))
     }
 
     /// Where the volume's paging, swap and hibernation files are.
@@ -290,35 +315,53 @@ impl Pipeline {
         port.review(are_still)
     }
 
-    /// Reports what becomes of the session: `continuation` is false if one that was there goes on
-    /// with a gap.
-    fn announce(&self, claim: &Claim, device: &str, continuation: Option<bool>, known: bool) {
+    /// Reports what becomes of the session.
+    fn announce(&self, claim: &Claim, device: &str, beginning: &Beginning) {
         let (name, session) = (&self.config.name, claim.session);
         self.counters.streaming(device, session);
-        let how = match continuation {
-            Some(false) => "with a gap: the driver has not kept all that the server lacks",
-            _ => "without a gap",
+        let how = |has_all| match has_all {
+            false => "with a gap: the driver has not kept all that the server lacks",
+            true => "without a gap",
         };
-        match (continuation.is_some(), known) {
-            (false, _) => notice::report(
-                Event::SessionStarted,
-                &format!(
-                    "{name} ({device}): session {session} has begun, server {}",
-                    self.connector.server()
-                ),
-            ),
-            (true, true) => notice::report(
-                Event::SessionResumed,
-                &format!("{name} ({device}): session {session} continues {how}"),
-            ),
-            (true, false) => notice::report(
-                Event::SessionFound,
-                &format!(
-                    "{name} ({device}): session {session} continues {how}; the driver has it, \
-                     although the service did not remember it"
-                ),
-            ),
-        }
+        let (event, text) = match *beginning {
+            Beginning::New => {
+                let server = self.connector.server();
+                (Event::SessionStarted, format!("session {session} has begun, server {server}"))
+            }
+            Beginning::Resumed { has_all, is_known: true } => {
+                (Event::SessionResumed, format!("session {session} continues {}", how(has_all)))
+            }
+            Beginning::Resumed { has_all, is_known: false } => {
+                let text = format!(
+                    "session {session} continues {}; the driver has it, although the service did \
+                     not remember it",
+                    how(has_all)
+                );
+                (Event::SessionFound, text)
+            }
+            Beginning::Verified { why, diverged, length } => {
+                let why = why.map_or("of a newer driver's", GapReason::text);
+                let detail = diverged.map(|reason| format!(" ({reason})")).unwrap_or_default();
+                let blocks = claim.geometry.block_count();
+                let text = format!(
+                    "session {session} continues: {why}{detail}; all {blocks} blocks, {length} \
+                     bytes, are read and compared with the server's content, and what differs is \
+                     sent"
+                );
+                (Event::SessionVerified, text)
+            }
+        };
+        notice::report(event, &format!("{name} ({device}): {text}"));
+    }
+
+    /// Reports that the session of before is not of this volume as it is now.
+    fn report_other_shape(&self) {
+        let text = format!(
+            "{}: the volume has another length, sector size or block size than its session: a new \
+             one begins with a full first sync",
+            self.config.name
+        );
+        notice::report(Event::SessionReplaced, &text);
     }
 
     /// Saves the last acknowledged epoch. A failure loses no data, but weakens [`judge`] after a
@@ -349,12 +392,9 @@ impl Pipeline {
     /// Waits until a volume that was removed is there again, or for the stop signal.
     fn wait_for_volume(&self) {
         let name = &self.config.name;
-        if let Err(error) = self.store.forget() {
-            log::warn!("{name}: {error}");
-        }
         let text = format!(
-            "{name}: the volume was removed, and its session has ended; when the volume is there \
-             again, it is protected in a new one"
+            "{name}: the volume was removed; when it is there again, its session continues, and \
+             every block is compared with the server's content"
         );
         self.counters.failed(&text);
         notice::report(Event::SessionEnded, &text);
@@ -404,9 +444,33 @@ impl Pipeline {
 struct Served {
     /// The session that they claimed.
     session: Option<SessionId>,
+    /// Why the session was stopped, to be continued behind what the server has.
+    diverged: Option<Reason>,
     /// The records that the driver kept are of no use: with them the next attempt would fail as the
     /// last one did.
     lose: bool,
+}
+
+/// How a claimed session begins to stream.
+enum Beginning {
+    /// It is new.
+    New,
+    /// The driver's session goes on.
+    Resumed {
+        /// Without a gap.
+        has_all: bool,
+        /// The service remembers it.
+        is_known: bool,
+    },
+    /// It continues one of which the driver had nothing.
+    Verified {
+        /// Why, as its first record says.
+        why: Option<GapReason>,
+        /// What contradicted the server.
+        diverged: Option<Reason>,
+        /// Bytes of the volume.
+        length: u64,
+    },
 }
 
 /// Why an attempt failed.

@@ -1,15 +1,24 @@
-//! The choice of a pipeline's session: resume the one in the driver, or begin a new one.
+//! The choice of a pipeline's session: resume the one in the driver, continue the one that the server
+//! has, or begin a new one.
 //!
 //! The driver knows what it protects ([`plan`]), the server knows what is durable ([`judge`]), the
-//! service remembers the last acknowledged epoch. Rule RESUME (rules.md#resume): a session
-//! continues only if driver and server both still have their part of it; otherwise a new session
-//! begins and an event says why. A session that continues does so behind what is durable, without
-//! a gap if the driver has kept all that follows ([`go_on`]).
+//! service remembers the session and its last acknowledged epoch. Rule RESUME (rules.md#resume): a
+//! session continues as long as the server has something of it, and does so behind that.
+//!
+//! | the driver has | the session goes on |
+//! | --- | --- |
+//! | all that the server lacks | without a gap |
+//! | the session, but not all of that | with a gap, until what changed in it was read |
+//! | nothing of it, as after a restart | with a gap, until every block was compared |
+//! | what contradicts the server | it is stopped, and then as above |
+//!
+//! Only if the server has nothing, or the volume has another shape, a new session begins, and an
+//! event says why.
 
 use snapless_driver_client::identity::random_session;
 use snapless_driver_client::protection::obstacle;
-use snapless_driver_client::{DriverError, DriverPort, Volume};
-use snapless_types::{Geometry, Overflow, Seq};
+use snapless_driver_client::{DriverError, DriverPort, SessionStatus, Volume};
+use snapless_types::{GapReason, Geometry, Overflow, Seq};
 use snapless_wire::frame::{Hello, Welcome};
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{
@@ -61,18 +70,32 @@ pub fn permits(volume: &Volume, protection: Protection) -> Result<(), SessionErr
 pub enum Plan {
     /// Begin a new session.
     Start,
+    /// Start a session of which the driver has nothing: it continues behind what the server has.
+    Continue(SessionId, GapReason),
     /// Claim the driver's session.
     Resume(SessionId),
-    /// Stop the session that failed to start, then begin a new one.
-    Replace(SessionId),
 }
 
-/// The plan that the volume's state in the driver calls for.
-pub fn plan(volume: &Volume) -> Result<Plan, SessionError> {
+/// The plan that the volume's state in the driver calls for, and what the service remembers.
+/// `reason`: why a session that the driver has no more would be continued.
+pub fn plan(
+    volume: &Volume,
+    remembered: Option<&Remembered>,
+    config: &VolumeConfig,
+    reason: GapReason,
+) -> Result<Plan, SessionError> {
     match (volume.phase, volume.session) {
-        (_, None) | (SessionPhase::None, _) => Ok(Plan::Start),
+        (_, None) | (SessionPhase::None | SessionPhase::Failed, _) => {
+            let has_shape = |state: &&Remembered| {
+                let size = volume.length.zip(volume.sector_size);
+                size.is_some_and(|(length, sector_size)| {
+                    state.has_shape(length, sector_size, config.block_size)
+                })
+            };
+            let known = remembered.filter(has_shape);
+            Ok(known.map_or(Plan::Start, |state| Plan::Continue(state.session, reason)))
+        }
         (SessionPhase::Detached, Some(session)) => Ok(Plan::Resume(session)),
-        (SessionPhase::Failed, Some(session)) => Ok(Plan::Replace(session)),
         (_, Some(session)) => Err(SessionError::Claimed { device: volume.device.clone(), session }),
     }
 }
@@ -84,45 +107,34 @@ pub struct Claim {
     pub session: SessionId,
     /// The volume's geometry.
     pub geometry: Geometry,
-    /// True if the session began before this claim.
-    pub resumed: bool,
+    /// How it came to be claimed.
+    pub plan: Plan,
 }
 
 impl Claim {
-    /// Claims the session as planned; a new one excludes these extents.
+    /// Claims the session as planned; one that is started excludes these extents. A session that
+    /// failed to start is stopped first.
     pub fn take(
         port: &dyn DriverPort,
         plan: Plan,
-        device: &DeviceName,
-        config: &VolumeConfig,
-        excluded: &ExcludedExtents,
+        volume: &Volume,
+        request: &StartRequest,
     ) -> Result<Self, DriverError> {
-        match plan {
-            Plan::Resume(session) => {
-                Ok(Self { session, geometry: port.resume(session)?, resumed: true })
+        let (session, geometry) = match plan {
+            Plan::Resume(session) => (session, port.resume(session)?),
+            Plan::Start | Plan::Continue(..) => {
+                if let Some(failed) = volume.session {
+                    port.stop(failed)?;
+                }
+                (request.session, port.start(request)?)
             }
-            Plan::Start => Self::start(port, device, config, excluded),
-            Plan::Replace(session) => {
-                port.stop(session)?;
-                Self::start(port, device, config, excluded)
-            }
-        }
+        };
+        Ok(Self { session, geometry, plan })
     }
 
     /// The greeting to the server.
     pub fn hello(&self, config: &VolumeConfig) -> Hello {
         Hello::new(config.guid, self.session, &self.geometry)
-    }
-
-    fn start(
-        port: &dyn DriverPort,
-        device: &DeviceName,
-        config: &VolumeConfig,
-        excluded: &ExcludedExtents,
-    ) -> Result<Self, DriverError> {
-        let session = random_session();
-        let geometry = port.start(&start_request(session, device, config, excluded))?;
-        Ok(Self { session, geometry, resumed: false })
     }
 }
 
@@ -131,11 +143,14 @@ impl Claim {
 pub enum Verdict {
     /// It continues.
     Continue,
+    /// The driver's part of it is of no use: stop it, and let the session continue behind what the
+    /// server has.
+    Verify(Reason),
     /// The server lacks its part: stop the session and begin a new one.
     StartOver(Reason),
 }
 
-/// Why a session cannot continue.
+/// Why a session cannot continue as it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reason {
     /// Nothing of the session is durable at the server, and the driver has not kept all of it.
@@ -161,6 +176,19 @@ pub enum Reason {
         /// The driver's last record.
         captured: Seq,
     },
+}
+
+impl Reason {
+    /// What becomes of the session. If the server has something of it, that is what it continues
+    /// behind; if not, there is nothing to compare with.
+    pub fn verdict(self) -> Verdict {
+        let durable = match self {
+            Self::Unknown => 0,
+            Self::Lost { durable, .. } => durable,
+            Self::LostRecords { durable, .. } | Self::Ahead { durable, .. } => durable.get(),
+        };
+        if durable == 0 { Verdict::StartOver(self) } else { Verdict::Verify(self) }
+    }
 }
 
 impl std::fmt::Display for Reason {
@@ -193,6 +221,17 @@ pub struct Driven {
     pub acknowledged: Seq,
     /// Its last record.
     pub captured: Seq,
+    /// The numbers of its records are known; if not, the session continues one of an earlier start
+    /// and goes on behind whatever the server has.
+    pub placed: bool,
+}
+
+impl Driven {
+    /// From the driver's status.
+    pub fn of(status: &SessionStatus) -> Self {
+        let SessionStatus { acknowledged_seq, last_seq, placed, .. } = *status;
+        Self { acknowledged: acknowledged_seq, captured: last_seq, placed }
+    }
 }
 
 /// Compares the server's welcome with what the service remembers, and with what the driver knows.
@@ -202,29 +241,27 @@ pub fn judge(
     driven: &Driven,
     welcome: &Welcome,
 ) -> Verdict {
-    let Driven { acknowledged, captured } = *driven;
-    if welcome.durable_seq() > captured {
-        let durable = welcome.durable_seq();
-        return Verdict::StartOver(Reason::Ahead { durable, captured });
+    let (durable, durable_epoch) = (welcome.durable_seq(), welcome.durable_epoch().get());
+    let Driven { acknowledged, captured, placed } = *driven;
+    if !placed {
+        let is_there = durable_epoch > 0;
+        return if is_there { Verdict::Continue } else { Reason::Unknown.verdict() };
     }
-    let durable = welcome.durable_epoch().get();
-    if !claim.resumed {
-        return Verdict::Continue;
+    if durable > captured {
+        return Reason::Ahead { durable, captured }.verdict();
     }
     match remembered.filter(|state| state.session == claim.session) {
-        Some(state) if durable < state.acknowledged_epoch => {
-            Verdict::StartOver(Reason::Lost { durable, acknowledged: state.acknowledged_epoch })
+        Some(state) if durable_epoch < state.acknowledged_epoch => {
+            let acknowledged = state.acknowledged_epoch;
+            Reason::Lost { durable: durable_epoch, acknowledged }.verdict()
         }
-        _ if welcome.durable_seq() < acknowledged => {
-            let durable = welcome.durable_seq();
-            Verdict::StartOver(Reason::LostRecords { durable, acknowledged })
-        }
+        _ if durable < acknowledged => Reason::LostRecords { durable, acknowledged }.verdict(),
         _ => Verdict::Continue,
     }
 }
 
-/// Lets a resumed session go on behind what is durable; true if it does so without a gap. If
-/// `lose`, the records there are of no use.
+/// Lets a session go on behind what is durable; true if it does so without a gap, or begins with
+/// one. If `lose`, the records there are of no use.
 ///
 /// A session of which nothing is durable starts over if a record is missing: its base image can
 /// never be complete.
@@ -233,7 +270,8 @@ pub fn go_on(
     welcome: &Welcome,
     lose: bool,
 ) -> Result<Result<bool, Reason>, DriverError> {
-    let has_all = port.drain_from(DrainFrom { durable: welcome.durable_seq(), lose })?;
+    let (durable, epoch) = (welcome.durable_seq(), welcome.durable_epoch());
+    let has_all = port.drain_from(DrainFrom { durable, epoch, lose })?;
     let is_lost = !has_all && welcome.durable_epoch().get() == 0;
     Ok(if is_lost { Err(Reason::Unknown) } else { Ok(has_all) })
 }
@@ -282,12 +320,17 @@ pub enum SessionError {
     },
 }
 
-fn start_request(
-    session: SessionId,
+/// The request that starts a session as planned.
+pub fn start_request(
+    plan: Plan,
     device: &DeviceName,
     config: &VolumeConfig,
     excluded: &ExcludedExtents,
 ) -> StartRequest {
+    let (session, continues) = match plan {
+        Plan::Continue(session, reason) => (session, reason.to_wire()),
+        Plan::Start | Plan::Resume(_) => (random_session(), 0),
+    };
     StartRequest {
         version: U32::new(ABI_VERSION),
         block_size: U32::new(config.block_size),
@@ -298,6 +341,7 @@ fn start_request(
         overflow: U32::new(config.overflow as u32),
         sweep_bytes_per_second: U64::new(config.sweep.bytes_per_second),
         sweep_latency_ms: U32::new(config.sweep.latency_ms),
+        continues: U32::new(continues.into()),
         excluded: *excluded,
     }
 }
@@ -348,21 +392,52 @@ mod tests {
         Welcome::new(EpochId::new(epoch), Seq::new(epoch * 10))
     }
 
-    fn claim(resumed: bool) -> Claim {
-        let geometry = Geometry::new(1 << 30, 512, 65_536).unwrap();
-        Claim { session: SESSION, geometry, resumed }
+    fn geometry() -> Geometry {
+        Geometry::new(1 << 30, 512, 128 << 10).unwrap()
     }
 
+    fn claim(plan: Plan) -> Claim {
+        Claim { session: SESSION, geometry: geometry(), plan }
+    }
+
+    fn remembered(session: SessionId) -> Remembered {
+        Remembered::new(VolumeGuid([1; 16]), session, &geometry()).acknowledged(8)
+    }
+
+    const RESTARTED: GapReason = GapReason::Restarted;
+
     #[test]
-    fn the_phase_decides_between_start_resume_and_replace() {
+    fn the_phase_decides_between_start_and_resume() {
         use SessionPhase::{Detached, Failed, FirstSync, Gap, Live, None as NoSession, Resync};
+        let plan = |volume: &Volume| plan(volume, None, &config(), RESTARTED);
         assert_eq!(plan(&volume(NoSession, None)), Ok(Plan::Start));
         assert_eq!(plan(&volume(Detached, Some(SESSION))), Ok(Plan::Resume(SESSION)));
-        assert_eq!(plan(&volume(Failed, Some(SESSION))), Ok(Plan::Replace(SESSION)));
+        assert_eq!(plan(&volume(Failed, Some(SESSION))), Ok(Plan::Start));
         for phase in [SessionPhase::Starting, FirstSync, Live, Gap, Resync] {
             let error = plan(&volume(phase, Some(SESSION))).unwrap_err();
             assert!(matches!(error, SessionError::Claimed { .. }), "{phase:?}");
         }
+    }
+
+    #[test]
+    fn a_remembered_session_that_the_driver_lacks_continues_if_the_volume_has_its_shape() {
+        use SessionPhase::{Detached, Failed, None as NoSession};
+        let state = remembered(SESSION);
+        let plan = |volume: &Volume, config: &VolumeConfig| {
+            plan(volume, Some(&state), config, RESTARTED).unwrap()
+        };
+        let none = volume(NoSession, None);
+        let continues = Plan::Continue(SESSION, RESTARTED);
+        assert_eq!(plan(&none, &config()), continues);
+        let other = SessionId([6; 16]);
+        assert_eq!(plan(&volume(Failed, Some(other)), &config()), continues);
+        assert_eq!(plan(&volume(Detached, Some(other)), &config()), Plan::Resume(other));
+        let longer = Volume { length: Some(2 << 30), ..none.clone() };
+        let of_4k = Volume { sector_size: Some(4096), ..none.clone() };
+        for volume in [&longer, &of_4k] {
+            assert_eq!(plan(volume, &config()), Plan::Start);
+        }
+        assert_eq!(plan(&none, &VolumeConfig { block_size: 64 << 10, ..config() }), Plan::Start);
     }
 
     #[test]
@@ -403,44 +478,60 @@ mod tests {
 
     #[test]
     fn a_start_request_has_the_settings_of_the_configuration() {
-        let request = start_request(SESSION, &name(DEVICE), &config(), &ExcludedExtents::NONE);
-        let settings = request.settings().unwrap();
+        let plan = Plan::Continue(SESSION, RESTARTED);
+        let start = |plan| start_request(plan, &name(DEVICE), &config(), &ExcludedExtents::NONE);
+        let settings = start(plan).settings().unwrap();
         assert_eq!((settings.session, settings.block_size), (SESSION, 128 << 10));
+        assert_eq!(settings.continues, Some(RESTARTED));
+        let new = start(Plan::Start).settings().unwrap();
+        assert!(new.session != SESSION && new.continues.is_none());
         assert_eq!((settings.queue_bytes, settings.hold_limit_ms), (64 << 20, 300));
         assert_eq!(settings.overflow, Overflow::Hold);
         assert_eq!(settings.sweep, config().sweep);
     }
 
     #[test]
-    fn a_session_continues_only_if_the_server_has_its_part() {
-        let volume = VolumeGuid([1; 16]);
-        let state = Remembered::new(volume, SESSION).acknowledged(8);
-        let other = Remembered::new(volume, SessionId([6; 16])).acknowledged(8);
+    fn a_session_goes_on_as_it_is_only_if_driver_and_server_agree() {
+        let (state, other) = (remembered(SESSION), remembered(SessionId([6; 16])));
         let lost = Reason::Lost { durable: 7, acknowledged: 8 };
-        for (resumed, remembered, durable, verdict) in [
-            (false, None, 0, Verdict::Continue),
-            (true, None, 0, Verdict::Continue),
-            (true, Some(&state), 7, Verdict::StartOver(lost)),
-            (true, Some(&state), 8, Verdict::Continue),
-            (true, Some(&other), 1, Verdict::Continue),
-            (true, None, 1, Verdict::Continue),
+        let resumed = Plan::Resume(SESSION);
+        for (plan, remembered, durable, verdict) in [
+            (Plan::Start, None, 0, Verdict::Continue),
+            (resumed, None, 0, Verdict::Continue),
+            (resumed, Some(&state), 7, Verdict::Verify(lost)),
+            (resumed, Some(&state), 8, Verdict::Continue),
+            (resumed, Some(&other), 1, Verdict::Continue),
+            (resumed, None, 1, Verdict::Continue),
         ] {
-            let driven = Driven { acknowledged: Seq::new(0), captured: Seq::new(80) };
-            let judged = judge(&claim(resumed), remembered, &driven, &welcome(durable));
-            assert_eq!(judged, verdict);
+            let driven =
+                Driven { acknowledged: Seq::new(0), captured: Seq::new(80), placed: true };
+            assert_eq!(judge(&claim(plan), remembered, &driven, &welcome(durable)), verdict);
         }
-        let driven = Driven { acknowledged: Seq::new(80), captured: Seq::new(89) };
+        let driven = Driven { acknowledged: Seq::new(80), captured: Seq::new(89), placed: true };
         let lost = Reason::LostRecords { durable: Seq::new(70), acknowledged: Seq::new(80) };
+        let judged =
+            |remembered, epoch| judge(&claim(resumed), remembered, &driven, &welcome(epoch));
         for remembered in [None, Some(&other)] {
-            let judged = judge(&claim(true), remembered, &driven, &welcome(7));
-            assert_eq!(judged, Verdict::StartOver(lost), "the driver knows better");
-            let judged = judge(&claim(true), remembered, &driven, &welcome(8));
-            assert_eq!(judged, Verdict::Continue);
+            assert_eq!(judged(remembered, 7), Verdict::Verify(lost), "the driver knows better");
+            assert_eq!(judged(remembered, 8), Verdict::Continue);
         }
         let ahead = Reason::Ahead { durable: Seq::new(90), captured: Seq::new(89) };
-        for resumed in [false, true] {
-            let judged = judge(&claim(resumed), Some(&state), &driven, &welcome(9));
-            assert_eq!(judged, Verdict::StartOver(ahead));
+        assert_eq!(judged(Some(&state), 9), Verdict::Verify(ahead));
+    }
+
+    #[test]
+    fn a_server_that_has_nothing_gets_a_new_session() {
+        let state = remembered(SESSION);
+        let driven = Driven { acknowledged: Seq::new(80), captured: Seq::new(89), placed: true };
+        let judged = judge(&claim(Plan::Resume(SESSION)), Some(&state), &driven, &welcome(0));
+        assert_eq!(judged, Verdict::StartOver(Reason::Lost { durable: 0, acknowledged: 8 }));
+        let unplaced = Driven { placed: false, ..driven };
+        let claim = claim(Plan::Continue(SESSION, RESTARTED));
+        let judged = |epoch| judge(&claim, Some(&state), &unplaced, &welcome(epoch));
+        assert_eq!(judged(0), Verdict::StartOver(Reason::Unknown));
+        // Wherever the server stands, it goes on there.
+        for epoch in [1, 7, 8, 9] {
+            assert_eq!(judged(epoch), Verdict::Continue);
         }
     }
 }

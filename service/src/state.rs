@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 use crate::files::{self, Durability, FileError, replace};
 use serde::{Deserialize, Serialize};
 use snapless_driver_client::identity::{session_text, volume_text};
+use snapless_types::Geometry;
 use snapless_wire::id::{SessionId, VolumeGuid};
 
 /// Version of the file format.
-const STATE_VERSION: u32 = 1;
+const STATE_VERSION: u32 = 2;
 
 /// The session of a volume.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -27,14 +28,31 @@ pub struct Remembered {
     /// Its session.
     #[serde(with = "session_text")]
     pub session: SessionId,
+    /// Bytes of the volume, of a sector and of a block, as the session has them.
+    length: u64,
+    sector_size: u32,
+    block_size: u32,
     /// An acknowledged epoch; later ones may be durable too.
     pub acknowledged_epoch: u64,
 }
 
 impl Remembered {
     /// A session without a known durable epoch.
-    pub fn new(volume: VolumeGuid, session: SessionId) -> Self {
-        Self { version: STATE_VERSION, volume, session, acknowledged_epoch: 0 }
+    pub fn new(volume: VolumeGuid, session: SessionId, geometry: &Geometry) -> Self {
+        Self {
+            version: STATE_VERSION,
+            volume,
+            session,
+            length: geometry.length(),
+            sector_size: geometry.sector_size(),
+            block_size: geometry.block_size(),
+            acknowledged_epoch: 0,
+        }
+    }
+
+    /// True if the session is of a volume of this shape.
+    pub fn has_shape(&self, length: u64, sector_size: u32, block_size: u32) -> bool {
+        (self.length, self.sector_size, self.block_size) == (length, sector_size, block_size)
     }
 
     /// Reads the bytes of a file.
@@ -136,7 +154,22 @@ mod tests {
     const VOLUME: VolumeGuid = VolumeGuid([7; 16]);
 
     fn state() -> Remembered {
-        Remembered::new(VOLUME, SessionId([9; 16])).acknowledged(5)
+        remembered(9).acknowledged(5)
+    }
+
+    fn remembered(session: u8) -> Remembered {
+        let geometry = Geometry::new(1 << 30, 512, 64 << 10).unwrap();
+        Remembered::new(VOLUME, SessionId([session; 16]), &geometry)
+    }
+
+    #[test]
+    fn a_session_has_one_shape() {
+        assert!(state().has_shape(1 << 30, 512, 64 << 10));
+        for (length, sector, block) in
+            [(1 << 29, 512, 64 << 10), (1 << 30, 4096, 64 << 10), (1 << 30, 512, 128 << 10)]
+        {
+            assert!(!state().has_shape(length, sector, block));
+        }
     }
 
     #[test]
@@ -144,7 +177,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = SessionStore::new(folder.path(), VOLUME);
         assert_eq!(store.load().unwrap(), None);
-        store.save(&Remembered::new(VOLUME, SessionId([1; 16]))).unwrap();
+        store.save(&remembered(1)).unwrap();
         store.save(&state()).unwrap();
         assert_eq!(SessionStore::new(folder.path(), VOLUME).load().unwrap(), Some(state()));
         store.forget().unwrap();
@@ -177,7 +210,7 @@ mod tests {
         // Nor is what stands in the place of the file that is written first.
         let beside = store.file.with_file_name(format!("{VOLUME}.session.json.new"));
         symlink(&precious, &beside).unwrap();
-        store.save(&Remembered::new(VOLUME, SessionId([1; 16]))).unwrap();
+        store.save(&remembered(1)).unwrap();
         let kept: Remembered = serde_json::from_slice(&fs::read(&precious).unwrap()).unwrap();
         assert_eq!(kept, state());
     }
@@ -186,7 +219,7 @@ mod tests {
     fn a_file_that_cannot_be_parsed_is_renamed() {
         let folder = tempfile::tempdir().unwrap();
         let store = SessionStore::new(folder.path(), VOLUME);
-        let other = Remembered { version: 2, ..state() };
+        let other = Remembered { version: 1, ..state() };
         for text in [b"{".to_vec(), serde_json::to_vec(&other).unwrap()] {
             fs::write(&store.file, &text).unwrap();
             assert_eq!(store.load().unwrap(), None);

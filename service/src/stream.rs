@@ -57,8 +57,8 @@ pub enum StreamEnd {
     },
     /// An administrator ended the session, or its volume was removed.
     SessionEnded,
-    /// The server lacks its part: stop the session and begin a new one.
-    StartOver(Reason),
+    /// Driver and server do not agree: stop the session, and go on as [`Reason::verdict`] says.
+    Diverged(Reason),
 }
 
 /// The session to stream, and where it is counted.
@@ -98,7 +98,7 @@ impl Stream<'_> {
             .with_answer_limit(self.answer_limit);
         let links = Links::new(self.port, &self.dialling, self.counters, &window, &halted);
         if let Some(reason) = links.join(&link, welcome)? {
-            return Ok(StreamEnd::StartOver(reason));
+            return Ok(StreamEnd::Diverged(reason));
         }
         let geometry = self.dialling.hello.geometry().map_err(|_| StreamError::Unexplained)?;
         let (events, happened) = mpsc::channel();
@@ -140,7 +140,7 @@ impl Stream<'_> {
                     last_words = Some(Instant::now() + self.flush_limit);
                 }
                 Ok(Event::Links(_)) if last_words.is_some() => return Ok(StreamEnd::SessionEnded),
-                Ok(Event::Links(Ok(Some(reason)))) => return Ok(StreamEnd::StartOver(reason)),
+                Ok(Event::Links(Ok(Some(reason)))) => return Ok(StreamEnd::Diverged(reason)),
                 Ok(Event::Drain(Err(error)) | Event::Links(Err(error))) => return Err(error),
                 Ok(Event::Panicked(text)) => return Err(StreamError::Panicked(text)),
                 // These ends only follow another one, which is the cause and has returned above.

@@ -217,18 +217,6 @@ fn a_stop_does_not_wait_for_a_server_that_is_away() {
 }
 
 #[test]
-fn a_server_that_is_ahead_of_the_driver_gets_a_new_session() {
-    let (harness, running, first) = durable();
-    running.stop();
-    harness.server.invent(first, 90, 900);
-    let _running = harness.start();
-    wait_until("a new session began", || {
-        harness.driver.session().is_some_and(|session| session != first)
-    });
-    assert!(harness.driver.seen().contains(&Seen::Stopped(first)));
-}
-
-#[test]
 fn a_volume_is_protected_only_if_its_file_system_says_that_it_can_be() {
     /// `STATUS_ACCESS_DENIED`
     const DENIED: Status = Status(0xC000_0022);
@@ -405,24 +393,6 @@ fn a_session_that_an_administrator_ended_is_not_started_again() {
     let _again = harness.start();
     wait_for_session(&harness);
     write_durably(&harness, 1);
-}
-
-#[test]
-fn a_volume_that_goes_and_comes_back_is_protected_again() {
-    let (harness, running, first) = durable();
-    harness.driver.set_removed(true);
-    wait_until("it is told", || {
-        running.counters.report().last_error.is_some_and(|error| error.contains("removed"))
-    });
-    assert!(!running.is_over());
-    assert_eq!(harness.store().load().unwrap(), None);
-    harness.driver.set_removed(false);
-    let second = wait_for_session(&harness);
-    assert_ne!(second, first);
-    write_durably(&harness, 1);
-    // An administrator's end is one for good.
-    harness.driver.stop_session();
-    wait_until("the pipeline is over", || running.is_over());
 }
 
 #[test]

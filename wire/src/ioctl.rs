@@ -9,7 +9,7 @@
 //! All structures are parsed with `zerocopy`; enumerations and limits are checked by the `parse`
 //! functions here, so that both sides refuse the same things.
 
-use snapless_types::{EpochId, Geometry, GeometryError, Overflow};
+use snapless_types::{EpochId, GapReason, Geometry, GeometryError, Overflow};
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -198,7 +198,7 @@ pub struct StartRequest {
     /// Bytes of a block: a power of two from [`Geometry::BLOCK_SIZE_MIN`] to
     /// [`Geometry::BLOCK_SIZE_MAX`].
     pub block_size: U32,
-    /// The new session's identity; not nil.
+    /// The session's identity; not nil.
     pub session: SessionId,
     /// Which volume to protect.
     pub device: DeviceName,
@@ -212,6 +212,10 @@ pub struct StartRequest {
     pub sweep_bytes_per_second: U64,
     /// As [`SweepLimits::latency_ms`].
     pub sweep_latency_ms: U32,
+    /// 0 for a new session. Otherwise the session continues one of an earlier start, of which the
+    /// driver has nothing: the [`GapReason`] as a number, one that
+    /// [`continues`](GapReason::continues_session).
+    pub continues: U32,
     /// The extents of the volume's paging, swap and hibernation files.
     pub excluded: ExcludedExtents,
 }
@@ -236,8 +240,10 @@ impl SweepLimits {
 /// Settings of a session that passed every check.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct StartSettings {
-    /// The new session's identity.
+    /// The session's identity.
     pub session: SessionId,
+    /// Why it continues one of an earlier start; `None` for a new one.
+    pub continues: Option<GapReason>,
     /// Bytes of a block.
     pub block_size: u32,
     /// Bytes of the capture queue.
@@ -284,15 +290,26 @@ impl StartRequest {
             return Err(BadRequest::HoldLimit);
         }
         let sweep = self.sweep()?;
+        let continues = self.continues()?;
         self.excluded.check()?;
         Ok(StartSettings {
             session: self.session,
+            continues,
             block_size,
             queue_bytes: self.queue_bytes.get(),
             hold_limit_ms: self.hold_limit_ms.get(),
             overflow: Overflow::from_wire(self.overflow.get()).ok_or(BadRequest::Overflow)?,
             sweep,
         })
+    }
+
+    fn continues(&self) -> Result<Option<GapReason>, BadRequest> {
+        let number = self.continues.get();
+        let reason = u16::try_from(number).ok().and_then(GapReason::from_wire);
+        match reason.filter(|reason| reason.continues_session()) {
+            None if number != 0 => Err(BadRequest::Continues),
+            reason => Ok(reason),
+        }
     }
 
     fn sweep(&self) -> Result<SweepLimits, BadRequest> {
@@ -331,6 +348,8 @@ pub enum BadRequest {
     SweepRate,
     /// Too long.
     SweepLatency,
+    /// No reason for which a session continues.
+    Continues,
     /// Too many, not in order, or impossible.
     Excluded,
     /// Neither yes nor no.
@@ -425,7 +444,7 @@ const _: () = {
     assert!(size_of::<DeviceName>() == 258);
     assert!(size_of::<VolumeEntry>() == 298);
     assert!(size_of::<ListRequest>() == 8);
-    assert!(size_of::<StartRequest>() == 1338);
+    assert!(size_of::<StartRequest>() == 1342);
     assert!(size_of::<SessionRequest>() == 24);
     assert!(size_of::<SessionReply>() == 16);
 };
@@ -445,6 +464,7 @@ mod tests {
             overflow: U32::new(0),
             sweep_bytes_per_second: U64::new(SWEEP_RATE_MIN),
             sweep_latency_ms: U32::new(SWEEP_LATENCY_MAX_MS),
+            continues: U32::ZERO,
             excluded: ExcludedExtents::NONE,
         }
     }
@@ -465,6 +485,12 @@ mod tests {
         assert_eq!(settings.overflow, Overflow::Gap);
         let sweep = SweepLimits { bytes_per_second: 1 << 20, latency_ms: 10_000 };
         assert_eq!(settings.sweep, sweep);
+        assert_eq!(settings.continues, None);
+        for reason in [GapReason::Restarted, GapReason::Diverged] {
+            let continues = U32::new(reason.to_wire().into());
+            let settings = StartRequest { continues, ..request() }.settings().unwrap();
+            assert_eq!(settings.continues, Some(reason));
+        }
     }
 
     #[test]
@@ -475,7 +501,7 @@ mod tests {
         assert!(read.settings().is_ok());
         assert_eq!((read.session, read.hold_limit_ms.get()), (sound.session, 200));
         let refused = |bytes: &[u8]| StartRequest::read(bytes).err();
-        assert_eq!(refused(&bytes[..1337]), Some(BadRequest::Short));
+        assert_eq!(refused(&bytes[..1341]), Some(BadRequest::Short));
         assert_eq!(refused(&[bytes, &[0]].concat()), Some(BadRequest::Long));
         assert_eq!(refused(&[]), Some(BadRequest::Short));
     }
@@ -498,6 +524,8 @@ mod tests {
         assert_eq!(with(|r| r.hold_limit_ms = U32::new(u32::MAX)), BadRequest::HoldLimit);
         assert_eq!(with(|r| r.overflow = U32::new(2)), BadRequest::Overflow);
         assert_eq!(with(|r| r.sweep_bytes_per_second = U64::new(1)), BadRequest::SweepRate);
+        assert_eq!(with(|r| r.continues = U32::new(1)), BadRequest::Continues, "queue full");
+        assert_eq!(with(|r| r.continues = U32::new(0x1_0009)), BadRequest::Continues);
         let low = |r: &mut StartRequest| r.sweep_bytes_per_second = U64::new(SWEEP_RATE_MIN - 1);
         assert_eq!(with(low), BadRequest::SweepRate);
         assert_eq!(with(|r| r.sweep_latency_ms = U32::new(10_001)), BadRequest::SweepLatency);

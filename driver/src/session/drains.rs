@@ -46,6 +46,8 @@ impl Session {
             if from.lose {
                 self.engine.detach();
             }
+            // The stream of a session that continues stands there.
+            self.engine.place(from.durable, from.epoch)?;
             self.engine.drain_from(from.durable)
         });
         joined.map_err(|_| STATUS_INVALID_PARAMETER)

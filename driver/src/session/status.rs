@@ -52,6 +52,8 @@ impl Session {
             shrunk: self.shrunk.load(Ordering::Relaxed),
             base_complete: status.base_complete,
             consistent: status.consistent,
+            continues: status.continues,
+            placed: status.placed,
         }
     }
 

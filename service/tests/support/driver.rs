@@ -15,7 +15,7 @@ use snapless_wire::ioctl::{
 };
 use snapless_wire::record::{Position, RecordHeader};
 use zerocopy::FromZeros;
-use zerocopy::little_endian::{U32, U64};
+use zerocopy::little_endian::{U16, U32, U64};
 
 /// Bytes of the volume.
 pub const LENGTH: u64 = 1 << 30;
@@ -28,6 +28,7 @@ pub enum Seen {
     Opened,
     Closed,
     Started(SessionId),
+    Continued(SessionId, GapReason),
     Resumed(SessionId),
     DrainedFrom(u64, bool),
     Stopped(SessionId),
@@ -48,6 +49,7 @@ struct Shared {
 #[allow(clippy::struct_excessive_bools, reason = "switches of a fake")]
 struct State {
     present: bool,
+    length: u64,
     /// The volume was removed.
     removed: bool,
     /// What the volume's file system answers.
@@ -82,6 +84,8 @@ struct Session {
     claimant: Option<u64>,
     /// Where the next drain begins is known.
     drains: bool,
+    /// Why it continues one of an earlier start, until it is known behind which record.
+    unplaced: Option<GapReason>,
     /// Records that were drained, with their numbers.
     kept: VecDeque<(u64, Vec<u8>)>,
     queue: VecDeque<(u64, Vec<u8>)>,
@@ -94,6 +98,7 @@ impl FakeDriver {
     pub fn new(device: &str) -> Arc<Self> {
         let state = State {
             present: true,
+            length: LENGTH,
             removed: false,
             file_system: Answers { attributes: Ok(0), owned_by_cluster: Ok(Some(0)) },
             protection: Protection::Possible,
@@ -270,6 +275,16 @@ impl FakeDriver {
         });
     }
 
+    /// Restarts the machine: nothing is left of the session. Its service has stopped.
+    pub fn restart(&self) {
+        self.state.change(|state| state.session = None);
+    }
+
+    /// Changes the length of the volume.
+    pub fn set_length(&self, length: u64) {
+        self.state.change(|state| state.length = length);
+    }
+
     /// Stops the session, as an administrator would.
     pub fn stop_session(&self) {
         self.state.change(|state| state.session = None);
@@ -315,16 +330,16 @@ impl Session {
     }
 
     fn marker(&mut self, kind: RecordKind) {
-        match kind {
-            RecordKind::GapBegin => self.in_gap = true,
-            RecordKind::Consistent => self.in_gap = false,
-            _ => {}
+        if kind == RecordKind::Consistent {
+            self.in_gap = false;
         }
-        let position = self.next();
-        let header = match kind {
-            RecordKind::GapBegin => RecordHeader::gap_begin(position, GapReason::ServiceLost),
-            _ => RecordHeader::marker(kind, position).unwrap(),
-        };
+        let header = RecordHeader::marker(kind, self.next()).unwrap();
+        self.queue.push_back((self.last_seq, header.to_bytes().to_vec()));
+    }
+
+    fn begin_gap(&mut self, reason: GapReason) {
+        self.in_gap = true;
+        let header = RecordHeader::gap_begin(self.next(), reason);
         self.queue.push_back((self.last_seq, header.to_bytes().to_vec()));
     }
 
@@ -396,8 +411,8 @@ struct FakePort {
 }
 
 impl FakePort {
-    fn geometry(block_size: u32) -> Geometry {
-        Geometry::new(LENGTH, 512, block_size).unwrap()
+    fn geometry(length: u64, block_size: u32) -> Geometry {
+        Geometry::new(length, 512, block_size).unwrap()
     }
 }
 
@@ -419,7 +434,7 @@ impl DriverPort for FakePort {
         };
         Ok(vec![Volume {
             device: self.device.clone(),
-            length: Some(LENGTH),
+            length: Some(state.length),
             sector_size: Some(512),
             phase,
             session: session.map(|session| session.id),
@@ -439,18 +454,25 @@ impl DriverPort for FakePort {
                 passed: 0,
                 in_gap: false,
                 claimant: Some(self.id),
-                drains: true,
+                drains: settings.continues.is_none(),
+                unplaced: settings.continues,
                 kept: VecDeque::new(),
                 queue: VecDeque::new(),
                 last_seq: 0,
                 epoch: 1,
                 acknowledged: 0,
             };
-            session.marker(RecordKind::SessionStart);
+            let seen = match settings.continues {
+                None => {
+                    session.marker(RecordKind::SessionStart);
+                    Seen::Started(settings.session)
+                }
+                Some(reason) => Seen::Continued(settings.session, reason),
+            };
             state.session = Some(session);
             state.excluded = request.excluded.iter().collect();
-            state.seen.push(Seen::Started(settings.session));
-            Ok(Self::geometry(settings.block_size))
+            state.seen.push(seen);
+            Ok(Self::geometry(state.length, settings.block_size))
         })
     }
 
@@ -459,7 +481,7 @@ impl DriverPort for FakePort {
             Some(session) if session.id == id && session.claimant.is_none() => {
                 session.claimant = Some(self.id);
                 state.seen.push(Seen::Resumed(id));
-                Ok(Self::geometry(64 << 10))
+                Ok(Self::geometry(state.length, 64 << 10))
             }
             Some(session) if session.id == id => Err(DriverError::Busy(Call::Resume)),
             _ => Err(DriverError::NotFound(Call::Resume)),
@@ -467,11 +489,16 @@ impl DriverPort for FakePort {
     }
 
     fn drain_from(&self, from: DrainFrom) -> Result<bool, DriverError> {
-        let DrainFrom { durable, lose } = from;
+        let DrainFrom { durable, epoch, lose } = from;
         self.shared.change(|state| {
             let ended = DriverError::SessionEnded(Call::DrainFrom);
             let session = state.session.as_mut().ok_or(ended)?;
             assert_eq!(session.claimant, Some(self.id), "only the claimant says where it goes on");
+            if let Some(reason) = session.unplaced.take() {
+                session.last_seq = durable.get();
+                (session.epoch, session.acknowledged) = (epoch.get() + 1, epoch.get());
+                session.begin_gap(reason);
+            }
             if durable.get() > session.last_seq {
                 return Err(DriverError::ImpossibleSeq);
             }
@@ -483,7 +510,7 @@ impl DriverPort for FakePort {
                 session.queue = kept.into_iter().filter(after).chain(rest).collect();
             } else {
                 session.queue.clear();
-                session.marker(RecordKind::GapBegin);
+                session.begin_gap(GapReason::ServiceLost);
             }
             session.drains = true;
             state.seen.push(Seen::DrainedFrom(durable.get(), has_all));
@@ -564,7 +591,13 @@ impl DriverPort for FakePort {
         reply.last_seq = Seq::new(session.last_seq).into();
         reply.time = FileTime::new(TIME + session.last_seq + session.passed);
         reply.monotonic = U64::new(session.last_seq + session.passed);
-        let flags = StatusFlags { consistent: !session.in_gap, ..StatusFlags::default() };
+        let flags = StatusFlags {
+            consistent: !session.in_gap,
+            continues: session.unplaced.is_some(),
+            placed: session.unplaced.is_none(),
+            ..StatusFlags::default()
+        };
+        reply.gap_reason = U16::new(session.unplaced.map_or(0, GapReason::to_wire));
         reply.flags = U32::new(flags.to_wire());
         SessionStatus::parse(&reply)
     }

@@ -134,6 +134,18 @@ impl FakeServer {
         (stored.durable_epoch, stored.durable_seq) = (epoch, seq);
     }
 
+    /// Loses what came after this epoch, as a repository that was put back to an older state;
+    /// returns the last record that is left.
+    pub fn roll_back(&self, session: SessionId, epoch: u64) -> u64 {
+        let mut state = self.shared.lock();
+        let stored = state.sessions.get_mut(&session).expect("a session to roll back");
+        stored.records.retain(|record| record.header.epoch().get() <= epoch);
+        let last = stored.records.last().expect("records that are left").header;
+        assert_eq!((last.kind(), last.epoch().get()), (RecordKind::EpochEnd, epoch));
+        (stored.durable_epoch, stored.durable_seq) = (epoch, last.seq().get());
+        last.seq().get()
+    }
+
     /// Loses everything stored.
     pub fn forget(&self) {
         self.shared.lock().sessions.clear();

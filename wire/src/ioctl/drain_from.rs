@@ -1,17 +1,18 @@
 //! Where a service that comes after another one goes on in the stream.
 
-use snapless_types::Seq;
+use snapless_types::{EpochId, Seq};
 use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::BadRequest;
-use crate::id::SeqLe;
+use crate::id::{EpochIdLe, SeqLe};
 
 /// Input of [`IOCTL_DRAIN_FROM`](super::IOCTL_DRAIN_FROM).
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct DrainFromRequest {
     durable: SeqLe,
+    epoch: EpochIdLe,
     /// 1 or 0.
     lose: U32,
 }
@@ -21,6 +22,8 @@ pub struct DrainFromRequest {
 pub struct DrainFrom {
     /// The last record that the server has; 0 for none.
     pub durable: Seq,
+    /// Its epoch. A session that continues goes on behind both; any other knows it.
+    pub epoch: EpochId,
     /// The records after it are of no use: they are lost, and a gap begins.
     pub lose: bool,
 }
@@ -28,25 +31,26 @@ pub struct DrainFrom {
 impl DrainFromRequest {
     /// Asks for what follows.
     pub fn new(from: DrainFrom) -> Self {
-        Self { durable: from.durable.into(), lose: U32::new(u32::from(from.lose)) }
+        let DrainFrom { durable, epoch, lose } = from;
+        Self { durable: durable.into(), epoch: epoch.into(), lose: U32::new(u32::from(lose)) }
     }
 
     /// Where the service goes on.
     ///
     /// # Errors
-    /// [`BadRequest::Seq`] for a number after which there is no other, [`BadRequest::Lose`] for
+    /// [`BadRequest::Seq`] for numbers after which there is no other, [`BadRequest::Lose`] for
     /// neither yes nor no.
     pub fn parse(&self) -> Result<DrainFrom, BadRequest> {
-        let durable = self.durable.get();
+        let (durable, epoch) = (self.durable.get(), self.epoch.get());
         let lose = match self.lose.get() {
             0 => false,
             1 => true,
             _ => return Err(BadRequest::Lose),
         };
-        if durable.get() == u64::MAX {
+        if durable.get() == u64::MAX || epoch.get() == u64::MAX {
             Err(BadRequest::Seq)
         } else {
-            Ok(DrainFrom { durable, lose })
+            Ok(DrainFrom { durable, epoch, lose })
         }
     }
 }
@@ -77,7 +81,7 @@ impl DrainFromReply {
 }
 
 const _: () = {
-    assert!(size_of::<DrainFromRequest>() == 12);
+    assert!(size_of::<DrainFromRequest>() == 20);
     assert!(size_of::<DrainFromReply>() == 4);
 };
 
@@ -87,12 +91,15 @@ mod tests {
 
     #[test]
     fn a_request_has_a_record_that_another_one_can_follow() {
-        let from = |seq, lose| DrainFrom { durable: Seq::new(seq), lose };
+        let from =
+            |seq, lose| DrainFrom { durable: Seq::new(seq), epoch: EpochId::new(seq), lose };
         for from in [from(0, false), from(1, true), from(u64::MAX - 1, false)] {
             assert_eq!(DrainFromRequest::new(from).parse(), Ok(from));
         }
         let last = DrainFromRequest::new(from(u64::MAX, false));
         assert_eq!(last.parse(), Err(BadRequest::Seq));
+        let epoch = DrainFrom { epoch: EpochId::new(u64::MAX), ..from(1, false) };
+        assert_eq!(DrainFromRequest::new(epoch).parse(), Err(BadRequest::Seq));
         let odd = DrainFromRequest { lose: U32::new(2), ..DrainFromRequest::new(from(1, false)) };
         assert_eq!(odd.parse(), Err(BadRequest::Lose));
     }

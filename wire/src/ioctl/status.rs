@@ -43,9 +43,9 @@ macro_rules! status_reply {
             pub block_size: U32,
             /// Bytes of the volume.
             pub length: U64,
-            /// The session's t0; 0 while starting.
+            /// The session's t0, or when one that continues began to; 0 while starting.
             pub t0: FileTime,
-            /// Last record of the stream.
+            /// Last record of the stream; until the session is placed, counted from its first one.
             pub last_seq: SeqLe,
             /// Last record of the newest acknowledged epoch.
             pub acknowledged_seq: SeqLe,
@@ -133,6 +133,11 @@ pub struct StatusFlags {
     pub base_complete: bool,
     /// The stream describes the volume: this is no gap.
     pub consistent: bool,
+    /// The session continues one of an earlier start.
+    pub continues: bool,
+    /// The numbers of its records are known: it began here, or [`DrainFrom`](super::DrainFrom) has
+    /// said where its stream stands.
+    pub placed: bool,
 }
 
 impl StatusFlags {
@@ -141,6 +146,8 @@ impl StatusFlags {
     const SHRUNK: u32 = 1 << 2;
     const BASE_COMPLETE: u32 = 1 << 3;
     const CONSISTENT: u32 = 1 << 4;
+    const CONTINUES: u32 = 1 << 5;
+    const PLACED: u32 = 1 << 6;
 
     /// The flags as bits.
     pub fn to_wire(self) -> u32 {
@@ -150,6 +157,8 @@ impl StatusFlags {
             (self.shrunk, Self::SHRUNK),
             (self.base_complete, Self::BASE_COMPLETE),
             (self.consistent, Self::CONSISTENT),
+            (self.continues, Self::CONTINUES),
+            (self.placed, Self::PLACED),
         ]
         .into_iter()
         .fold(0, |bits, (is_set, bit)| if is_set { bits | bit } else { bits })
@@ -164,6 +173,8 @@ impl StatusFlags {
             shrunk: has(Self::SHRUNK),
             base_complete: has(Self::BASE_COMPLETE),
             consistent: has(Self::CONSISTENT),
+            continues: has(Self::CONTINUES),
+            placed: has(Self::PLACED),
         }
     }
 }
@@ -198,10 +209,10 @@ mod tests {
     #[test]
     fn each_flag_has_a_bit_of_its_own() {
         assert_eq!(StatusFlags::default().to_wire(), 0);
-        for bit in 0..5 {
+        for bit in 0..7 {
             let flags = StatusFlags::from_wire(1 << bit);
             assert_eq!(flags.to_wire(), 1 << bit);
         }
-        assert_eq!(StatusFlags::from_wire(u32::MAX).to_wire(), 0b1_1111);
+        assert_eq!(StatusFlags::from_wire(u32::MAX).to_wire(), 0b111_1111);
     }
 }

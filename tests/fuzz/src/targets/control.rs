@@ -80,6 +80,7 @@ fn drain_from(request: &DrainFromRequest) -> &'static str {
     match request.parse() {
         Ok(from) => {
             assert_ne!(from.durable.get(), u64::MAX, "a record can follow");
+            assert_ne!(from.epoch.get(), u64::MAX, "an epoch can follow");
             "drain from"
         }
         Err(BadRequest::Seq) => "drain from: bad record",
@@ -101,6 +102,7 @@ fn start(request: &StartRequest) -> &'static str {
         Err(BadRequest::Overflow) => return "start: bad overflow",
         Err(BadRequest::SweepRate) => return "start: bad sweep rate",
         Err(BadRequest::SweepLatency) => return "start: bad sweep latency",
+        Err(BadRequest::Continues) => return "start: bad reason",
         Err(BadRequest::Excluded) => return "start: bad excluded extents",
         Err(BadRequest::Review | BadRequest::Seq | BadRequest::Lose) => {
             panic!("a start has no such field")

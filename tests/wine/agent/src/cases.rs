@@ -84,6 +84,7 @@ pub(crate) fn sound_start(device: &str, session: SessionId) -> StartRequest {
         overflow: 0.into(),
         sweep_bytes_per_second: 0.into(),
         sweep_latency_ms: 20.into(),
+        continues: 0.into(),
         excluded: ExcludedExtents::NONE,
     }
 }
@@ -124,7 +125,7 @@ pub(crate) fn always() -> Vec<Case> {
 
 /// What follows a record.
 pub(crate) fn drain_from(durable: u64) -> DrainFromRequest {
-    DrainFromRequest::new(DrainFrom { durable: Seq::new(durable), lose: false })
+    DrainFromRequest::new(DrainFrom { durable: Seq::new(durable), epoch: EpochId::new(1), lose: false })
 }
 
 /// Cases on a volume that has a session of another program.
@@ -186,7 +187,7 @@ fn lengths() -> Vec<Case> {
 fn fields_of_a_start() -> Vec<Case> {
     type Change = fn(&mut StartRequest);
     let invalid = status::INVALID_PARAMETER;
-    let changes: [(&str, Change, NTSTATUS); 20] = [
+    let changes: [(&str, Change, NTSTATUS); 22] = [
         ("version 0", |r| r.version = 0.into(), status::REVISION_MISMATCH),
         ("a newer version", |r| r.version = (ABI_VERSION + 1).into(), status::REVISION_MISMATCH),
         ("the last version", |r| r.version = u32::MAX.into(), status::REVISION_MISMATCH),
@@ -205,6 +206,8 @@ fn fields_of_a_start() -> Vec<Case> {
         ("the last overflow", |r| r.overflow = u32::MAX.into(), invalid),
         ("a low sweep rate", |r| r.sweep_bytes_per_second = (SWEEP_RATE_MIN - 1).into(), invalid),
         ("a long latency", |r| r.sweep_latency_ms = (SWEEP_LATENCY_MAX_MS + 1).into(), invalid),
+        ("a reason that continues none", |r| r.continues = 1.into(), invalid),
+        ("an unknown reason", |r| r.continues = u32::MAX.into(), invalid),
         ("excluded extents that cannot be", |r| r.excluded.as_mut_bytes().fill(0xff), invalid),
         ("a sound start but no volume", |_| {}, status::NOT_FOUND),
     ];

@@ -1,0 +1,184 @@
+//! What becomes of a session when driver and server do not have the same of it any more: after a
+//! restart, an older state of one of them, a volume that was away. It continues behind what the
+//! server has (rule RESUME), and only a server that has nothing gets a new one.
+
+mod support;
+
+use snapless_service::report::Activity;
+use snapless_types::{GapReason, RecordKind};
+use snapless_wire::id::SessionId;
+use support::driver::{LENGTH, Seen};
+use support::server::Arrived;
+use support::{Harness, Running, wait_until};
+
+#[track_caller]
+fn wait_for(harness: &Harness, call: Seen) {
+    wait_until(&format!("{call:?}"), || harness.driver.seen().contains(&call));
+}
+
+fn write_durably(harness: &Harness, epoch: u64) {
+    harness.driver.write(epoch * 4096, &[u8::try_from(epoch).unwrap()]);
+    harness.driver.end_epoch();
+    wait_for(harness, Seen::Acknowledged(epoch));
+}
+
+/// A pipeline whose session has two durable epochs; the last record.
+fn durable() -> (Harness, Running, SessionId, u64) {
+    let harness = Harness::new();
+    let running = harness.start();
+    wait_until("a session began", || harness.driver.session().is_some());
+    let session = harness.driver.session().unwrap();
+    write_durably(&harness, 1);
+    write_durably(&harness, 2);
+    let last = harness.server.arrived(session).last().unwrap().header.seq().get();
+    (harness, running, session, last)
+}
+
+/// The session goes on behind record `last` of `epoch`, with a gap for this reason, and no other
+/// session began.
+#[track_caller]
+fn goes_on(harness: &Harness, session: SessionId, (last, epoch): (u64, u64), reason: GapReason) {
+    wait_for(harness, Seen::Continued(session, reason));
+    wait_for(harness, Seen::DrainedFrom(last, true));
+    harness.driver.end_gap();
+    harness.driver.write(0, &[9]);
+    harness.driver.end_epoch();
+    let after = || {
+        let mut arrived = harness.server.arrived(session);
+        arrived.retain(|it| it.header.seq().get() > last);
+        arrived
+    };
+    let is_end = |it: &Arrived| it.header.kind() == RecordKind::EpochEnd;
+    wait_until("the epoch ended", || after().last().is_some_and(is_end));
+    let after = after();
+    assert_eq!(after[0].header.seq().get(), last + 1);
+    assert_eq!(after[0].header.gap_reason(), Some(reason));
+    assert!(after.iter().all(|it| it.header.epoch().get() == epoch + 1));
+    let started = |seen: &Seen| matches!(seen, Seen::Started(_));
+    assert_eq!(harness.driver.seen().iter().filter(|seen| started(seen)).count(), 1);
+}
+
+/// How often a session was continued.
+fn continued(harness: &Harness) -> usize {
+    let is_it = |seen: &Seen| matches!(seen, Seen::Continued(..));
+    harness.driver.seen().iter().filter(|seen| is_it(seen)).count()
+}
+
+#[test]
+fn after_a_restart_of_the_machine_the_session_goes_on_behind_what_the_server_has() {
+    let (harness, running, session, last) = durable();
+    running.stop();
+    harness.driver.restart();
+    let running = harness.start();
+    goes_on(&harness, session, (last, 2), GapReason::Restarted);
+    // From here on it is a session like any other.
+    running.stop();
+    let running = harness.start();
+    wait_for(&harness, Seen::Resumed(session));
+    write_durably(&harness, 4);
+    assert_eq!((continued(&harness), running.counters.report().activity), (1, Activity::Streaming));
+}
+
+#[test]
+fn a_service_that_dies_before_it_says_where_a_session_stands_leaves_that_to_the_next_one() {
+    let (harness, running, session, last) = durable();
+    running.stop();
+    harness.driver.restart();
+    harness.server.behave(|manners| manners.refuse = Some("busy".into()));
+    let running = harness.start();
+    wait_for(&harness, Seen::Continued(session, GapReason::Restarted));
+    wait_until("it was refused", || running.counters.report().last_error.is_some());
+    harness.server.behave(|manners| manners.refuse = None);
+    goes_on(&harness, session, (last, 2), GapReason::Restarted);
+    assert!(harness.driver.seen().contains(&Seen::Resumed(session)));
+    assert_eq!(continued(&harness), 1);
+}
+
+#[test]
+fn a_server_that_was_put_back_under_a_running_service_gets_the_session_verified() {
+    let (harness, running, session, _) = durable();
+    let last = harness.server.roll_back(session, 1);
+    harness.server.cut();
+    goes_on(&harness, session, (last, 1), GapReason::Diverged);
+    assert!(harness.driver.seen().contains(&Seen::Stopped(session)));
+    // It is verified once: what was acknowledged before counts no more, here and in the state.
+    write_durably(&harness, 3);
+    running.stop();
+    let last = harness.server.roll_back(session, 2);
+    let running = harness.start();
+    wait_for(&harness, Seen::DrainedFrom(last, true));
+    running.stop();
+    assert_eq!(continued(&harness), 2);
+    let running = harness.start();
+    wait_until("the session goes on", || running.counters.report().connections > 0);
+    assert_eq!(continued(&harness), 2, "it was verified");
+}
+
+#[test]
+fn a_server_that_was_put_back_while_no_service_ran_gets_the_session_verified() {
+    let (harness, running, session, _) = durable();
+    running.stop();
+    let last = harness.server.roll_back(session, 1);
+    let _running = harness.start();
+    goes_on(&harness, session, (last, 1), GapReason::Diverged);
+}
+
+#[test]
+fn a_machine_that_was_put_back_has_its_session_verified() {
+    let (harness, running, session, _) = durable();
+    running.stop();
+    harness.server.invent(session, 90, 900);
+    let _running = harness.start();
+    goes_on(&harness, session, (900, 90), GapReason::Diverged);
+    assert!(harness.driver.seen().contains(&Seen::Stopped(session)));
+}
+
+#[test]
+fn a_volume_that_goes_and_comes_back_goes_on_in_its_session() {
+    let (harness, running, session, last) = durable();
+    harness.driver.set_removed(true);
+    wait_until("it is told", || {
+        running.counters.report().last_error.is_some_and(|error| error.contains("removed"))
+    });
+    assert!(!running.is_over());
+    harness.driver.set_removed(false);
+    goes_on(&harness, session, (last, 2), GapReason::Restarted);
+    // An administrator's end is one for good.
+    harness.driver.stop_session();
+    wait_until("the pipeline is over", || running.is_over());
+    assert_eq!(harness.store().load().unwrap(), None);
+}
+
+/// Another session than this one has begun, and the server has its begin.
+#[track_caller]
+fn begins_anew(harness: &Harness, first: SessionId) {
+    wait_until("a new session began", || {
+        harness.driver.session().is_some_and(|session| session != first)
+    });
+    let second = harness.driver.session().unwrap();
+    harness.driver.end_epoch();
+    wait_until("it is durable", || harness.server.arrived(second).len() >= 2);
+    assert_eq!(harness.server.arrived(second)[0].header.kind(), RecordKind::SessionStart);
+}
+
+#[test]
+fn after_a_restart_a_server_that_has_nothing_of_the_session_gets_a_new_one() {
+    let (harness, running, session, _) = durable();
+    running.stop();
+    harness.driver.restart();
+    harness.server.forget();
+    let _running = harness.start();
+    begins_anew(&harness, session);
+    assert!(harness.driver.seen().contains(&Seen::Stopped(session)));
+}
+
+#[test]
+fn a_volume_of_another_length_gets_a_new_session() {
+    let (harness, running, session, _) = durable();
+    running.stop();
+    harness.driver.restart();
+    harness.driver.set_length(LENGTH / 2);
+    let _running = harness.start();
+    begins_anew(&harness, session);
+    assert_eq!(continued(&harness), 0);
+}
