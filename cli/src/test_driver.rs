@@ -22,6 +22,7 @@ pub(crate) const SESSION: &str = "0a1b2c3d-0000-4000-8000-0123456789ab";
 pub(crate) struct TestDriver {
     volumes: Vec<Volume>,
     version: u32,
+    continues: bool,
     synced: Arc<Mutex<u64>>,
     stopped: Arc<Mutex<Vec<SessionId>>>,
 }
@@ -45,6 +46,11 @@ impl TestDriver {
     /// The same, of an older release.
     pub(crate) fn older(self) -> Self {
         Self { version: ABI_VERSION - 1, ..self }
+    }
+
+    /// The same, but its session continues one of an earlier start.
+    pub(crate) fn continued(self) -> Self {
+        Self { continues: true, ..self }
     }
 
     /// The same, but its volume cannot be protected.
@@ -77,6 +83,7 @@ impl TestDriver {
         Self {
             volumes: vec![volume],
             version: ABI_VERSION,
+            continues: false,
             synced: Arc::new(Mutex::new(400)),
             stopped: Arc::default(),
         }
@@ -157,7 +164,12 @@ impl DriverPort for TestDriver {
         reply.writes_held = U64::new(3);
         reply.hold_histogram[12] = U64::new(3);
         reply.hold_longest_us = U64::new(7_000);
-        let flags = StatusFlags { paused: true, outgrown: true, ..StatusFlags::default() };
+        let flags = StatusFlags {
+            paused: true,
+            outgrown: true,
+            continues: self.continues,
+            ..StatusFlags::default()
+        };
         reply.flags = U32::new(flags.to_wire());
         reply.blocks_unallocated = U64::new(77);
         reply.special_files = U32::new(SPECIAL_FILE_PAGING);

@@ -79,7 +79,10 @@ impl<H: Host> Session<H> {
             table.set_run(blocks, BlockState::Unsynced, BlockState::Synced);
         }
         let shared = Shared { geometry, config, table };
-        let state = boxed(|| State::new(&geometry, &config, continues, host.waiting()))?;
+        let mut state = boxed(|| State::new(&geometry, &config, host.waiting()))?;
+        if let Some(reason) = continues {
+            state[0].continue_from_before(reason);
+        }
         Ok(Self { host, shared, state: H::Mutex::new(state) })
     }
 

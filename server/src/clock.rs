@@ -2,7 +2,8 @@
 //!
 //! A record carries two times: what the wall clock showed, and that of a clock that is never set.
 //! Where the two disagree, the wall clock was set, or the machine slept: a *run* of the wall clock
-//! ends there and another begins. An [`Instant`] is a run and a time in it, so instants are in
+//! ends there and another begins. The other clock begins anew with the machine: where the session
+//! continues after that, a run ends as well, and its readings are compared with no earlier ones. An [`Instant`] is a run and a time in it, so instants are in
 //! stream order whatever was done to the clock (rule T0, rules.md#t0).
 
 use snapless_wire::frame::Watermark;
@@ -96,6 +97,29 @@ impl Clock {
         Instant { run: number(self.runs.len().saturating_sub(1)), time }
     }
 
+    /// Takes the first reading after a restart of the machine: a run begins in any case.
+    pub fn begin_anew(&mut self, reading: Reading) -> Instant {
+        let Some(last) = self.last() else { return self.note(reading) };
+        if self.runs.len() + 2 > RUNS_MAX {
+            return self.note(reading);
+        }
+        if reading.monotonic >= last.monotonic {
+            // The boot before was shorter. A reading of 0 shows all the same that another one began.
+            let boot = Reading { monotonic: 0, ..reading };
+            self.runs.push(Run { first: boot, last: boot });
+        }
+        self.runs.push(Run { first: reading, last: reading });
+        Instant { run: number(self.runs.len() - 1), time: reading.time }
+    }
+
+    /// The runs from this one on until the machine was restarted.
+    fn same_boot(&self, from: usize) -> &[Run] {
+        let runs = self.runs.get(from..).unwrap_or_default();
+        let counts_on = |two: &&[Run]| two[0].last.monotonic <= two[1].first.monotonic;
+        let more = runs.windows(2).take_while(counts_on).count();
+        &runs[..runs.len().min(more + 1)]
+    }
+
     /// The last reading; `None` before the first.
     pub fn last(&self) -> Option<Reading> {
         self.runs.last().map(|run| run.last)
@@ -117,13 +141,15 @@ impl Clock {
     fn while_wrong(&self, time: FileTime) -> Option<Instant> {
         let was_set_back = |&index: &usize| {
             let last = self.runs[index].last;
-            let after = self.runs[index + 1..].iter().find(|run| last.agrees_with(run.first));
+            let mut later = self.same_boot(index).iter().skip(1);
+            let after = later.find(|run| last.agrees_with(run.first));
             last.time < time && after.is_some_and(|after| time < after.first.time)
         };
         let before = (0..self.runs.len()).rev().find(was_set_back)?;
         let last = self.runs[before].last;
         let monotonic = last.monotonic.saturating_add(time.get() - last.time.get());
-        let run = self.runs.iter().rposition(|run| run.first.monotonic <= monotonic)?;
+        let boot = self.same_boot(before);
+        let run = before + boot.iter().rposition(|run| run.first.monotonic <= monotonic)?;
         let Run { first, last } = self.runs[run];
         // Where runs are no longer told apart, the clock may have started anew within one.
         let since = monotonic.min(last.monotonic).saturating_sub(first.monotonic);
@@ -316,6 +342,44 @@ mod tests {
         let last = note(701, 1);
         let passed = [booted, slept, again, last].map(|it| clock.elapsed(it) / (60 * SECOND));
         assert_eq!(passed, [0, 1, 1, 2], "neither sleep nor a boot counts");
+    }
+
+    #[test]
+    fn a_clock_that_begins_anew_is_compared_with_no_boot_before() {
+        let reading =
+            |minute, monotonic: u64| Reading { time: at(minute), monotonic: monotonic * SECOND };
+        // The first boot lasts a second, the others hours: the slew that is allowed is more.
+        for up in [1, 100_000] {
+            let mut clock = Clock::default();
+            clock.note(reading(0, 1));
+            let mut instants = vec![clock.begin_anew(reading(5, 2))];
+            instants.push(clock.note(reading(6, 62)));
+            instants.push(clock.begin_anew(reading(60, up)));
+            instants.push(clock.note(reading(61, 60 + up)));
+            assert!(instants.is_sorted(), "{instants:?}");
+            let found = |minute| clock.find(at(minute));
+            assert_eq!(found(5), instants[0]);
+            for minute in [7, 30, 59] {
+                let instant = found(minute);
+                let is_between = instants[1] < instant && instant < instants[2];
+                assert!(is_between, "the machine was off at {minute}: {instant:?}");
+            }
+            assert_eq!(found(60), instants[2]);
+        }
+    }
+
+    #[test]
+    fn a_wrong_clock_is_set_right_within_a_boot_only() {
+        let reading =
+            |minute, monotonic: u64| Reading { time: at(minute), monotonic: monotonic * SECOND };
+        let mut clock = Clock::default();
+        let first = clock.note(reading(0, 10));
+        let wrong = clock.begin_anew(reading(500, 20));
+        // By the other clock as long after the first boot as by the wall clock.
+        let right = clock.begin_anew(reading(60, 10 + 3_600));
+        let later = clock.begin_anew(reading(70, 30));
+        let found = clock.find(at(30));
+        assert!(first < found && found < wrong, "{found:?}: {wrong:?} {right:?} {later:?}");
     }
 
     #[test]

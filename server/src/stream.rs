@@ -5,7 +5,9 @@
 //! the network, and refuses the first one that breaks a rule. It does no input or output. After a
 //! refusal it must be dropped.
 
-use snapless_types::{BlockIndex, BlockRange, EpochId, Extent, Geometry, RecordKind, Seq};
+use snapless_types::{
+    BlockIndex, BlockRange, EpochId, Extent, GapReason, Geometry, RecordKind, Seq,
+};
 use snapless_wire::frame::Watermark;
 use snapless_wire::record::RecordHeader;
 
@@ -154,8 +156,12 @@ impl StreamState {
     /// The rule that it breaks. The state must then be dropped.
     pub fn accept(&mut self, record: &RecordHeader) -> Result<Accepted, Violation> {
         let mut given = BaseBlocks::None;
-        let after_loss = self.check_seq(record)?;
+        let jumps = self.check_seq(record)?;
         self.check_epoch(record)?;
+        // What was captured before a restart and did not arrive is lost, too, whatever the number.
+        let continues = record.gap_reason().is_some_and(GapReason::continues_session);
+        let after_loss = jumps || continues;
+        self.check_clock(record, continues)?;
         let run = self.check_extent(record)?;
         let before = (self.base.count(), self.known.count());
         match record.kind() {
@@ -270,6 +276,16 @@ impl StreamState {
             return Ok(());
         }
         Err(Violation::Epoch { seq: record.seq(), found, current, ended: self.ended_epoch })
+    }
+
+    /// The clock that is never set begins anew only where the session continues after a restart.
+    fn check_clock(&self, record: &RecordHeader, begins_anew: bool) -> Result<(), Violation> {
+        let before = self.timeline.last_reading().map_or(0, |before| before.monotonic);
+        let (seq, found) = (record.seq(), record.monotonic());
+        if found < before && !begins_anew {
+            return Err(Violation::ClockBack { seq, found, before });
+        }
+        Ok(())
     }
 
     /// Checks the record's extent; returns the blocks that it touches, none for a marker.
@@ -559,6 +575,19 @@ pub enum Violation {
         /// The watermark's monotonic time.
         found: u64,
         /// The monotonic time of the record, or of the watermark before.
+        before: u64,
+    },
+    /// A record that is earlier than what is known, by the clock that is never set.
+    #[error(
+        "record {seq} has the monotonic time {found}, but it was {before} before: was the machine \
+         put back to an older state? Stop the session with `snapless stop` and restart the service"
+    )]
+    ClockBack {
+        /// The record.
+        seq: Seq,
+        /// Its monotonic time.
+        found: u64,
+        /// That of the record before, or of a later watermark.
         before: u64,
     },
     /// The end of a gap without its begin.

@@ -209,8 +209,8 @@ pub enum NotRestorable {
     BaseIncomplete(Coverage),
     /// A gap hid blocks before they were captured: their content at t0 is lost.
     #[error(
-        "the t0 image is lost: writes in a gap changed {blocks} block(s) before they were \
-         captured; {}", first_point(*.first)
+        "the t0 image is lost: {blocks} block(s) were changed by writes in a gap, or the machine was \
+         restarted, before they were captured; {}", first_point(*.first)
     )]
     T0Lost {
         /// Blocks whose content at t0 is lost.
@@ -294,7 +294,9 @@ impl Timeline {
             self.clock.note(watermark);
         }
         let reading = Reading { time: record.time(), monotonic: record.monotonic() };
-        let at = self.clock.note(reading);
+        let begins_anew = record.gap_reason().is_some_and(GapReason::continues_session);
+        let at =
+            if begins_anew { self.clock.begin_anew(reading) } else { self.clock.note(reading) };
         let place = Place { seq: record.seq(), at, epoch: record.epoch() };
         self.coverage = effect.coverage;
         self.records += 1;
@@ -598,7 +600,7 @@ impl Timeline {
 
 fn why(lost_base: bool) -> &'static str {
     if lost_base {
-        "some blocks changed in a later gap before they were captured"
+        "some blocks changed in a later gap, or the machine was restarted, before they were captured"
     } else {
         "it lies in a gap: writes were not captured"
     }

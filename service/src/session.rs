@@ -1,5 +1,4 @@
-//! The choice of a pipeline's session: resume the one in the driver, continue the one that the server
-//! has, or begin a new one.
+//! The choice of a pipeline's session: resume the driver's, continue the server's, or begin another.
 //!
 //! The driver knows what it protects ([`plan`]), the server knows what is durable ([`judge`]), the
 //! service remembers the session and its last acknowledged epoch. Rule RESUME (rules.md#resume): a
@@ -503,8 +502,7 @@ mod tests {
             (resumed, Some(&other), 1, Verdict::Continue),
             (resumed, None, 1, Verdict::Continue),
         ] {
-            let driven =
-                Driven { acknowledged: Seq::new(0), captured: Seq::new(80), placed: true };
+            let driven = Driven { acknowledged: Seq::new(0), captured: Seq::new(80), placed: true };
             assert_eq!(judge(&claim(plan), remembered, &driven, &welcome(durable)), verdict);
         }
         let driven = Driven { acknowledged: Seq::new(80), captured: Seq::new(89), placed: true };

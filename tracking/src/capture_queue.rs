@@ -384,10 +384,9 @@ impl CaptureQueue {
         self.arenas[SWEEP].capacity() + self.arenas[WRITES].capacity()
     }
 
-    /// The queue of a session that continues: where its records begin is not known yet.
-    #[must_use]
-    pub fn unplaced(self) -> Self {
-        Self { origin: Origin::UNKNOWN, ..self }
+    /// Where the records begin is not known yet: the session continues.
+    pub fn unplace(&mut self) {
+        self.origin = Origin::UNKNOWN;
     }
 
     /// Where in the session's stream the records begin.

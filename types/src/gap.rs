@@ -30,8 +30,8 @@ crate::numbered_enum! {
         Outgrown = 7 => "outgrown",
         /// The disk failed to read a block, and a write to it had been held as long as it may.
         ReadFailed = 8 => "read_failed",
-        /// The session goes on after a restart: of the machine, of the driver, or of the volume. What
-        /// changed meanwhile is not known.
+        /// The session goes on after a restart of the machine or of the driver, or after the volume
+        /// was away. What changed meanwhile is not known.
         Restarted = 9 => "restarted",
         /// The session goes on after driver and server were found to disagree about its stream: one
         /// of them was put back to an older state.

@@ -123,6 +123,19 @@ mod tests {
     }
 
     #[test]
+    fn a_session_that_is_verified_says_how_much_is_left_to_read() {
+        let driver = TestDriver::protecting().continued();
+        let text = answer(false, &driver, Path::new("absent"));
+        assert!(text.contains("t0 from before the last restart"), "{text}");
+        assert!(text.contains("75.0 MiB left to read"), "{text}");
+        let text = answer(true, &driver, Path::new("absent"));
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let session = &json["sessions"][0];
+        assert_eq!(session["continues"], true);
+        assert_eq!(session["t0"], serde_json::Value::Null);
+    }
+
+    #[test]
     fn a_torn_report_is_named_and_hides_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
         report().write(folder.path()).unwrap();

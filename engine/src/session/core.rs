@@ -90,29 +90,9 @@ pub struct State<W, Q> {
 }
 
 impl<W, Q: Fifo<W>> State<W, Q> {
-    /// The state of a session that continues for this reason, or that begins. Out of line: its
-    /// parts are on the stack only meanwhile.
+    /// The state of a session that starts. Out of line: its parts are on the stack only meanwhile.
     #[inline(never)]
-    pub fn new(
-        geometry: &Geometry,
-        config: &Config,
-        continues: Option<GapReason>,
-        waiting: Q,
-    ) -> Result<Self, OutOfMemory> {
-        let mut state = Self::of_new(geometry, config, waiting)?;
-        if let Some(reason) = continues {
-            state.continues = continues;
-            state.lifecycle = Lifecycle::CONTINUED;
-            state.base = BaseImage::from_before();
-            state.gap = Gap::from_before(reason);
-            state.counts[0].gaps = 1;
-            state.capture_queue = state.capture_queue.unplaced();
-        }
-        Ok(state)
-    }
-
-    #[inline(never)]
-    fn of_new(geometry: &Geometry, config: &Config, waiting: Q) -> Result<Self, OutOfMemory> {
+    pub fn new(geometry: &Geometry, config: &Config, waiting: Q) -> Result<Self, OutOfMemory> {
         Ok(Self {
             continues: None,
             lifecycle: Lifecycle::NEW,
@@ -140,6 +120,16 @@ impl<W, Q: Fifo<W>> State<W, Q> {
             waiting: Waiting::default(),
             counts: boxed(|| Ok(Status::default()))?,
         })
+    }
+
+    /// Makes the session, which has not begun, one that continues one of an earlier start.
+    pub fn continue_from_before(&mut self, reason: GapReason) {
+        self.continues = Some(reason);
+        self.lifecycle = Lifecycle::CONTINUED;
+        self.base = BaseImage::from_before();
+        self.gap = Gap::from_before(reason);
+        self.counts[0].gaps = 1;
+        self.capture_queue.unplace();
     }
 
     /// Bytes that [`State::new`] allocates, with those of the state itself.

@@ -1,4 +1,4 @@
-//! A session that continues one of an earlier start: after a reboot, nothing is known of the blocks.
+//! A session that continues one of an earlier start: nothing is known of the blocks.
 
 use super::*;
 
@@ -160,18 +160,46 @@ fn what_holds_no_data_is_zeros_and_is_not_read() {
     assert!(session.status().consistent);
 }
 
-#[test]
-fn exclusions_end_with_a_service_that_leaves_before_it_looked_twice() {
-    let session = continued(|_| ());
-    // As the host does it: before the session begins.
-    assert!(!session.page_out(&Extent::new(0, 512).unwrap()));
+/// A continued session whose first block is a paging file's.
+fn excluding() -> TestSession {
     let mut config = Config::new(8 * BLOCK);
     config.read_bytes = BLOCK;
     let geometry = Geometry::new(4 * BLOCK, 512, 16 << 10).unwrap();
-    let session =
-        Session::continued(TestHost::default(), geometry, config, GapReason::Restarted).unwrap();
+    let reason = GapReason::Restarted;
+    let session = Session::continued(TestHost::default(), geometry, config, reason).unwrap();
     session.exclude(vec![Extent::new(0, BLOCK).unwrap()]);
     session.begin();
+    session
+}
+
+#[test]
+fn a_paging_file_is_zeros_once_it_was_looked_at_again_and_is_not_read() {
+    let session = excluding();
+    place(&session, 5, 1);
+    assert_eq!(session.drain_from(Seq::new(5)), Ok(true));
+    assert!(session.review_excluded(true));
+    assert!(session.page_out(&Extent::new(0, 512).unwrap()));
+    let mut all = records(&session);
+    loop {
+        match session.sweep() {
+            Step::Do(read) => {
+                assert!(read.extent().offset() >= BLOCK, "{read:?}");
+                done(&session, read, true);
+            }
+            Step::Again => {}
+            _ => break,
+        }
+        all.extend(records(&session));
+    }
+    all.extend(records(&session));
+    let trim = all.iter().find(|record| record.kind == RecordKind::Trim).unwrap();
+    assert_eq!(trim.extent, Extent::new(0, BLOCK));
+    assert!(session.status().consistent && session.status().blocks_excluded == 1);
+}
+
+#[test]
+fn exclusions_end_with_a_service_that_leaves_before_it_looked_twice() {
+    let session = excluding();
     assert!(session.page_out(&Extent::new(0, 512).unwrap()));
     session.leave();
     assert!(!session.page_out(&Extent::new(0, 512).unwrap()));

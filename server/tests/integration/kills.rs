@@ -28,7 +28,7 @@ use support::driver::{FakeDriver, LENGTH, Seen};
 use support::{Harness, VOLUME, wait_until};
 
 const KILLS: usize = 20;
-const SECTOR: u64 = 512;
+pub const SECTOR: u64 = 512;
 const BLOCK: u64 = 64 << 10;
 /// Blocks that hold data; the rest of the volume is unallocated.
 const BLOCKS: u64 = 96;

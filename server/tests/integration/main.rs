@@ -47,6 +47,7 @@ mod privacy;
 mod program;
 mod quiet;
 #[cfg(target_os = "linux")]
+mod restarts;
 mod resumed;
 mod retention;
 #[cfg(feature = "cloud")]

@@ -50,6 +50,8 @@ struct Shared {
 struct State {
     present: bool,
     length: u64,
+    /// How often the machine was restarted.
+    boot: u64,
     /// The volume was removed.
     removed: bool,
     /// What the volume's file system answers.
@@ -79,6 +81,10 @@ struct Session {
     id: SessionId,
     /// How far the clocks have gone without a record.
     passed: u64,
+    /// How often the machine was restarted before it.
+    boot: u64,
+    /// The last record from before that.
+    origin: u64,
     /// Not as the stream says: writes are not captured.
     in_gap: bool,
     claimant: Option<u64>,
@@ -99,6 +105,7 @@ impl FakeDriver {
         let state = State {
             present: true,
             length: LENGTH,
+            boot: 0,
             removed: false,
             file_system: Answers { attributes: Ok(0), owned_by_cluster: Ok(Some(0)) },
             protection: Protection::Possible,
@@ -180,13 +187,17 @@ impl FakeDriver {
         })
     }
 
-    /// The blocks from `offset` on hold no data, and the base image is complete.
-    pub fn complete_base(&self, offset: u64) {
+    /// The blocks from `offset` on hold no data.
+    pub fn skip(&self, kind: RecordKind, offset: u64) {
         self.record(|session| {
-            let kind = RecordKind::Unallocated;
             let header = RecordHeader::extent(kind, session.next(), offset, LENGTH - offset);
             header.unwrap().to_bytes().to_vec()
         });
+    }
+
+    /// The blocks from `offset` on hold no data, and the base image is complete.
+    pub fn complete_base(&self, offset: u64) {
+        self.skip(RecordKind::Unallocated, offset);
         self.record(|session| {
             let header = RecordHeader::marker(RecordKind::BaseComplete, session.next());
             header.unwrap().to_bytes().to_vec()
@@ -225,7 +236,7 @@ impl FakeDriver {
         self.state.change(|state| {
             let session = state.session.as_mut().expect("a session");
             session.passed += ticks;
-            FileTime::new(TIME + session.last_seq + session.passed)
+            session.time()
         })
     }
 
@@ -277,7 +288,7 @@ impl FakeDriver {
 
     /// Restarts the machine: nothing is left of the session. Its service has stopped.
     pub fn restart(&self) {
-        self.state.change(|state| state.session = None);
+        self.state.change(|state| (state.session, state.boot) = (None, state.boot + 1));
     }
 
     /// Changes the length of the volume.
@@ -323,10 +334,20 @@ impl Session {
         self.last_seq += 1;
         Position {
             seq: Seq::new(self.last_seq),
-            time: FileTime::new(TIME + self.last_seq + self.passed),
-            monotonic: self.last_seq + self.passed,
+            time: self.time(),
+            monotonic: self.monotonic(),
             epoch: EpochId::new(self.epoch),
         }
+    }
+
+    /// A restart takes an hour.
+    fn time(&self) -> FileTime {
+        let hours = self.boot * 3_600 * FileTime::TICKS_PER_SECOND;
+        FileTime::new(TIME + hours + self.last_seq + self.passed)
+    }
+
+    fn monotonic(&self) -> u64 {
+        self.last_seq - self.origin + self.passed
     }
 
     fn marker(&mut self, kind: RecordKind) {
@@ -452,6 +473,8 @@ impl DriverPort for FakePort {
             let mut session = Session {
                 id: settings.session,
                 passed: 0,
+                boot: state.boot,
+                origin: 0,
                 in_gap: false,
                 claimant: Some(self.id),
                 drains: settings.continues.is_none(),
@@ -495,7 +518,7 @@ impl DriverPort for FakePort {
             let session = state.session.as_mut().ok_or(ended)?;
             assert_eq!(session.claimant, Some(self.id), "only the claimant says where it goes on");
             if let Some(reason) = session.unplaced.take() {
-                session.last_seq = durable.get();
+                (session.last_seq, session.origin) = (durable.get(), durable.get());
                 (session.epoch, session.acknowledged) = (epoch.get() + 1, epoch.get());
                 session.begin_gap(reason);
             }
@@ -589,8 +612,8 @@ impl DriverPort for FakePort {
         reply.length = U64::new(LENGTH);
         reply.t0 = FileTime::new(1_000);
         reply.last_seq = Seq::new(session.last_seq).into();
-        reply.time = FileTime::new(TIME + session.last_seq + session.passed);
-        reply.monotonic = U64::new(session.last_seq + session.passed);
+        reply.time = session.time();
+        reply.monotonic = U64::new(session.monotonic());
         let flags = StatusFlags {
             consistent: !session.in_gap,
             continues: session.unplaced.is_some(),

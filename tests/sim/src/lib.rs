@@ -13,6 +13,7 @@
 //! | `host` | the engine's lock and clocks |
 //! | `disk`, `memory`, `link`, `lulls`, `writer` | the models |
 //! | `far_end` | the real server, over a disk that loses power |
+//! | `reboots` | the simulator of restarts alone |
 //! | `storage` | the server's disk |
 //! | `store` | the simulator of the store alone |
 //! | `ledger` | what really happened |
@@ -32,6 +33,7 @@ mod memory;
 mod options;
 mod paging;
 mod plan;
+pub mod reboots;
 mod report;
 pub mod rng;
 mod runner;

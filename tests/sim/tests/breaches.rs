@@ -7,6 +7,7 @@
 mod found;
 
 use snapless_engine::sabotage::Sabotage;
+use snapless_sim::reboots::play;
 use snapless_sim::{Failure, Options, Rule, run};
 
 /// Within so many seeds a breach has to be found.
@@ -45,6 +46,26 @@ each_is_found! {
     fn records_that_were_given_up_and_count_as_kept_break_loss() {
         GivenUpForgotten => Loss, Resume, Point, Order
     }
+}
+
+/// The simulator of restarts finds this breach, by one of these rules.
+fn restarts_find(breach: Sabotage, rules: &[&str]) {
+    Sabotage::choose(Some(breach));
+    let found = (1..=SEEDS).find_map(|seed| play(seed).err());
+    Sabotage::choose(None);
+    let what = found.unwrap_or_else(|| panic!("{breach:?} is not found in {SEEDS} seeds"));
+    println!("{what}");
+    assert!(rules.iter().any(|rule| what.starts_with(rule)), "{breach:?}: {what}");
+}
+
+#[test]
+fn a_block_that_is_not_compared_after_a_restart_breaks_loss() {
+    restarts_find(Sabotage::BlockNotCompared, &["LOSS"]);
+}
+
+#[test]
+fn a_session_that_continues_with_numbers_that_the_server_has_breaks_resume() {
+    restarts_find(Sabotage::NumberedTooEarly, &["RESUME"]);
 }
 
 #[test]

@@ -19,8 +19,7 @@ impl CaptureQueue {
     #[inline]
     pub fn keep(&mut self, drained: Drained) {
         let Drained { record, memory } = drained;
-        let inside =
-            self.origin.seq_inside(record.seq).zip(self.origin.epoch_inside(record.epoch));
+        let inside = self.origin.seq_inside(record.seq).zip(self.origin.epoch_inside(record.epoch));
         // It was drained behind the origin.
         let (seq, epoch) = inside.unwrap_or((record.seq, record.epoch));
         let drained = Drained { record: Record { seq, epoch, ..record }, memory };

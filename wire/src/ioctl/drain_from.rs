@@ -91,8 +91,7 @@ mod tests {
 
     #[test]
     fn a_request_has_a_record_that_another_one_can_follow() {
-        let from =
-            |seq, lose| DrainFrom { durable: Seq::new(seq), epoch: EpochId::new(seq), lose };
+        let from = |seq, lose| DrainFrom { durable: Seq::new(seq), epoch: EpochId::new(seq), lose };
         for from in [from(0, false), from(1, true), from(u64::MAX - 1, false)] {
             assert_eq!(DrainFromRequest::new(from).parse(), Ok(from));
         }

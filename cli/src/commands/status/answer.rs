@@ -37,7 +37,7 @@ pub(super) struct SessionLine {
     /// The volume's GUID at the server; `null` if neither the service nor Windows knows one.
     pub(super) volume: Option<String>,
     pub(super) session: String,
-    /// t0 in RFC 3339.
+    /// t0 in RFC 3339; `null` if the session continues one of an earlier start.
     pub(super) t0: Option<String>,
     /// Share of blocks that are synced, 0 to 1.
     pub(super) progress: f64,
@@ -108,7 +108,7 @@ impl<'a> Query<'a> {
             device: volume.device.clone(),
             volume: service.as_ref().map(|report| report.volume.clone()).or(guid),
             session: name,
-            t0: status.t0.and_then(format::instant),
+            t0: status.t0.filter(|_| !status.continues).and_then(format::instant),
             progress: status.progress(),
             rate_bytes_per_second: rate.map(Rate::bytes_per_second),
             seconds_left: rate.and_then(|rate| status.time_left(rate)).map(|left| left.as_secs()),

@@ -35,7 +35,10 @@ fn damaged(report: &DamagedReport) -> String {
 
 fn session(line: &SessionLine) -> String {
     let name = line.volume.as_ref().map(|guid| format!(" {{{guid}}}")).unwrap_or_default();
-    let t0 = line.t0.as_deref().unwrap_or("not yet");
+    let t0 = match line.t0.as_deref() {
+        None if line.status.continues => "from before the last restart",
+        t0 => t0.unwrap_or("not yet"),
+    };
     format!(
         "{}{name}\n  session   {}, t0 {t0}\n  phase     {}\n  latest    {}\n  writes    {}\n  \
          queue     {}\n  service   {}\n{}",
@@ -112,6 +115,13 @@ fn notes(line: &SessionLine) -> String {
     }
     if let Some(why) = status.protection.and_then(obstacle) {
         notes.push(format!("a new session cannot begin: {why}"));
+    }
+    if status.continues && !status.consistent {
+        let left = format::bytes(status.bytes_left());
+        notes.push(format!(
+            "every block is compared with the server's content, and what differs is sent: {left} \
+             left to read"
+        ));
     }
     if let Some(reason) = status.gap_reason {
         notes.push(format!("last gap: {}", reason.text()));

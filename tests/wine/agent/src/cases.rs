@@ -125,7 +125,11 @@ pub(crate) fn always() -> Vec<Case> {
 
 /// What follows a record.
 pub(crate) fn drain_from(durable: u64) -> DrainFromRequest {
-    DrainFromRequest::new(DrainFrom { durable: Seq::new(durable), epoch: EpochId::new(1), lose: false })
+    DrainFromRequest::new(DrainFrom {
+        durable: Seq::new(durable),
+        epoch: EpochId::new(1),
+        lose: false,
+    })
 }
 
 /// Cases on a volume that has a session of another program.

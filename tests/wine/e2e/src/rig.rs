@@ -4,6 +4,7 @@
 //!
 //! The rule: when the value is dropped, nothing that it started is left.
 
+use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -277,6 +278,18 @@ impl Rig {
     pub fn stop_service(&mut self) -> Result<(), E2eError> {
         self.sc(&["stop", service::NAME])?;
         self.service_is_gone()
+    }
+
+    /// Lets the service, which does not run, forget its session: the next one is new.
+    pub fn forget_session(&mut self) -> Result<(), E2eError> {
+        let folder = self.prefix.on_c(service::STATE_ON_C);
+        for entry in fs::read_dir(&folder).map_err(E2eError::file("read", &folder))? {
+            let path = entry.map_err(E2eError::file("read", &folder))?.path();
+            if path.to_string_lossy().ends_with(".session.json") {
+                fs::remove_file(&path).map_err(E2eError::file("remove", &path))?;
+            }
+        }
+        Ok(())
     }
 
     /// Kills the service's process as a crash does.

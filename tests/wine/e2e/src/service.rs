@@ -7,6 +7,9 @@ pub const PROGRAM: &str = "snapless-service.exe";
 /// Its configuration, relative to drive C.
 pub const CONFIG_ON_C: &str = "ProgramData/Snapless/service.toml";
 
+/// What it remembers between two starts, relative to drive C.
+pub const STATE_ON_C: &str = "ProgramData/Snapless/state";
+
 /// Its log, relative to drive C.
 pub const LOG_ON_C: &str = "ProgramData/Snapless/logs/service.log";
 

@@ -321,6 +321,10 @@ fn comes_back(rig: &mut Rig, state: State, applied: u64) -> Result<(), E2eError>
     if state.is_served() {
         rig.stop_service()?;
     }
+    if state != State::Idle {
+        // The next state is one of a new session.
+        rig.forget_session()?;
+    }
     let counters = rig.agent().counters()?;
     ensure!(
         (counters.applied, counters.in_flight) == (applied, 0),

@@ -1,0 +1,197 @@
+//! The real service against the real server, while the machine is restarted again and again and its
+//! disk changes meanwhile: one session, every point exact, and only what differs is sent.
+//!
+//! `SNAPLESS_REBOOTS` sets how often.
+
+use std::path::Path;
+
+use crate::common::{self, Running};
+use crate::kills::support::driver::{FakeDriver, Seen};
+use crate::kills::support::{Harness, VOLUME, wait_until};
+use crate::kills::{SECTOR, image};
+use fastrand::Rng;
+use snapless_server::list::{Content, list};
+use snapless_server::repository::Repository;
+use snapless_server::restore::{Found, Source};
+use snapless_server::stop::StopFlag;
+use snapless_server::timeline::At;
+use snapless_server::verify::verify;
+use snapless_types::{GapReason, RecordKind};
+use snapless_wire::id::FileTime;
+
+const REBOOTS: usize = 3;
+/// Blocks of the volume that hold data, and their size.
+const BLOCKS: u64 = 96;
+const BLOCK: u64 = 64 << 10;
+const SECTORS: u64 = BLOCK / SECTOR;
+
+/// The disk: a byte for each sector.
+#[derive(Clone, PartialEq, Eq)]
+struct Disk(Vec<u8>);
+
+impl Disk {
+    fn new(rng: &mut Rng) -> Self {
+        let blocks = (0..BLOCKS).flat_map(|_| vec![rng.u8(1..); SECTORS as usize]);
+        Self(blocks.collect())
+    }
+
+    fn sectors(&self, block: u64) -> &[u8] {
+        let start = (block * SECTORS) as usize;
+        &self.0[start..start + SECTORS as usize]
+    }
+
+    /// Changes some sectors of a block; returns which, from which on.
+    fn change(&mut self, block: u64, rng: &mut Rng) -> (u64, Vec<u8>) {
+        let first = rng.u64(..SECTORS);
+        let bytes = vec![rng.u8(1..); rng.usize(1..=(SECTORS - first) as usize)];
+        let start = (block * SECTORS + first) as usize;
+        self.0[start..start + bytes.len()].copy_from_slice(&bytes);
+        (block * BLOCK + first * SECTOR, bytes)
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        self.0.iter().flat_map(|&byte| [byte; SECTOR as usize]).collect()
+    }
+}
+
+/// An instant, and the disk at it.
+struct Known {
+    time: FileTime,
+    disk: Disk,
+}
+
+/// Reads the whole volume under writes to what was read, as the sweep does.
+fn read(driver: &FakeDriver, kind: RecordKind, disk: &mut Disk, rng: &mut Rng) {
+    let mut order: Vec<u64> = (0..BLOCKS).collect();
+    rng.shuffle(&mut order);
+    for (at, &block) in order.iter().enumerate() {
+        driver.capture(kind, block * BLOCK, disk.sectors(block));
+        if rng.bool() {
+            write(driver, order[rng.usize(..=at)], disk, rng);
+        }
+    }
+}
+
+fn write(driver: &FakeDriver, block: u64, disk: &mut Disk, rng: &mut Rng) {
+    let (offset, bytes) = disk.change(block, rng);
+    driver.write(offset, &bytes);
+}
+
+fn find(repository: &Repository, at: At) -> snapless_server::error::Result<Found> {
+    let source = Source { volume: VOLUME, session: None, at };
+    Found::find(repository, &source, &StopFlag::default())
+}
+
+/// The session of the repository, which is the only one, ends consistent, without damage; its gaps.
+fn gaps(root: &Path) -> Vec<GapReason> {
+    let repository = Repository::open(root).unwrap();
+    let volumes = list(&repository, &StopFlag::default()).unwrap();
+    let [session] = &volumes[0].sessions[..] else { panic!("one session: {volumes:?}") };
+    let Content::Complete(stream) = &session.content else { panic!("{session:?}") };
+    assert_eq!(verify(&repository, &StopFlag::default(), |_| {}).unwrap().damage, []);
+    assert!(stream.gaps.iter().all(|gap| gap.to.is_some()));
+    stream.gaps.iter().map(|gap| GapReason::from_wire(gap.reason).unwrap()).collect()
+}
+
+#[test]
+fn after_every_restart_the_session_goes_on_and_only_what_changed_is_sent() {
+    let reboots = std::env::var("SNAPLESS_REBOOTS").map_or(REBOOTS, |text| text.parse().unwrap());
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut rng = Rng::with_seed(seed);
+    let dir = common::scratch();
+    let root = dir.path().join("repository");
+    let server = Running::start(&root);
+    let address = server.address.to_string();
+    let harness = Harness::new();
+    let driver = &harness.driver;
+    let mut disk = Disk::new(&mut rng);
+    let t0 = disk.clone();
+    let mut known: Vec<Known> = Vec::new();
+    let mut changed = 0;
+    for reboot in 0..=reboots {
+        let running = harness.start_to(&address);
+        wait_until("the session streams", || running.counters.report().connections == 1);
+        if reboot == 0 {
+            read(driver, RecordKind::Block, &mut disk, &mut rng);
+            driver.complete_base(BLOCKS * BLOCK);
+        } else {
+            read(driver, RecordKind::Resync, &mut disk, &mut rng);
+            driver.skip(RecordKind::Trim, BLOCKS * BLOCK);
+            driver.end_gap();
+        }
+        for _ in 0..rng.usize(1..20) {
+            write(driver, rng.u64(..BLOCKS), &mut disk, &mut rng);
+        }
+        let last = driver.end_epoch();
+        known.push(Known { time: driver.pass(0), disk: disk.clone() });
+        wait_until("it is durable", || running.counters.report().acknowledged_seq == last);
+        if reboot > 0 {
+            let unchanged = running.counters.report().bytes_unchanged;
+            assert_eq!(unchanged, (BLOCKS - changed) * BLOCK, "restart {reboot}");
+        }
+        running.stop();
+        driver.restart();
+        // Behind our back.
+        let before = disk.clone();
+        for _ in 0..rng.usize(..4) {
+            let _ = disk.change(rng.u64(..BLOCKS), &mut rng);
+        }
+        let differs = |&block: &u64| disk.sectors(block) != before.sectors(block);
+        changed = (0..BLOCKS).filter(differs).count() as u64;
+    }
+    drop(server);
+    let is_it = |seen: &&Seen| matches!(seen, Seen::Continued(_, GapReason::Restarted));
+    assert_eq!(driver.seen().iter().filter(is_it).count(), reboots);
+    assert_eq!(gaps(&root), vec![GapReason::Restarted; reboots]);
+    let repository = Repository::open(&root).unwrap();
+    assert!(image(&repository, At::T0) == t0.bytes(), "t0");
+    for (index, Known { time, disk }) in known.iter().enumerate() {
+        assert!(image(&repository, At::Time(*time)) == disk.bytes(), "before restart {index}");
+        // What changed while the machine was off is not known.
+        let minutes = FileTime::new(time.get() + 30 * 60 * FileTime::TICKS_PER_SECOND);
+        assert!(find(&repository, At::Time(minutes)).is_err(), "after {index}");
+    }
+    assert!(image(&repository, At::Latest) == known[reboots].disk.bytes(), "latest");
+}
+
+#[test]
+fn a_first_sync_that_a_restart_interrupts_goes_on_without_its_t0() {
+    let mut rng = Rng::with_seed(1);
+    let dir = common::scratch();
+    let root = dir.path().join("repository");
+    let server = Running::start(&root);
+    let address = server.address.to_string();
+    let harness = Harness::new();
+    let driver = &harness.driver;
+    let disk = Disk::new(&mut rng);
+    let running = harness.start_to(&address);
+    wait_until("the session streams", || running.counters.report().connections == 1);
+    for block in 0..BLOCKS / 2 {
+        driver.capture(RecordKind::Block, block * BLOCK, disk.sectors(block));
+    }
+    let last = driver.end_epoch();
+    wait_until("it is durable", || running.counters.report().acknowledged_seq == last);
+    running.stop();
+    driver.restart();
+
+    let running = harness.start_to(&address);
+    wait_until("the session streams", || running.counters.report().connections == 1);
+    for block in 0..BLOCKS {
+        driver.capture(RecordKind::Resync, block * BLOCK, disk.sectors(block));
+    }
+    driver.skip(RecordKind::Trim, BLOCKS * BLOCK);
+    driver.end_gap();
+    let last = driver.end_epoch();
+    wait_until("it is durable", || running.counters.report().acknowledged_seq == last);
+    let report = running.counters.report();
+    assert_eq!(report.bytes_unchanged, BLOCKS / 2 * BLOCK, "what the server has is not sent again");
+    assert!(report.bytes_sent < (BLOCKS / 2 + 1) * BLOCK, "{report:?}");
+    running.stop();
+    drop(server);
+    assert_eq!(gaps(&root), [GapReason::Restarted]);
+    let repository = Repository::open(&root).unwrap();
+    assert!(image(&repository, At::Latest) == disk.bytes());
+    let refused = find(&repository, At::T0).err().unwrap().to_string();
+    assert!(refused.contains("t0 image is lost") && refused.contains("restarted"), "{refused}");
+}

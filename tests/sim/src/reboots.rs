@@ -1,0 +1,382 @@
+//! The simulator of restarts: the real engine is dropped at any step with all that it has, the disk
+//! goes on without it, and the next one continues the session. The server's rules are the real ones.
+//!
+//! A step is one thing that happens: a write arrives or completes, a worker calls its verb, a record
+//! travels, the server makes an epoch durable, the service goes or comes, the machine loses power,
+//! the server is put back to an older state. Whenever the stream describes the volume and nothing is
+//! on its way, the replica must be the disk; at the end every such instant must be a point still.
+
+mod server;
+
+use snapless_engine::{
+    Config, MemorySpan, Read, ReadOutcome, Session, Step, Submission, Ticket, Urgency,
+};
+use snapless_types::{BlockIndex, BlockRange, Extent, GapReason, Geometry};
+
+use crate::host::{MS, SimHost};
+use crate::rng::Rng;
+use crate::volume::WriteId;
+
+use server::Server;
+
+/// Bytes of a sector, and of the queue's granule.
+const SECTOR: u64 = 4096;
+const SECTORS_IN_BLOCK: usize = 4;
+/// The last block is short.
+const SECTORS: usize = 12 * SECTORS_IN_BLOCK - 1;
+/// Steps of a run under load, and at most until it comes to rest.
+const STEPS: u64 = 3_000;
+const CALM_STEPS: u64 = 20_000;
+
+/// What a run has seen.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Played {
+    /// Starts of a session that continues.
+    pub continued: u64,
+    /// Those of them because the server was put back.
+    pub rolled_back: u64,
+    /// Instants that were checked, and are points at the end.
+    pub points: u64,
+    /// Blocks that were read again and not sent.
+    pub unchanged: u64,
+}
+
+struct Flight {
+    ticket: Ticket,
+    write: WriteId,
+    memory: Option<MemorySpan>,
+}
+
+/// A write: the sectors from the first one on get this content.
+#[derive(Clone, Copy)]
+struct Write {
+    first: usize,
+    count: usize,
+    content: u32,
+}
+
+/// An instant at which the stream described the volume.
+struct Known {
+    seq: u64,
+    disk: Vec<u32>,
+}
+
+struct World {
+    rng: Rng,
+    geometry: Geometry,
+    /// The content of each sector; 0 for none.
+    disk: Vec<u32>,
+    writes: Vec<Write>,
+    host: SimHost,
+    session: Session<SimHost>,
+    boots: u64,
+    memory: Vec<u32>,
+    reads: Vec<Read>,
+    flights: Vec<Flight>,
+    /// Blocks without data that the sweep still has to skip.
+    skips: Vec<BlockRange>,
+    is_attached: bool,
+    server: Server,
+    known: Vec<Known>,
+    played: Played,
+}
+
+/// Plays the run of a seed; an error says what was broken.
+pub fn play(seed: u64) -> Result<Played, String> {
+    let mut world = World::new(seed);
+    for _ in 0..STEPS {
+        world.act(true)?;
+        world.check()?;
+    }
+    world.come_to_rest()
+}
+
+fn geometry() -> Geometry {
+    let (length, block) = (SECTORS as u64 * SECTOR, SECTORS_IN_BLOCK as u64 * SECTOR);
+    Geometry::new(length, 4096, u32::try_from(block).unwrap_or(0)).expect("a small volume")
+}
+
+fn config() -> Config {
+    let block = SECTORS_IN_BLOCK as u64 * SECTOR;
+    let mut config = Config::new(8 * block);
+    config.read_bytes = 2 * block;
+    config.epoch_bytes = block;
+    config.epoch_age = 20 * MS;
+    config
+}
+
+fn extent(first: usize, count: usize) -> Extent {
+    Extent::new(first as u64 * SECTOR, count as u64 * SECTOR).expect("it is not empty")
+}
+
+fn sectors(extent: &Extent) -> std::ops::Range<usize> {
+    let at = |offset: u64| usize::try_from(offset / SECTOR).expect("a small volume");
+    at(extent.offset())..at(extent.end())
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut rng = Rng::new(seed, 3);
+        let disk: Vec<_> = (0..SECTORS).map(|_| u32::from(rng.once_in(2))).collect();
+        let host = SimHost::default();
+        let session = Session::new(host.clone(), geometry(), config()).expect("there is memory");
+        let queue = usize::try_from(config().queue_bytes / SECTOR).expect("a small queue");
+        let mut world = Self {
+            rng,
+            geometry: geometry(),
+            disk,
+            writes: Vec::new(),
+            host,
+            session,
+            boots: 0,
+            memory: vec![0; queue],
+            reads: Vec::new(),
+            flights: Vec::new(),
+            skips: Vec::new(),
+            is_attached: true,
+            server: Server::new(geometry()),
+            known: Vec::new(),
+            played: Played::default(),
+        };
+        world.begin();
+        world
+    }
+
+    fn begin(&mut self) {
+        self.session.begin();
+        self.skips.clear();
+        for block in self.geometry.all_blocks().iter() {
+            let run = BlockRange::new(block, BlockIndex(block.0 + 1));
+            let Some(extent) = self.geometry.extent_of(&run) else { continue };
+            if self.disk[sectors(&extent)].iter().all(|&content| content == 0) {
+                self.skips.push(run);
+            }
+        }
+    }
+
+    /// One thing happens.
+    fn act(&mut self, under_load: bool) -> Result<(), String> {
+        self.host.advance(self.rng.below(2 * MS));
+        match self.rng.below(if under_load { 64 } else { 40 }) {
+            0..6 => self.read(|session| session.sweep()),
+            6..9 => self.read(|session| session.hold()),
+            9..16 => self.finish_read(),
+            16..20 => {
+                if let Step::Do(submission) = self.session.dispatch() {
+                    self.accept(submission);
+                }
+            }
+            20..27 => self.complete(),
+            27..34 => self.drain()?,
+            34..37 => self.make_durable()?,
+            37..39 => self.skip(),
+            39 => self.attach()?,
+            40..62 => self.submit(),
+            62 => {
+                if self.rng.once_in(4) && self.is_attached {
+                    self.session.leave();
+                    self.server.cut();
+                    self.is_attached = false;
+                }
+            }
+            _ if self.rng.once_in(4) => self.restart(),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn content(&mut self, first: usize, count: usize) -> WriteId {
+        let id = u32::try_from(self.writes.len()).expect("runs are short");
+        self.writes.push(Write { first, count, content: id + 2 });
+        WriteId(id)
+    }
+
+    fn submit(&mut self) {
+        if self.writes.len() > 100_000 || self.flights.len() > 8 {
+            return;
+        }
+        let first = self.rng.index(SECTORS);
+        let count = 1 + self.rng.index((SECTORS - first).min(6));
+        let id = self.content(first, count);
+        let urgency =
+            if self.rng.once_in(50) { Urgency::MustNotWait } else { Urgency::MayWait };
+        let submission = self.session.submit(id, extent(first, count), urgency);
+        self.accept(submission);
+    }
+
+    fn accept(&mut self, submission: Submission<WriteId>) {
+        let issue = match submission {
+            Submission::Held | Submission::Cancelled(_) => return,
+            Submission::Part(_) => unreachable!("no write is longer than a record"),
+            Submission::Issue(issue) => issue,
+            Submission::Capture(capture) => {
+                let write = self.writes[capture.write().0 as usize];
+                let memory = cells(capture.memory());
+                self.memory[memory].fill(write.content);
+                self.session.captured(capture)
+            }
+        };
+        let (ticket, write, memory) = (issue.ticket, issue.write, issue.payload);
+        self.flights.push(Flight { ticket, write, memory });
+    }
+
+    fn complete(&mut self) {
+        if self.flights.is_empty() {
+            return;
+        }
+        let index = self.rng.index(self.flights.len());
+        let Flight { ticket, write, memory } = self.flights.swap_remove(index);
+        let Write { first, count, content } = self.writes[write.0 as usize];
+        match memory {
+            Some(memory) => {
+                let from = cells(memory);
+                self.disk[first..first + count].copy_from_slice(&self.memory[from]);
+            }
+            None => self.disk[first..first + count].fill(content),
+        }
+        self.session.completed(ticket, true);
+    }
+
+    fn read(&mut self, next: impl Fn(&Session<SimHost>) -> Step<Read>) {
+        if self.reads.len() < 3
+            && let Step::Do(read) = next(&self.session)
+        {
+            self.reads.push(read);
+        }
+    }
+
+    fn finish_read(&mut self) {
+        if self.reads.is_empty() {
+            return;
+        }
+        let index = self.rng.index(self.reads.len());
+        let read = self.reads.swap_remove(index);
+        let to = cells(read.memory());
+        self.memory[to].copy_from_slice(&self.disk[sectors(&read.extent())]);
+        let more = self.session.read_done(read, ReadOutcome::Done);
+        assert!(more.is_none(), "the disk can read every sector");
+    }
+
+    fn skip(&mut self) {
+        let Some(run) = self.skips.pop() else { return };
+        let reached = self.session.skip(run);
+        if reached < run.end {
+            self.skips.push(BlockRange::new(reached, run.end));
+        }
+    }
+
+    fn drain(&mut self) -> Result<(), String> {
+        if !self.is_attached || !self.session.has_records() {
+            return Ok(());
+        }
+        let Step::Do(drained) = self.session.drain(u64::MAX) else { return Ok(()) };
+        let payload = drained.memory().map(|memory| self.memory[cells(memory)].to_vec());
+        let asks = self.rng.once_in(2);
+        let is_unchanged = self.server.receive(drained.record(), payload, asks)?;
+        self.played.unchanged += u64::from(is_unchanged);
+        self.session.drained(drained);
+        Ok(())
+    }
+
+    fn make_durable(&mut self) -> Result<(), String> {
+        let Some(epoch) = self.server.make_durable(&mut self.rng) else { return Ok(()) };
+        let taken = self.session.acknowledge(epoch);
+        taken.map_err(|_| format!("RESUME: epoch {epoch} is durable, and that is refused"))
+    }
+
+    /// A service comes, and goes on behind what its server has.
+    fn attach(&mut self) -> Result<(), String> {
+        if self.is_attached {
+            return Ok(());
+        }
+        let (seq, epoch) = self.server.reconnect()?;
+        let placed = self.session.place(seq, epoch);
+        let joined = placed.and_then(|()| self.session.drain_from(seq));
+        joined.map_err(|_| format!("RESUME: the driver says that the server cannot have {seq}"))?;
+        self.is_attached = true;
+        Ok(())
+    }
+
+    /// The machine loses power, or the server is put back and the driver's session is stopped for
+    /// it.
+    fn restart(&mut self) {
+        self.server.cut();
+        let mut reason = GapReason::Restarted;
+        if self.rng.once_in(4) && self.server.roll_back(&mut self.rng) {
+            reason = GapReason::Diverged;
+            self.played.rolled_back += 1;
+        }
+        let (last, _) = self.server.end();
+        self.known.retain(|known| known.seq <= last.get());
+        // What was on its way to the disk is there, or not.
+        for Flight { write, .. } in std::mem::take(&mut self.flights) {
+            let Write { first, count, content } = self.writes[write.0 as usize];
+            for sector in first..first + count {
+                if self.rng.once_in(2) {
+                    self.disk[sector] = content;
+                }
+            }
+        }
+        self.reads.clear();
+        // Another system writes, and frees.
+        for _ in 0..self.rng.below(4) {
+            let sector = self.rng.index(SECTORS);
+            let id = self.content(sector, 1);
+            let content = self.writes[id.0 as usize].content;
+            self.disk[sector] = if self.rng.once_in(3) { 0 } else { content };
+        }
+        self.boots += 1;
+        // The clock that is never set begins anew; the other one does not.
+        let host = SimHost::default();
+        host.0.steps.set(self.boots);
+        self.host = host.clone();
+        let (geometry, config) = (self.geometry, config());
+        let session = if last.get() == 0 {
+            self.server = Server::new(geometry);
+            self.is_attached = true;
+            Session::new(host, geometry, config)
+        } else {
+            self.played.continued += 1;
+            self.is_attached = false;
+            Session::continued(host, geometry, config, reason)
+        };
+        self.session = session.expect("there is memory");
+        self.begin();
+    }
+
+    /// Where the stream describes the volume, and nothing is on its way, it is the disk.
+    fn check(&mut self) -> Result<(), String> {
+        let is_still = self.is_attached && self.flights.is_empty() && !self.session.has_records();
+        let status = self.session.status();
+        if !is_still || !status.consistent || status.blocks_synced < status.blocks_total {
+            return Ok(());
+        }
+        let Some(seq) = self.server.describes(&self.disk)? else { return Ok(()) };
+        if self.known.last().is_none_or(|known| known.seq < seq) {
+            self.known.push(Known { seq, disk: self.disk.clone() });
+        }
+        Ok(())
+    }
+
+    fn come_to_rest(mut self) -> Result<Played, String> {
+        for _ in 0..CALM_STEPS {
+            self.act(false)?;
+            self.check()?;
+            let status = self.session.status();
+            let is_read = status.consistent && status.blocks_synced == status.blocks_total;
+            let is_idle = self.flights.is_empty() && status.writes_holding == 0;
+            if is_read && is_idle && self.is_attached && status.acknowledged_seq == status.last_seq {
+                self.server.check_points(self.known.iter().map(|it| (it.seq, &it.disk[..])))?;
+                self.played.points = self.known.len() as u64;
+                return Ok(self.played);
+            }
+        }
+        Err(format!("HANG: no rest comes: {:?}", self.session.status()))
+    }
+}
+
+/// The cells of queue memory.
+fn cells(memory: MemorySpan) -> std::ops::Range<usize> {
+    let at = |offset: u64| usize::try_from(offset / SECTOR).expect("a small queue");
+    at(memory.offset)..at(memory.offset + memory.len)
+}

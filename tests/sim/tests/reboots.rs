@@ -1,0 +1,22 @@
+//! Restarts at any step: the session goes on, and the replica is the disk.
+
+use snapless_sim::reboots::{Played, play};
+
+/// Seeds of a run of the tests; `SNAPLESS_REBOOT_SEEDS` sets another number.
+const SEEDS: u64 = 300;
+
+#[test]
+fn whenever_the_machine_restarts_the_session_goes_on_and_the_replica_is_the_disk() {
+    let seeds = std::env::var("SNAPLESS_REBOOT_SEEDS").map_or(SEEDS, |it| it.parse().unwrap());
+    let mut all = Played::default();
+    for seed in 1..=seeds {
+        let played = play(seed).unwrap_or_else(|what| panic!("seed {seed}: {what}"));
+        all.continued += played.continued;
+        all.rolled_back += played.rolled_back;
+        all.points += played.points;
+        all.unchanged += played.unchanged;
+    }
+    println!("{seeds} seeds: {all:?}");
+    assert!(all.continued > seeds && all.rolled_back > seeds / 4, "{all:?}");
+    assert!(all.points > seeds && all.unchanged > seeds, "{all:?}");
+}
