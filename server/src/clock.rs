@@ -2,9 +2,11 @@
 //!
 //! A record carries two times: what the wall clock showed, and that of a clock that is never set.
 //! Where the two disagree, the wall clock was set, or the machine slept: a *run* of the wall clock
-//! ends there and another begins. The other clock begins anew with the machine: where the session
-//! continues after that, a run ends as well, and its readings are compared with no earlier ones. An [`Instant`] is a run and a time in it, so instants are in
+//! ends there and another begins. An [`Instant`] is a run and a time in it, so instants are in
 //! stream order whatever was done to the clock (rule T0, rules.md#t0).
+//!
+//! The other clock begins anew with the machine. Where the session continues after that, a run ends
+//! as well, and no reading behind it is compared with one before.
 
 use snapless_wire::frame::Watermark;
 use snapless_wire::id::FileTime;
@@ -104,7 +106,7 @@ impl Clock {
             return self.note(reading);
         }
         if reading.monotonic >= last.monotonic {
-            // The boot before was shorter. A reading of 0 shows all the same that another one began.
+            // The boot before was shorter. A reading of 0 shows all the same that another began.
             let boot = Reading { monotonic: 0, ..reading };
             self.runs.push(Run { first: boot, last: boot });
         }

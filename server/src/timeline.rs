@@ -209,8 +209,8 @@ pub enum NotRestorable {
     BaseIncomplete(Coverage),
     /// A gap hid blocks before they were captured: their content at t0 is lost.
     #[error(
-        "the t0 image is lost: {blocks} block(s) were changed by writes in a gap, or the machine was \
-         restarted, before they were captured; {}", first_point(*.first)
+        "the t0 image is lost: {blocks} block(s) were changed by writes in a gap, or the machine \
+         was restarted, before they were captured; {}", first_point(*.first)
     )]
     T0Lost {
         /// Blocks whose content at t0 is lost.
@@ -600,7 +600,7 @@ impl Timeline {
 
 fn why(lost_base: bool) -> &'static str {
     if lost_base {
-        "some blocks changed in a later gap, or the machine was restarted, before they were captured"
+        "some blocks changed in a later gap, or over a restart, before they were captured"
     } else {
         "it lies in a gap: writes were not captured"
     }

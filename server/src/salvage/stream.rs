@@ -1,6 +1,6 @@
 //! The records of a damaged stream, in order: which are there, and which are missing.
 
-use snapless_types::{Extent, RecordKind, Seq};
+use snapless_types::{Extent, GapReason, RecordKind, Seq};
 use snapless_wire::id::FileTime;
 use snapless_wire::record::{Record, Records};
 
@@ -156,7 +156,11 @@ impl Pass {
         if let Some(extent) = Extent::new(header.extent_offset(), header.extent_len()) {
             self.found.extent_end = self.found.extent_end.max(extent.end());
         }
-        self.clock.note(Reading { time: header.time(), monotonic: header.monotonic() })
+        let reading = Reading { time: header.time(), monotonic: header.monotonic() };
+        if header.gap_reason().is_some_and(GapReason::continues_session) {
+            return self.clock.begin_anew(reading);
+        }
+        self.clock.note(reading)
     }
 
     fn lose(&mut self, from: u64, to: u64, before: Option<FileTime>) {

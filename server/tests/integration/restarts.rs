@@ -22,8 +22,8 @@ use snapless_wire::id::FileTime;
 const REBOOTS: usize = 3;
 /// Blocks of the volume that hold data, and their size.
 const BLOCKS: u64 = 96;
-const BLOCK: u64 = 64 << 10;
-const SECTORS: u64 = BLOCK / SECTOR;
+const SECTORS: usize = 128;
+const BLOCK: u64 = SECTORS as u64 * SECTOR;
 
 /// The disk: a byte for each sector.
 #[derive(Clone, PartialEq, Eq)]
@@ -31,27 +31,32 @@ struct Disk(Vec<u8>);
 
 impl Disk {
     fn new(rng: &mut Rng) -> Self {
-        let blocks = (0..BLOCKS).flat_map(|_| vec![rng.u8(1..); SECTORS as usize]);
+        let blocks = (0..BLOCKS).flat_map(|_| vec![rng.u8(1..); SECTORS]);
         Self(blocks.collect())
     }
 
     fn sectors(&self, block: u64) -> &[u8] {
-        let start = (block * SECTORS) as usize;
-        &self.0[start..start + SECTORS as usize]
+        let start = at(block);
+        &self.0[start..start + SECTORS]
     }
 
     /// Changes some sectors of a block; returns which, from which on.
     fn change(&mut self, block: u64, rng: &mut Rng) -> (u64, Vec<u8>) {
-        let first = rng.u64(..SECTORS);
-        let bytes = vec![rng.u8(1..); rng.usize(1..=(SECTORS - first) as usize)];
-        let start = (block * SECTORS + first) as usize;
+        let first = rng.usize(..SECTORS);
+        let bytes = vec![rng.u8(1..); rng.usize(1..=SECTORS - first)];
+        let start = at(block) + first;
         self.0[start..start + bytes.len()].copy_from_slice(&bytes);
-        (block * BLOCK + first * SECTOR, bytes)
+        (block * BLOCK + first as u64 * SECTOR, bytes)
     }
 
     fn bytes(&self) -> Vec<u8> {
-        self.0.iter().flat_map(|&byte| [byte; SECTOR as usize]).collect()
+        self.0.iter().flat_map(|&byte| [byte; 512]).collect()
     }
+}
+
+/// A block's first sector.
+fn at(block: u64) -> usize {
+    usize::try_from(block).unwrap() * SECTORS
 }
 
 /// An instant, and the disk at it.
