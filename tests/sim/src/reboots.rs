@@ -1,10 +1,12 @@
 //! The simulator of restarts: the real engine is dropped at any step with all that it has, the disk
-//! goes on without it, and the next one continues the session. The server's rules are the real ones.
+//! goes on without it, and the next one continues the session. The server's rules are the real
+//! ones.
 //!
-//! A step is one thing that happens: a write arrives or completes, a worker calls its verb, a record
-//! travels, the server makes an epoch durable, the service goes or comes, the machine loses power,
-//! the server is put back to an older state. Whenever the stream describes the volume and nothing is
-//! on its way, the replica must be the disk; at the end every such instant must be a point still.
+//! A step is one thing that happens: a write arrives or completes, a worker calls its verb, a
+//! record travels, the server makes an epoch durable, the service goes or comes, the machine loses
+//! power, the server is put back to an older state. Whenever the stream describes the volume and
+//! nothing is on its way, the replica must be the disk; at the end every such instant must be a
+//! point still.
 
 mod server;
 
@@ -198,8 +200,7 @@ impl World {
         let first = self.rng.index(SECTORS);
         let count = 1 + self.rng.index((SECTORS - first).min(6));
         let id = self.content(first, count);
-        let urgency =
-            if self.rng.once_in(50) { Urgency::MustNotWait } else { Urgency::MayWait };
+        let urgency = if self.rng.once_in(50) { Urgency::MustNotWait } else { Urgency::MayWait };
         let submission = self.session.submit(id, extent(first, count), urgency);
         self.accept(submission);
     }
@@ -292,7 +293,12 @@ impl World {
         let (seq, epoch) = self.server.reconnect()?;
         let placed = self.session.place(seq, epoch);
         let joined = placed.and_then(|()| self.session.drain_from(seq));
-        joined.map_err(|_| format!("RESUME: the driver says that the server cannot have {seq}"))?;
+        let has_all = joined
+            .map_err(|_| format!("RESUME: the driver says that the server cannot have {seq}"))?;
+        if !has_all {
+            // What the server had not got is lost.
+            self.known.retain(|known| known.seq <= seq.get());
+        }
         self.is_attached = true;
         Ok(())
     }
@@ -365,7 +371,8 @@ impl World {
             let status = self.session.status();
             let is_read = status.consistent && status.blocks_synced == status.blocks_total;
             let is_idle = self.flights.is_empty() && status.writes_holding == 0;
-            if is_read && is_idle && self.is_attached && status.acknowledged_seq == status.last_seq {
+            if is_read && is_idle && self.is_attached && status.acknowledged_seq == status.last_seq
+            {
                 self.server.check_points(self.known.iter().map(|it| (it.seq, &it.disk[..])))?;
                 self.played.points = self.known.len() as u64;
                 return Ok(self.played);

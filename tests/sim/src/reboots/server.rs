@@ -66,7 +66,9 @@ impl Server {
             return false;
         };
         let touches = |other: &Stored| {
-            other.extent().is_some_and(|it| it.offset() < extent.end() && extent.offset() < it.end())
+            other
+                .extent()
+                .is_some_and(|it| it.offset() < extent.end() && extent.offset() < it.end())
         };
         let image = image(&self.durable);
         let mut both = image[sectors(&extent)].iter().zip(&stored.content);
@@ -76,7 +78,8 @@ impl Server {
     /// Makes an epoch durable that has ended; returns which.
     pub(super) fn make_durable(&mut self, rng: &mut Rng) -> Option<EpochId> {
         let is_end = |stored: &Stored| stored.header.kind() == RecordKind::EpochEnd;
-        let ends: Vec<_> = (0..self.pending.len()).filter(|&at| is_end(&self.pending[at])).collect();
+        let ends: Vec<_> =
+            (0..self.pending.len()).filter(|&at| is_end(&self.pending[at])).collect();
         let end = (!ends.is_empty()).then(|| rng.pick(&ends))?;
         let epoch = self.pending[end].header.epoch();
         self.durable.extend(self.pending.drain(..=end));
