@@ -1,4 +1,4 @@
-//! The choice of a pipeline's session: resume the driver's, continue the server's, or begin another.
+//! The choice of a pipeline's session: resume the driver's, continue the server's, or begin one.
 //!
 //! The driver knows what it protects ([`plan`]), the server knows what is durable ([`judge`]), the
 //! service remembers the session and its last acknowledged epoch. Rule RESUME (rules.md#resume): a

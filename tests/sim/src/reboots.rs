@@ -19,13 +19,8 @@ use crate::host::{MS, SimHost};
 use crate::rng::Rng;
 use crate::volume::WriteId;
 
-use server::Server;
+use server::{SECTOR, SECTORS, SECTORS_IN_BLOCK, Server, sectors};
 
-/// Bytes of a sector, and of the queue's granule.
-const SECTOR: u64 = 4096;
-const SECTORS_IN_BLOCK: usize = 4;
-/// The last block is short.
-const SECTORS: usize = 12 * SECTORS_IN_BLOCK - 1;
 /// Steps of a run under load, and at most until it comes to rest.
 const STEPS: u64 = 3_000;
 const CALM_STEPS: u64 = 20_000;
@@ -109,11 +104,6 @@ fn config() -> Config {
 
 fn extent(first: usize, count: usize) -> Extent {
     Extent::new(first as u64 * SECTOR, count as u64 * SECTOR).expect("it is not empty")
-}
-
-fn sectors(extent: &Extent) -> std::ops::Range<usize> {
-    let at = |offset: u64| usize::try_from(offset / SECTOR).expect("a small volume");
-    at(extent.offset())..at(extent.end())
 }
 
 impl World {

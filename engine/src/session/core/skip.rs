@@ -94,7 +94,7 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
     }
 
     fn record_unread(&mut self, run: BlockRange, kind: RecordKind) -> BlockIndex {
-        // The stream has its base image already: they are zeros from now on, as they would be there.
+        // The stream has its base image already: they are zeros from now on, as they are there.
         let appended = if self.is_continued() { RecordKind::Trim } else { kind };
         let mut rest = run;
         let mut left = RECORDS_MAX;

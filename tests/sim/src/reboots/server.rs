@@ -1,13 +1,27 @@
 //! A server that keeps records in memory, under the real server's rules.
 
+use std::ops::Range;
+
 use snapless_engine::{Record, Tick};
 use snapless_server::stream::StreamState;
-use snapless_types::{EpochId, Geometry, RecordKind, Seq};
+use snapless_types::{EpochId, Extent, Geometry, RecordKind, Seq};
 use snapless_wire::id::FileTime;
 use snapless_wire::record::{Position, RecordHeader};
 
-use super::{SECTORS, sectors};
 use crate::rng::Rng;
+
+/// Bytes of a sector, and of the queue's granule.
+pub(super) const SECTOR: u64 = 4096;
+/// Sectors of a block.
+pub(super) const SECTORS_IN_BLOCK: usize = 4;
+/// Sectors of the volume; the last block is short.
+pub(super) const SECTORS: usize = 12 * SECTORS_IN_BLOCK - 1;
+
+/// The sectors of an extent.
+pub(super) fn sectors(extent: &Extent) -> Range<usize> {
+    let at = |offset: u64| usize::try_from(offset / SECTOR).expect("a small volume");
+    at(extent.offset())..at(extent.end())
+}
 
 /// A record, and the content of each of its sectors.
 #[derive(Clone, Debug)]
@@ -133,10 +147,10 @@ impl Server {
             let before = |stored: &&Stored| stored.header.seq().get() <= seq;
             let records: Vec<_> = self.durable.iter().take_while(before).cloned().collect();
             same(&image(&records), disk)
-                .map_err(|what| format!("POINT: at record {seq}: {what}"))?;
+                .map_err(|what| format!("no point at record {seq}: {what}"))?;
             let seq = Seq::new(seq);
             if !ranges.iter().any(|range| range.from.seq <= seq && seq <= range.to.seq) {
-                return Err(format!("POINT: record {seq} is in none of {ranges:?}"));
+                return Err(format!("no point at record {seq}: {ranges:?}"));
             }
         }
         Ok(())
@@ -154,8 +168,8 @@ impl Server {
 }
 
 impl Stored {
-    fn extent(&self) -> Option<snapless_types::Extent> {
-        snapless_types::Extent::new(self.header.extent_offset(), self.header.extent_len())
+    fn extent(&self) -> Option<Extent> {
+        Extent::new(self.header.extent_offset(), self.header.extent_len())
     }
 }
 
