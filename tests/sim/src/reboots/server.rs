@@ -8,6 +8,7 @@ use snapless_types::{EpochId, Extent, Geometry, RecordKind, Seq};
 use snapless_wire::id::FileTime;
 use snapless_wire::record::{Position, RecordHeader};
 
+use crate::failure::Rule;
 use crate::rng::Rng;
 
 /// Bytes of a sector, and of the queue's granule.
@@ -68,7 +69,10 @@ impl Server {
         if is_unchanged {
             stored.header = header.unchanged().map_err(|error| error.to_string())?;
         }
-        self.state.accept(&stored.header).map_err(|error| format!("RESUME: {error}"))?;
+        self.state.accept(&stored.header).map_err(|error| {
+            let (rule, text) = Rule::of_message(error.to_string());
+            format!("{}: {text}", rule.unwrap_or(Rule::Resume))
+        })?;
         self.pending.push(stored);
         Ok(is_unchanged)
     }
