@@ -319,9 +319,9 @@ impl Pipeline {
     fn announce(&self, claim: &Claim, device: &str, beginning: &Beginning) {
         let (name, session) = (&self.config.name, claim.session);
         self.counters.streaming(device, session);
-        let how = |has_all| match has_all {
-            false => "with a gap: the driver has not kept all that the server lacks",
-            true => "without a gap",
+        let how = |has_all| {
+            let gap = "with a gap: the driver has not kept all that the server lacks";
+            if has_all { "without a gap" } else { gap }
         };
         let (event, text) = match *beginning {
             Beginning::New => {
