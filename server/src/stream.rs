@@ -278,11 +278,12 @@ impl StreamState {
         Err(Violation::Epoch { seq: record.seq(), found, current, ended: self.ended_epoch })
     }
 
-    /// The clock that is never set begins anew only where the session continues after a restart.
+    /// The clock that is never set begins anew only where the session continues after a restart. A
+    /// stored stream was taken by the rules of its release.
     fn check_clock(&self, record: &RecordHeader, begins_anew: bool) -> Result<(), Violation> {
-        let before = self.timeline.last_reading().map_or(0, |before| before.monotonic);
+        let before = self.timeline.record_reading().map_or(0, |before| before.monotonic);
         let (seq, found) = (record.seq(), record.monotonic());
-        if found < before && !begins_anew {
+        if found < before && !begins_anew && self.joint != Joint::Stored {
             return Err(Violation::ClockBack { seq, found, before });
         }
         Ok(())
@@ -577,7 +578,7 @@ pub enum Violation {
         /// The monotonic time of the record, or of the watermark before.
         before: u64,
     },
-    /// A record that is earlier than what is known, by the clock that is never set.
+    /// A record that is earlier than the one before, by the clock that is never set.
     #[error(
         "record {seq} has the monotonic time {found}, but it was {before} before: was the machine \
          put back to an older state? Stop the session with `snapless stop` and restart the service"
@@ -587,7 +588,7 @@ pub enum Violation {
         seq: Seq,
         /// Its monotonic time.
         found: u64,
-        /// That of the record before, or of a later watermark.
+        /// That of the record before.
         before: u64,
     },
     /// The end of a gap without its begin.

@@ -351,7 +351,12 @@ impl Timeline {
 
     /// What the clocks showed last, at a record or at a watermark.
     pub(crate) fn last_reading(&self) -> Option<Reading> {
-        self.watermark().or_else(|| self.clock.last())
+        self.watermark().or_else(|| self.record_reading())
+    }
+
+    /// What the clocks showed at the last record.
+    pub(crate) fn record_reading(&self) -> Option<Reading> {
+        self.clock.last()
     }
 
     /// What the clocks showed at the last record, and at the watermark after it, if there is one.
