@@ -37,7 +37,8 @@ pub enum Command {
     /// Ends a session: its volume is no longer protected
     ///
     /// Held writes are issued and nothing more is captured. The server keeps what it has. The
-    /// service begins a new session, with a full first sync, when it is restarted.
+    /// service begins a new session, with a full first sync, when it is restarted. A session that
+    /// is ended while no service runs goes on when the service is started, with a verification.
     #[command(after_help = "Examples:\n  snapless stop --volume D:\n  \
                             snapless stop --session 0a1b2c3d-0000-4000-8000-0123456789ab")]
     Stop(StopArguments),
