@@ -164,17 +164,19 @@ impl World {
             37..39 => self.skip(),
             39 => self.attach()?,
             40..62 => self.submit(),
-            62 => {
-                if self.rng.once_in(4) && self.is_attached {
-                    self.session.leave();
-                    self.server.cut();
-                    self.is_attached = false;
-                }
-            }
+            62 => self.lose_service(),
             _ if self.rng.once_in(4) => self.restart(),
             _ => {}
         }
         Ok(())
+    }
+
+    fn lose_service(&mut self) {
+        if self.rng.once_in(4) && self.is_attached {
+            self.session.leave();
+            self.server.cut();
+            self.is_attached = false;
+        }
     }
 
     fn content(&mut self, first: usize, count: usize) -> WriteId {

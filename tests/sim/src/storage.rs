@@ -386,9 +386,11 @@ impl Storage for SimStorage {
     }
 
     fn rename_new(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.change(|machine| match machine.disk.has(to) {
-            true => Err(ErrorKind::AlreadyExists.into()),
-            false => machine.disk.rename(from, to),
+        self.change(|machine| {
+            if machine.disk.has(to) {
+                return Err(ErrorKind::AlreadyExists.into());
+            }
+            machine.disk.rename(from, to)
         })
     }
 
