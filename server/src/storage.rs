@@ -105,9 +105,9 @@ pub trait Storage: Debug + Send + Sync {
     /// [`Self::rename`] to a name that is not taken. Of several at the same time one succeeds.
     ///
     /// # Errors
-    /// [`io::ErrorKind::AlreadyExists`] for a name that is taken, whatever it stands for: both names
-    /// stay as they are, or the file goes. [`io::ErrorKind::Unsupported`] from a storage that cannot
-    /// tell.
+    /// [`io::ErrorKind::AlreadyExists`] for a name that is taken, whatever it stands for: both
+    /// names stay as they are, or the file goes. [`io::ErrorKind::Unsupported`] from a storage that
+    /// cannot tell.
     fn rename_new(&self, _from: &Path, _to: &Path) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }

@@ -102,8 +102,8 @@ fn check_younger(
     Ok(())
 }
 
-/// Damage of bytes of the file of the pages: nothing tells in which of the objects that have them it
-/// is.
+/// Damage of bytes of the file of the pages: nothing tells in which of the objects that have them
+/// it is.
 fn each_part(
     reader: &SessionReader,
     (offset, len): (u64, u64),
