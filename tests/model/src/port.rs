@@ -1,0 +1,72 @@
+//! The driver as the service's own code calls it.
+
+use std::sync::{Mutex, PoisonError};
+
+use snapless_driver_client::status::SessionStatus;
+use snapless_driver_client::{DriverError, DriverPort, Volume};
+use snapless_types::{EpochId, Geometry};
+use snapless_wire::id::SessionId;
+use snapless_wire::ioctl::{ABI_VERSION, DrainFrom, StartRequest};
+
+use crate::driver::{Call, Driver};
+
+/// A handle to a session, for the calls that a step makes.
+pub struct Port<'a> {
+    driver: Mutex<&'a mut Driver>,
+    call: Call,
+}
+
+impl<'a> Port<'a> {
+    /// A handle to this session.
+    pub fn new(driver: &'a mut Driver, call: Call) -> Self {
+        Self { driver: Mutex::new(driver), call }
+    }
+}
+
+impl DriverPort for Port<'_> {
+    fn version(&self) -> u32 {
+        ABI_VERSION
+    }
+
+    fn drain_from(&self, from: DrainFrom) -> Result<bool, DriverError> {
+        let durable = u8::try_from(from.durable.get()).map_err(|_| DriverError::ImpossibleSeq)?;
+        let mut driver = self.driver.lock().unwrap_or_else(PoisonError::into_inner);
+        let joined = driver.drain_from(durable, from.lose, &self.call);
+        joined.map_err(|_| DriverError::ImpossibleSeq)
+    }
+
+    // The steps of the model take the place of these.
+    fn list(&self) -> Result<Vec<Volume>, DriverError> {
+        Err(DriverError::Absent)
+    }
+
+    fn start(&self, _: &StartRequest) -> Result<Geometry, DriverError> {
+        Err(DriverError::Absent)
+    }
+
+    fn resume(&self, _: SessionId) -> Result<Geometry, DriverError> {
+        Err(DriverError::Absent)
+    }
+
+    fn drain(&self, _: &mut [u8]) -> Result<usize, DriverError> {
+        Err(DriverError::Absent)
+    }
+
+    fn acknowledge(&self, _: EpochId) -> Result<(), DriverError> {
+        Err(DriverError::Absent)
+    }
+
+    fn review(&self, _: bool) -> Result<(), DriverError> {
+        Err(DriverError::Absent)
+    }
+
+    fn status(&self, _: SessionId) -> Result<SessionStatus, DriverError> {
+        Err(DriverError::Absent)
+    }
+
+    fn stop(&self, _: SessionId) -> Result<(), DriverError> {
+        Err(DriverError::Absent)
+    }
+
+    fn cancel(&self) {}
+}

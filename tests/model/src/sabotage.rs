@@ -1,0 +1,38 @@
+//! Deliberate defects of single steps: a check that finds none of them checks nothing.
+
+use clap::ValueEnum;
+
+/// A defect.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Sabotage {
+    /// Driver: a record is free once it was drained
+    FreesDrained,
+    /// Driver: records that were given up count as kept
+    ForgetsGivenUp,
+    /// Driver: blocks of epochs that are lost stay synced
+    ForgetsLostEpochs,
+    /// Driver: a read is used although the block was written to meanwhile
+    UsesSpoiltRead,
+    /// Driver: a dirty block is read under a write in flight
+    ReadsUnderWrite,
+    /// Driver: a write that failed leaves its block synced
+    ForgetsFailure,
+    /// Driver: a write is captured although its block was not
+    ForgetsHold,
+    /// Continued session: its stream begins without a gap
+    ContinuesWithoutGap,
+    /// Continued session: one block is taken for synced
+    DoesNotCompareABlock,
+    /// Continued session: its first record has a number that the server has
+    NumbersTooEarly,
+    /// Service: what the server has is not compared with what it acknowledged, or was handed out
+    TrustsAnyWelcome,
+    /// Service: a new link goes on where the last one stopped, not behind what is durable
+    DoesNotSendAgain,
+    /// Server: an epoch is acknowledged before it is durable
+    AcknowledgesEarly,
+    /// Server: a connection that was taken over goes on storing
+    ForgetsTakeover,
+    /// Server: a crash loses the last epoch that is durable
+    LosesDurable,
+}

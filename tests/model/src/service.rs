@@ -1,0 +1,326 @@
+//! The service: one attempt after the other, its resend window, its state file.
+//!
+//! What it decides the service's own code decides: [`judge`], [`go_on`] and
+//! [`Window`](snapless_service::window::Window).
+
+use snapless_service::batch;
+use snapless_service::session::{Claim, Driven, Verdict, go_on, judge};
+use snapless_service::state::Remembered;
+use snapless_service::window::{NoJoint, Window};
+use snapless_types::{EpochId, RecordKind, Seq};
+use snapless_wire::frame::Acknowledge;
+use snapless_wire::id::{SessionId, VolumeGuid};
+
+use crate::bounds::Sizes;
+use crate::driver::{Call, Driver};
+use crate::port::Port;
+use crate::record::{Frame, geometry};
+use crate::sabotage::Sabotage;
+use crate::server::Acknowledgement;
+
+/// The state file: a session and an epoch of it that was acknowledged.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct StateFile {
+    /// The session.
+    pub session: u8,
+    /// The epoch.
+    pub epoch: u8,
+}
+
+impl StateFile {
+    fn remembered(self) -> Remembered {
+        Remembered::new(VolumeGuid([1; 16]), id(self.session)).acknowledged(self.epoch.into())
+    }
+}
+
+/// Where an attempt stands.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Stage {
+    /// Before it, or after one that failed.
+    Idle,
+    /// The session is claimed. `is_resumed` if it began before this claim.
+    Claimed {
+        /// It began before this claim.
+        is_resumed: bool,
+        /// What the file said of it.
+        remembered: Option<StateFile>,
+    },
+    /// The server has given its first welcome.
+    Greeted {
+        /// As above.
+        is_resumed: bool,
+        /// As above.
+        remembered: Option<StateFile>,
+        /// What the server has.
+        durable: Acknowledgement,
+    },
+    /// There is a link.
+    Streaming,
+    /// The link is cut.
+    Cut,
+    /// The next link has a welcome.
+    Dialled {
+        /// What the server has.
+        durable: Acknowledgement,
+    },
+}
+
+/// What a step of an attempt leads to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// It goes on.
+    Streams,
+    /// The claim ends, and another attempt follows.
+    Fails,
+    /// The session cannot go on; true if the server has a part of it.
+    StartsOver(bool),
+    /// The driver refuses what the service's checks let pass.
+    Refused,
+}
+
+/// One life of the service.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Service {
+    /// Where it stands.
+    pub stage: Stage,
+    /// `Served::lose`.
+    pub lose: bool,
+    /// `Counters::last_acknowledged`, and of which session.
+    counted: (u8, Acknowledgement),
+    /// `window::State::before`.
+    before: u8,
+    /// The frames of the window.
+    frames: Vec<Frame>,
+    /// How many of them the link has sent.
+    sent: usize,
+    /// What the state file was given last.
+    saved: u8,
+}
+
+impl Service {
+    /// One that starts.
+    pub fn new() -> Self {
+        Self {
+            stage: Stage::Idle,
+            lose: false,
+            counted: (0, Acknowledgement::default()),
+            before: 0,
+            frames: Vec::new(),
+            sent: 0,
+            saved: 0,
+        }
+    }
+
+    /// The claim begins.
+    pub fn claimed(&mut self, is_resumed: bool, remembered: Option<StateFile>) {
+        self.stage = Stage::Claimed { is_resumed, remembered };
+        self.saved = remembered.map_or(0, |state| state.epoch);
+        (self.frames, self.sent) = (Vec::new(), 0);
+    }
+
+    /// The claim ends.
+    pub fn unclaimed(&mut self) {
+        self.stage = Stage::Idle;
+        (self.frames, self.sent) = (Vec::new(), 0);
+    }
+
+    /// `Pipeline::attempt` from the welcome on: judges, lets the driver go on, and joins.
+    pub fn go_on(&mut self, driver: &mut Driver, call: &Call) -> Outcome {
+        let Stage::Greeted { is_resumed, remembered, durable } = self.stage else {
+            return Outcome::Fails;
+        };
+        let welcome = durable.welcome();
+        let is_trusting = call.sabotage == Some(Sabotage::TrustsAnyWelcome);
+        if driver.is_placed() {
+            let claim = Claim {
+                session: id(driver.session),
+                geometry: geometry(call.sizes.blocks),
+                resumed: is_resumed,
+            };
+            let known = Driven {
+                acknowledged: seq(driver.acknowledged()),
+                captured: seq(driver.captured()),
+            };
+            let remembered = remembered.map(StateFile::remembered);
+            let verdict = judge(&claim, remembered.as_ref(), &known, &welcome);
+            if let (Verdict::StartOver(_), false) = (verdict, is_trusting) {
+                return Outcome::StartsOver(durable.seq > 0);
+            }
+            let is_other = !driver.has_made(durable) || (!is_resumed && durable.seq > 0);
+            if call.sizes.ends_are_compared && is_other {
+                return Outcome::StartsOver(durable.seq > 0);
+            }
+        } else if durable.epoch == 0 {
+            return Outcome::StartsOver(false);
+        } else {
+            driver.place(durable, call);
+        }
+        if is_resumed {
+            let lose = std::mem::take(&mut self.lose);
+            match go_on(&Port::new(driver, *call), &welcome, lose) {
+                Ok(Ok(_)) => {}
+                Ok(Err(_)) => return Outcome::StartsOver(false),
+                Err(_) => return Outcome::Refused,
+            }
+        }
+        // `Counters::streaming`.
+        if self.counted.0 != driver.session {
+            self.counted = (driver.session, Acknowledgement::default());
+        }
+        self.before = durable.seq;
+        self.join(durable, driver, call)
+    }
+
+    /// `Links::join`.
+    pub fn join(&mut self, durable: Acknowledgement, driver: &mut Driver, call: &Call) -> Outcome {
+        let is_trusting = call.sabotage == Some(Sabotage::TrustsAnyWelcome);
+        if durable.epoch < self.counted.1.epoch && !is_trusting {
+            return Outcome::StartsOver(durable.seq > 0);
+        }
+        if call.sizes.ends_are_compared && !driver.has_made(durable) {
+            return Outcome::StartsOver(durable.seq > 0);
+        }
+        let joined = self.window().begin_link(&durable.welcome());
+        self.stage = Stage::Streaming;
+        if call.sabotage != Some(Sabotage::DoesNotSendAgain) {
+            self.sent = 0;
+        }
+        match joined {
+            Ok(true) => {
+                self.drop_up_to(durable.seq);
+                self.accept(durable, driver)
+            }
+            Ok(false) => {
+                self.counted.1 = durable;
+                Outcome::Streams
+            }
+            Err(NoJoint::Behind) => Outcome::Fails,
+            Err(NoJoint::Ahead) => Outcome::StartsOver(durable.seq > 0),
+        }
+    }
+
+    /// True if there is room for a frame.
+    pub fn has_room(&self, sizes: &Sizes) -> bool {
+        self.frames.len() < usize::from(sizes.window) || self.may_forget()
+    }
+
+    /// `window::State::make_room`.
+    fn may_forget(&self) -> bool {
+        self.sent > 0 && !self.frames.iter().any(|frame| ends_epoch(frame).is_some())
+    }
+
+    /// `Window::put`.
+    pub fn put(&mut self, frame: Frame, sizes: &Sizes) {
+        while self.frames.len() >= usize::from(sizes.window) && self.may_forget() {
+            self.before = last(&self.frames.remove(0));
+            self.sent -= 1;
+        }
+        self.frames.push(frame);
+    }
+
+    /// `Window::next`: the next frame for the link.
+    pub fn take_next(&mut self) -> Option<Frame> {
+        let frame = self.frames.get(self.sent).cloned();
+        self.sent += usize::from(frame.is_some());
+        frame
+    }
+
+    /// True if a frame waits to be sent.
+    pub fn has_next(&self) -> bool {
+        self.sent < self.frames.len()
+    }
+
+    /// `Links::receive`.
+    pub fn receive(&mut self, end: Acknowledgement, driver: &mut Driver) -> Outcome {
+        let window = self.window();
+        let acknowledge = acknowledge(end);
+        for _ in 0..self.sent {
+            let _sent = window.next();
+        }
+        if !window.acknowledge(&acknowledge) {
+            return Outcome::Refused;
+        }
+        self.drop_up_to(end.seq);
+        self.accept(end, driver)
+    }
+
+    /// `Links::accept`.
+    fn accept(&mut self, end: Acknowledgement, driver: &mut Driver) -> Outcome {
+        self.counted.1 = end;
+        match driver.acknowledge(end.epoch) {
+            Ok(()) => Outcome::Streams,
+            Err(_) => Outcome::Refused,
+        }
+    }
+
+    /// What the server acknowledged last.
+    pub fn acknowledged(&self) -> Acknowledgement {
+        self.counted.1
+    }
+
+    /// Forgets what was acknowledged: the session goes on behind another record.
+    pub fn forget(&mut self) {
+        self.counted = (0, Acknowledgement::default());
+    }
+
+    /// `Pipeline::save`: what the state file is given next, if anything.
+    pub fn to_save(&self, session: u8) -> Option<StateFile> {
+        let epoch = self.counted.1.epoch;
+        let is_new = matches!(self.stage, Stage::Streaming | Stage::Cut | Stage::Dialled { .. })
+            && epoch > self.saved;
+        is_new.then_some(StateFile { session, epoch })
+    }
+
+    /// The state file has that.
+    pub fn saved(&mut self, file: StateFile) {
+        self.saved = file.epoch;
+    }
+
+    /// The window itself, with a link to a server that has what is before it.
+    fn window(&self) -> Window {
+        let window = Window::new(usize::MAX, seq(self.before));
+        let before = Acknowledgement { seq: self.before, ..Acknowledgement::default() }.welcome();
+        let begun = window.begin_link(&before);
+        assert_eq!(begun, Ok(false), "nothing is new");
+        for frame in &self.frames {
+            let ends_epoch = ends_epoch(frame).map(|epoch| EpochId::new(epoch.into()));
+            let frame = batch::Frame { payload: Vec::new(), last: seq(last(frame)), ends_epoch };
+            assert!(window.put(frame), "the window is open");
+        }
+        window
+    }
+
+    fn drop_up_to(&mut self, seq: u8) {
+        while self.frames.first().is_some_and(|frame| last(frame) <= seq) {
+            self.before = last(&self.frames.remove(0));
+            self.sent = self.sent.saturating_sub(1);
+        }
+    }
+}
+
+impl Default for Service {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn id(session: u8) -> SessionId {
+    SessionId([session; 16])
+}
+
+fn seq(number: u8) -> Seq {
+    Seq::new(number.into())
+}
+
+fn acknowledge(end: Acknowledgement) -> Acknowledge {
+    Acknowledge::new(EpochId::new(end.epoch.into()), seq(end.seq))
+}
+
+fn last(frame: &Frame) -> u8 {
+    frame.last().map_or(0, |record| record.seq)
+}
+
+fn ends_epoch(frame: &Frame) -> Option<u8> {
+    let last = frame.last().filter(|record| record.kind == RecordKind::EpochEnd);
+    last.map(|record| record.epoch)
+}
