@@ -319,8 +319,8 @@ impl Driver {
     }
 
     /// True if a write to some block waits for room in the queue.
-    pub fn is_full(&mut self, call: &Call) -> bool {
-        self.is_capturing && self.is_attached() && !self.gap && !self.reserve(call)
+    pub fn is_full(&self, call: &Call) -> bool {
+        self.is_capturing && self.is_attached() && !self.gap && !self.has_room(1, call)
     }
 
     /// `Core::end_holds_past_the_limit`.
@@ -330,20 +330,23 @@ impl Driver {
 
     // --------------------------------------------------------------------------------- reads
 
-    /// `Core::claim`: the disk is read meanwhile, and gives this content. False if it may not be.
-    pub fn claim(&mut self, block: u8, content: u8, call: &Call) -> bool {
-        let before = self.table[usize::from(block)];
-        let may = match before {
+    /// True if the block may be read.
+    pub fn can_claim(&self, block: u8, call: &Call) -> bool {
+        let may = match self.table[usize::from(block)] {
             BlockState::Unsynced => true,
             BlockState::Dirty => !self.is_written(block) || call.is(Sabotage::ReadsUnderWrite),
             BlockState::Reading | BlockState::Synced => false,
         };
-        if !may || !self.is_capturing || self.claimed.is_some() || !self.reserve(call) {
-            return false;
+        may && self.is_capturing && self.claimed.is_none() && self.has_room(1, call)
+    }
+
+    /// `Core::claim`: the disk is read meanwhile, and gives this content.
+    pub fn claim(&mut self, block: u8, content: u8, call: &Call) {
+        if self.can_claim(block, call) && self.reserve(call) {
+            let state = &mut self.table[usize::from(block)];
+            let before = std::mem::replace(state, BlockState::Reading);
+            self.claimed = Some(Claimed { block, before, content, is_spoiled: false });
         }
-        self.table[usize::from(block)] = BlockState::Reading;
-        self.claimed = Some(Claimed { block, before, content, is_spoiled: false });
-        true
     }
 
     /// `Core::read_done`.

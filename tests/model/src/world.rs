@@ -200,7 +200,7 @@ impl World {
         }
         let call = self.call(rules);
         if let Some(driver) = &self.driver {
-            let can_claim = |&block: &u8| driver.clone().claim(block, 0, &call);
+            let can_claim = |&block: &u8| driver.can_claim(block, &call);
             steps.extend(blocks.filter(can_claim).map(Step::Claim));
             if driver.is_reading() {
                 steps.push(Step::ReadDone);
@@ -272,8 +272,7 @@ impl World {
             }
         }
         let call = self.call(rules);
-        if self.left.hold_limits > 0 && self.driver.clone().is_some_and(|mut it| it.is_full(&call))
-        {
+        if self.left.hold_limits > 0 && self.driver.as_ref().is_some_and(|it| it.is_full(&call)) {
             steps.push(Step::EndHold);
         }
         if self.left.epoch_ends > 0 && self.can_close_epoch(&call) {
@@ -329,7 +328,7 @@ impl World {
             }
             Step::Claim(block) => {
                 let content = self.disk[usize::from(block)];
-                self.driver.as_mut()?.claim(block, content, &call).then_some(())?;
+                self.driver.as_mut()?.claim(block, content, &call);
             }
             Step::ReadDone => self.driver.as_mut()?.read_done(&call),
             Step::Tidy => self.driver.as_mut()?.tidy(&call),

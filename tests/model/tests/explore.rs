@@ -11,7 +11,7 @@ const SIZES: Sizes = Sizes {
     queue: 30,
     epochs: 3,
     window: 8,
-    in_flight: 2,
+    in_flight: 1,
     begins_anew: false,
     numbers_jump: false,
     ends_are_compared: false,
@@ -70,7 +70,7 @@ const A_WRITE: Budget = Budget { writes: 1, ..NOTHING };
 
 #[test]
 fn a_cut_at_any_step_makes_no_gap() {
-    holds(honest(SIZES, Budget { writes: 2, cuts: 1, ..NOTHING }).without_gap());
+    holds(honest(SIZES, Budget { cuts: 1, ..A_WRITE }).without_gap());
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn a_queue_that_stays_full_makes_a_gap_that_ends() {
 
 #[test]
 fn records_that_are_of_no_use_are_lost_and_their_blocks_read_again() {
-    holds(honest(SIZES, Budget { service_crashes: 1, losses: 1, ..A_WRITE }));
+    holds(honest(SIZES, Budget { losses: 1, ..A_WRITE }));
 }
 
 #[test]
@@ -143,14 +143,14 @@ fn a_repository_that_comes_back_fits_only_if_the_numbers_of_a_continued_session_
     holds(honest(Sizes { numbers_jump: true, ..SIZES }, budget));
 }
 
-/// Design: a machine that is put back with its memory makes other records with the same numbers. What
-/// is compared does not tell, if they have reached the server's end.
+/// Design: a machine that is put back with its memory makes other records with the same numbers. The
+/// server refuses them, or takes them for those that it has: `snapless-model --blocks 1 --writes 2
+/// --epoch-ends 1 --snapshots 1 --reverts 1 --with-memory --begins-anew --seek "RESUME: in"`.
 #[test]
 fn a_machine_put_back_with_its_memory_is_noticed_only_if_the_ends_of_streams_are_compared() {
-    let budget = Budget { epoch_ends: 1, snapshots: 1, reverts: 1, with_memory: true, ..A_WRITE };
-    let sizes = Sizes { blocks: 1, epochs: 2, window: 2, in_flight: 1, begins_anew: true, ..SIZES };
-    let silent = honest(sizes, Budget { writes: 2, ..budget });
-    is_broken(silent.seeking("RESUME: in the end"), "RESUME: in the end the server has the volume");
+    let budget = Budget { epoch_ends: 1, snapshots: 1, reverts: 1, with_memory: true, ..NOTHING };
+    let sizes = Sizes { blocks: 1, epochs: 2, begins_anew: true, ..SIZES };
+    is_broken(honest(sizes, budget), "LOSS: the server refuses");
     let compared = explore(honest(Sizes { ends_are_compared: true, ..sizes }, budget));
     assert!(compared.broken.is_none(), "{compared}");
 }
@@ -160,7 +160,7 @@ fn every_defect_of_a_step_is_found() {
     use Sabotage as S;
     let crash = Budget { service_crashes: 1, ..A_WRITE };
     let reboot = Budget { reboots: 1, writes_behind: 1, ..A_WRITE };
-    let urgent = Budget { urgent: 1, ..A_WRITE };
+    let urgent = Budget { urgent: 1, ..NOTHING };
     let server = Budget { server_crashes: 1, ..A_WRITE };
     let cut = Budget { cuts: 1, ..A_WRITE };
     let exchange = Budget { copies: 1, exchanges: 1, ..A_WRITE };
