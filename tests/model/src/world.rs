@@ -1,7 +1,8 @@
 //! The whole: a volume with its applications and its disk, a machine with driver and service, a
 //! link, a server.
 //!
-//! [`World::steps`] lists what may happen next, [`World::after`] does it. A step has the name of the
+//! [`World::steps`] lists what may happen next, [`World::after`] does it. A step has the name of
+//! the
 //! verb of the code that it stands for.
 
 use snapless_types::GapReason;

@@ -1,4 +1,5 @@
-//! Every order of steps within small bounds keeps every rule; the defects that are put in are found.
+//! Every order of steps within small bounds keeps every rule; the defects that are put in are
+//! found.
 //!
 //! A larger check by hand: `cargo run --release -p snapless-model -- --help`.
 
@@ -143,7 +144,8 @@ fn a_repository_that_comes_back_fits_only_if_the_numbers_of_a_continued_session_
     holds(honest(Sizes { numbers_jump: true, ..SIZES }, budget));
 }
 
-/// Design: a machine that is put back with its memory makes other records with the same numbers. The
+/// Design: a machine that is put back with its memory makes other records with the same numbers.
+/// The
 /// server refuses them, or takes them for those that it has: `snapless-model --blocks 1 --writes 2
 /// --epoch-ends 1 --snapshots 1 --reverts 1 --with-memory --begins-anew --seek "RESUME: in"`.
 #[test]
