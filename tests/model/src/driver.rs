@@ -3,8 +3,8 @@
 //! A write that is held is one that has not been submitted yet: an application cannot tell. So
 //! [`Driver::submit`] has no queue of held writes, and any block may be read at any time, for the
 //! sweep or for a hold. What takes several chunks in the engine is one step here, but for the
-//! blocks
-//! of lost epochs ([`Driver::tidy`]), as the engine's own models and simulator cover the chunks.
+//! blocks of lost epochs ([`Driver::tidy`]), as the engine's own models and simulator cover the
+//! chunks.
 
 use snapless_types::{GapReason, RecordKind};
 

@@ -1,7 +1,6 @@
 //! A model of resume and acknowledgement: driver, service, server, state file and what goes wrong
 //! around them. `stateright` tries every order of its steps within small bounds (rules RESUME,
-//! LOSS,
-//! TRUTH, T0: docs/rules.md).
+//! LOSS, TRUTH, T0: docs/rules.md).
 //!
 //! The simulator (`tests/sim`) runs the real engine under one schedule a seed. The model knows less
 //! and leaves none out. A step has the name of the verb that it stands for.
@@ -18,8 +17,7 @@
 //!
 //! Where the code decides without input and output, the model calls it:
 //! `snapless_service::session::{judge, go_on}`, `snapless_service::window::Window`, and the
-//! server's
-//! `StreamState` and `Timeline`, which say what is refused and what can be restored.
+//! server's `StreamState` and `Timeline`, which say what is refused and what can be restored.
 //!
 //! Not modelled: held writes as such (a write that is held is one that comes later), parts of long
 //! writes, clearings, bad sectors, sizes of payloads, comparison by hash.
@@ -28,8 +26,7 @@
 //!
 //! With [`bounds::Sizes::begins_anew`] a driver that has lost its memory, and one that does not
 //! agree with the server, begin a new session. Without, the session continues behind what the
-//! server
-//! has, in a gap in which every block is read. [`bounds::Sizes::numbers_jump`] and
+//! server has, in a gap in which every block is read. [`bounds::Sizes::numbers_jump`] and
 //! [`bounds::Sizes::ends_are_compared`] are design: what would be needed for the two cases that
 //! `tests/explore.rs` shows to go wrong.
 

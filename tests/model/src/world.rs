@@ -2,8 +2,7 @@
 //! link, a server.
 //!
 //! [`World::steps`] lists what may happen next, [`World::after`] does it. A step has the name of
-//! the
-//! verb of the code that it stands for.
+//! the verb of the code that it stands for.
 
 use snapless_types::GapReason;
 

@@ -145,9 +145,9 @@ fn a_repository_that_comes_back_fits_only_if_the_numbers_of_a_continued_session_
 }
 
 /// Design: a machine that is put back with its memory makes other records with the same numbers.
-/// The
-/// server refuses them, or takes them for those that it has: `snapless-model --blocks 1 --writes 2
-/// --epoch-ends 1 --snapshots 1 --reverts 1 --with-memory --begins-anew --seek "RESUME: in"`.
+/// The server refuses them, or takes them for those that it has: `snapless-model --blocks 1
+/// --writes 2 --epoch-ends 1 --snapshots 1 --reverts 1 --with-memory --begins-anew --seek "RESUME:
+/// in"`.
 #[test]
 fn a_machine_put_back_with_its_memory_is_noticed_only_if_the_ends_of_streams_are_compared() {
     let budget = Budget { epoch_ends: 1, snapshots: 1, reverts: 1, with_memory: true, ..NOTHING };
