@@ -15,6 +15,13 @@ pub fn random_session() -> SessionId {
     SessionId(Uuid::new_v4().to_bytes_le())
 }
 
+/// A fresh random number, from the same source.
+pub fn random_number() -> u64 {
+    // The upper bits say that it is random.
+    let (_, low) = Uuid::new_v4().as_u64_pair();
+    low & (u64::MAX >> 2)
+}
+
 /// The GUID that stands for a volume without one: a name-based UUID of its device name, in lower
 /// case as the object manager compares device names without case.
 pub fn volume_of_device(device: &str) -> VolumeGuid {

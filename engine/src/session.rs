@@ -280,14 +280,16 @@ impl<H: Host> Session<H> {
         self.locked(|core| core.detach());
     }
 
-    /// Says where the stream of a session that continues stands at the server: at record `durable`,
-    /// the last of `epoch`. Its records are numbered behind that. Before the first
-    /// [`Session::drain_from`]; nothing happens if it was said already, or the session began here.
+    /// Says where the stream of a session that continues stands at the server: at record `durable`.
+    /// Its epochs are numbered behind `behind`, its records behind the greater number of the two:
+    /// one that no record has, in whatever copy of the stream (rule RESUME, rules.md#resume). Before
+    /// the first [`Session::drain_from`]; nothing happens if it was said already, or the session
+    /// began here.
     ///
     /// # Errors
-    /// [`ImpossibleSeq`] for a record with too few numbers behind it.
-    pub fn place(&self, durable: Seq, epoch: EpochId) -> Result<(), ImpossibleSeq> {
-        self.locked(|core| core.place(durable, epoch))
+    /// [`ImpossibleSeq`] for a number with too few behind it.
+    pub fn place(&self, durable: Seq, behind: EpochId) -> Result<(), ImpossibleSeq> {
+        self.locked(|core| core.place(durable, behind))
     }
 
     /// Notes that a service is there whose server has everything up to record `durable`: the next

@@ -46,11 +46,13 @@ pub enum Sabotage {
     BlockNotCompared,
     /// RESUME: the records of a session that continues have numbers that the server has already.
     NumberedTooEarly,
+    /// RESUME: the records of a session that continues have numbers of a past that was left.
+    NumbersRepeated,
 }
 
 impl Sabotage {
     /// Every breach.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::HoldForgotten,
         Self::SpoiltReadUsed,
         Self::BaseCompleteTooEarly,
@@ -70,6 +72,7 @@ impl Sabotage {
         Self::GivenUpForgotten,
         Self::BlockNotCompared,
         Self::NumberedTooEarly,
+        Self::NumbersRepeated,
     ];
 
     /// Commits this breach on this thread from now on; `None`: none.

@@ -11,10 +11,14 @@
 //! | nothing of it, as after a restart | with a gap, until every block was compared |
 //! | what contradicts the server | it is stopped, and then as above |
 //!
-//! Only if the server has nothing, or the volume has another shape, a new session begins, and an
-//! event says why.
+//! Only if the server has nothing, the volume has another shape, or the numbers of its records are
+//! used up, a new session begins, and an event says why.
+//!
+//! A session that continues skips numbers, at random ([`origin_behind`]): another copy of the
+//! server's repository may have records behind that one, of a past that was left, and come back. No
+//! record of this past has a number of that one, so [`judge`] tells them apart.
 
-use snapless_driver_client::identity::random_session;
+use snapless_driver_client::identity::{random_number, random_session};
 use snapless_driver_client::protection::obstacle;
 use snapless_driver_client::{DriverError, DriverPort, SessionStatus, Volume};
 use snapless_types::{GapReason, Geometry, Overflow, Seq};
@@ -22,7 +26,7 @@ use snapless_wire::frame::{Hello, Welcome};
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{
     ABI_VERSION, DeviceName, DrainFrom, ExcludedExtents, Protection, SPECIAL_FILE_PAGING,
-    SessionPhase, StartRequest,
+    SessionPhase, StartRequest, origin_behind,
 };
 use zerocopy::little_endian::{U32, U64};
 
@@ -175,14 +179,19 @@ pub enum Reason {
         /// The driver's last record.
         captured: Seq,
     },
+    /// Too few numbers are left behind the server's last record.
+    UsedUp {
+        /// The server's last record.
+        durable: Seq,
+    },
 }
 
 impl Reason {
     /// What becomes of the session. If the server has something of it, that is what it continues
-    /// behind; if not, there is nothing to compare with.
+    /// behind; if not, there is nothing to compare with. Without numbers nothing can follow.
     pub fn verdict(self) -> Verdict {
         let durable = match self {
-            Self::Unknown => 0,
+            Self::Unknown | Self::UsedUp { .. } => 0,
             Self::Lost { durable, .. } => durable,
             Self::LostRecords { durable, .. } | Self::Ahead { durable, .. } => durable.get(),
         };
@@ -208,6 +217,10 @@ impl std::fmt::Display for Reason {
                 f,
                 "the server has it up to record {durable}, but the driver has made {captured} \
                  records only: was this machine put back to an older state, or copied?"
+            ),
+            Self::UsedUp { durable } => write!(
+                f,
+                "the server has it up to record {durable}, and too few record numbers are left"
             ),
         }
     }
@@ -243,8 +256,13 @@ pub fn judge(
     let (durable, durable_epoch) = (welcome.durable_seq(), welcome.durable_epoch().get());
     let Driven { acknowledged, captured, placed } = *driven;
     if !placed {
-        let is_there = durable_epoch > 0;
-        return if is_there { Verdict::Continue } else { Reason::Unknown.verdict() };
+        return if durable_epoch == 0 {
+            Reason::Unknown.verdict()
+        } else if origin_behind(durable, u64::MAX).is_none() {
+            Reason::UsedUp { durable }.verdict()
+        } else {
+            Verdict::Continue
+        };
     }
     if durable > captured {
         return Reason::Ahead { durable, captured }.verdict();
@@ -269,7 +287,9 @@ pub fn go_on(
     welcome: &Welcome,
     lose: bool,
 ) -> Result<Result<bool, Reason>, DriverError> {
-    let (durable, epoch) = (welcome.durable_seq(), welcome.durable_epoch());
+    let durable = welcome.durable_seq();
+    // Only a session that continues takes it; `judge` lets none pass that has no numbers left.
+    let epoch = origin_behind(durable, random_number()).unwrap_or_default();
     let has_all = port.drain_from(DrainFrom { durable, epoch, lose })?;
     let is_lost = !has_all && welcome.durable_epoch().get() == 0;
     Ok(if is_lost { Err(Reason::Unknown) } else { Ok(has_all) })
@@ -349,7 +369,7 @@ pub fn start_request(
 mod tests {
     use super::*;
     use snapless_driver_client::VolumeName;
-    use snapless_types::EpochId;
+    use snapless_types::{EpochId, ORIGIN_MAX};
     use snapless_wire::id::VolumeGuid;
     use snapless_wire::ioctl::SweepLimits;
 
@@ -531,5 +551,9 @@ mod tests {
         for epoch in [1, 7, 8, 9] {
             assert_eq!(judged(epoch), Verdict::Continue);
         }
+        // Unless no number is left.
+        let last = Seq::new(ORIGIN_MAX);
+        let judged = judge(&claim, Some(&state), &unplaced, &Welcome::new(EpochId::new(9), last));
+        assert_eq!(judged, Verdict::StartOver(Reason::UsedUp { durable: last }));
     }
 }

@@ -5,8 +5,9 @@
 mod support;
 
 use snapless_service::report::Activity;
-use snapless_types::{GapReason, RecordKind};
+use snapless_types::{GapReason, ORIGIN_MAX, RecordKind};
 use snapless_wire::id::SessionId;
+use snapless_wire::ioctl::ORIGIN_SKIP;
 use support::driver::{LENGTH, Seen};
 use support::server::Arrived;
 use support::{Harness, Running, wait_until};
@@ -16,8 +17,9 @@ fn wait_for(harness: &Harness, call: Seen) {
     wait_until(&format!("{call:?}"), || harness.driver.seen().contains(&call));
 }
 
-fn write_durably(harness: &Harness, epoch: u64) {
-    harness.driver.write(epoch * 4096, &[u8::try_from(epoch).unwrap()]);
+fn write_durably(harness: &Harness, content: u8) {
+    let epoch = harness.driver.epoch();
+    harness.driver.write(u64::from(content) * 4096, &[content]);
     harness.driver.end_epoch();
     wait_for(harness, Seen::Acknowledged(epoch));
 }
@@ -35,9 +37,14 @@ fn durable() -> (Harness, Running, SessionId, u64) {
 }
 
 /// The session goes on behind record `last` of `epoch`, with a gap for this reason, and no other
-/// session began.
+/// session began; returns its first epoch.
 #[track_caller]
-fn goes_on(harness: &Harness, session: SessionId, (last, epoch): (u64, u64), reason: GapReason) {
+fn goes_on(
+    harness: &Harness,
+    session: SessionId,
+    (last, epoch): (u64, u64),
+    reason: GapReason,
+) -> u64 {
     wait_for(harness, Seen::Continued(session, reason));
     wait_for(harness, Seen::DrainedFrom(last, true));
     harness.driver.end_gap();
@@ -51,11 +58,15 @@ fn goes_on(harness: &Harness, session: SessionId, (last, epoch): (u64, u64), rea
     let is_end = |it: &Arrived| it.header.kind() == RecordKind::EpochEnd;
     wait_until("the epoch ended", || after().last().is_some_and(is_end));
     let after = after();
-    assert_eq!(after[0].header.seq().get(), last + 1);
+    // Its numbers are far behind those that another copy of the repository may have.
+    let (origin, first_epoch) = (after[0].header.seq().get() - 1, after[0].header.epoch().get());
+    assert!((last + ORIGIN_SKIP..last + 2 * ORIGIN_SKIP).contains(&origin), "{origin}");
+    assert!(first_epoch >= epoch + ORIGIN_SKIP, "{first_epoch}");
     assert_eq!(after[0].header.gap_reason(), Some(reason));
-    assert!(after.iter().all(|it| it.header.epoch().get() == epoch + 1));
+    assert!(after.iter().all(|it| it.header.epoch().get() == first_epoch));
     let started = |seen: &Seen| matches!(seen, Seen::Started(_));
     assert_eq!(harness.driver.seen().iter().filter(|seen| started(seen)).count(), 1);
+    first_epoch
 }
 
 /// How often a session was continued.
@@ -99,12 +110,12 @@ fn a_server_that_was_put_back_under_a_running_service_gets_the_session_verified(
     let (harness, running, session, _) = durable();
     let last = harness.server.roll_back(session, 1);
     harness.server.cut();
-    goes_on(&harness, session, (last, 1), GapReason::Diverged);
+    let epoch = goes_on(&harness, session, (last, 1), GapReason::Diverged);
     assert!(harness.driver.seen().contains(&Seen::Stopped(session)));
     // It is verified once: what was acknowledged before counts no more, here and in the state.
     write_durably(&harness, 3);
     running.stop();
-    let last = harness.server.roll_back(session, 2);
+    let last = harness.server.roll_back(session, epoch);
     let running = harness.start();
     wait_for(&harness, Seen::DrainedFrom(last, true));
     running.stop();
@@ -121,6 +132,65 @@ fn a_server_that_was_put_back_while_no_service_ran_gets_the_session_verified() {
     let last = harness.server.roll_back(session, 1);
     let _running = harness.start();
     goes_on(&harness, session, (last, 1), GapReason::Diverged);
+}
+
+/// Records that an older copy of the repository lacks have numbers that no later record has: so it
+/// is noticed when the newer copy comes back.
+#[test]
+fn a_repository_that_is_exchanged_for_an_older_copy_and_comes_back_gets_the_session_verified() {
+    let (harness, running, session, _) = durable();
+    (3..9).for_each(|content| write_durably(&harness, content));
+    running.stop();
+    let newer = harness.server.copy(session);
+    let newer_last = harness.server.arrived(session).last().unwrap().header.seq().get();
+    let last = harness.server.roll_back(session, 1);
+    let running = harness.start();
+    goes_on(&harness, session, (last, 1), GapReason::Diverged);
+    running.stop();
+    // As many records as the newer copy has wait, or more.
+    for _ in 0..20 {
+        harness.driver.write(0, &[8]);
+        harness.driver.end_epoch();
+    }
+    let older = harness.server.exchange(session, newer);
+    let running = harness.start();
+    goes_on(&harness, session, (newer_last, 8), GapReason::Diverged);
+    assert_eq!(continued(&harness), 2);
+    // And back again.
+    let older_last = older.last();
+    running.stop();
+    harness.server.exchange(session, older);
+    let _running = harness.start();
+    wait_for(&harness, Seen::DrainedFrom(older_last, true));
+    assert_eq!(continued(&harness), 3);
+}
+
+/// Until the server has the first record of a session that continues, that goes on behind whatever
+/// a server has: each block is read behind it.
+#[test]
+fn a_session_of_which_no_record_is_durable_yet_goes_on_behind_another_copy() {
+    let (harness, running, session, _) = durable();
+    running.stop();
+    let newer = harness.server.copy(session);
+    let newer_last = harness.server.arrived(session).last().unwrap().header.seq().get();
+    let last = harness.server.roll_back(session, 1);
+    let running = harness.start();
+    wait_for(&harness, Seen::DrainedFrom(last, true));
+    running.stop();
+    harness.server.exchange(session, newer);
+    let _running = harness.start();
+    goes_on(&harness, session, (newer_last, 2), GapReason::Diverged);
+    assert_eq!(continued(&harness), 1);
+}
+
+#[test]
+fn a_session_without_numbers_gives_way_to_a_new_one() {
+    let (harness, running, session, _) = durable();
+    running.stop();
+    harness.driver.restart();
+    harness.server.invent(session, 90, ORIGIN_MAX);
+    let _running = harness.start();
+    begins_anew(&harness, session);
 }
 
 #[test]

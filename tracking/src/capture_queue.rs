@@ -395,9 +395,9 @@ impl CaptureQueue {
     }
 
     /// Learns where they begin, before the first is drained: see [`Origin::place`].
-    pub fn place(&mut self, seq: Seq, epoch: EpochId) -> bool {
+    pub fn place(&mut self, durable: Seq, behind: EpochId) -> bool {
         rule!(self.kept.count == 0, "RESUME: no record is drained before it has its number");
-        self.origin.place(seq, epoch)
+        self.origin.place(durable, behind)
     }
 
     /// Number of the last record committed.

@@ -29,5 +29,5 @@ pub use counters::{HOLD_BUCKETS, HoldTimes, SessionCounters};
 pub use extent::Extent;
 pub use gap::{GapReason, Overflow};
 pub use geometry::{Geometry, GeometryError};
-pub use stream::{Clearing, EpochId, RecordKind, Seq};
+pub use stream::{Clearing, EpochId, ORIGIN_MAX, RecordKind, Seq};
 pub use tick::Tick;

@@ -39,6 +39,10 @@ number! {
     EpochId
 }
 
+/// The greatest number behind which the records and epochs of a session that continues may be
+/// numbered: as many are left for those that come.
+pub const ORIGIN_MAX: u64 = u64::MAX / 2;
+
 crate::numbered_enum! {
     /// What a record describes.
     pub enum RecordKind: u16 {

@@ -21,7 +21,7 @@ mod protection;
 mod status;
 mod version;
 
-pub use drain_from::{DrainFrom, DrainFromReply, DrainFromRequest};
+pub use drain_from::{DrainFrom, DrainFromReply, DrainFromRequest, ORIGIN_SKIP, origin_behind};
 pub use excluded::{EXCLUDED_MAX, ExcludedExtents, ReviewRequest};
 pub use protection::Protection;
 pub use status::{SessionPhase, StatusFlags, StatusReply};

@@ -116,6 +116,32 @@ fn without_a_service_it_captures_until_the_queue_is_full_and_no_write_waits() {
 }
 
 #[test]
+fn its_numbers_begin_far_behind_and_until_one_is_acknowledged_any_record_before_is_the_servers() {
+    let session = continued(|config| config.epoch_bytes = BLOCK);
+    place(&session, 40, 1_000);
+    assert_eq!(session.drain_from(Seq::new(40)), Ok(true));
+    assert_eq!(session.status().acknowledged_seq, 40, "as the server has it");
+    let first = records(&session)[0];
+    assert_eq!((first.seq.get(), first.epoch.get()), (1_001, 1_001));
+    // The server is another copy, that has a past of its own.
+    session.leave();
+    assert_eq!(session.drain_from(Seq::new(70)), Ok(true));
+    assert_eq!(records(&session)[0].seq.get(), 1_001);
+    sweep_all(&session);
+    records(&session);
+    session.acknowledge(EpochId::new(7)).unwrap();
+    assert_eq!(session.status().acknowledged_seq, 40, "of another past");
+    session.acknowledge(EpochId::new(1_001)).unwrap();
+    let durable = session.status().acknowledged_seq;
+    assert!(durable > 1_001);
+    session.leave();
+    for seq in [40, 70, 1_000, durable - 1] {
+        assert_eq!(session.drain_from(Seq::new(seq)), Err(ImpossibleSeq), "{seq}");
+    }
+    assert_eq!(session.drain_from(Seq::new(durable)), Ok(true));
+}
+
+#[test]
 fn where_it_stands_is_said_once_and_before_anything_else() {
     let session = continued(|_| ());
     assert_eq!(session.drain_from(Seq::new(5)), Err(ImpossibleSeq), "it is not placed");

@@ -10,8 +10,8 @@ use snapless_driver_client::{Driver, DriverError, DriverPort, SessionStatus, Vol
 use snapless_types::{EpochId, Extent, GapReason, Geometry, RecordKind, Seq};
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 use snapless_wire::ioctl::{
-    ABI_VERSION, DRAIN_BUFFER_MIN, DeviceName, DrainFrom, Protection, SPECIAL_FILE_PAGING,
-    SessionPhase, StartRequest, StatusFlags, StatusReply,
+    ABI_VERSION, DRAIN_BUFFER_MIN, DeviceName, DrainFrom, ORIGIN_SKIP, Protection,
+    SPECIAL_FILE_PAGING, SessionPhase, StartRequest, StatusFlags, StatusReply,
 };
 use snapless_wire::record::{Position, RecordHeader};
 use zerocopy::FromZeros;
@@ -83,8 +83,10 @@ struct Session {
     passed: u64,
     /// How often the machine was restarted before it.
     boot: u64,
-    /// The last record from before that.
+    /// The number behind which its own begin.
     origin: u64,
+    /// The last record that is durable.
+    acknowledged_seq: u64,
     /// Not as the stream says: writes are not captured.
     in_gap: bool,
     claimant: Option<u64>,
@@ -222,6 +224,11 @@ impl FakeDriver {
             session.epoch += 1;
             session.last_seq
         })
+    }
+
+    /// The open epoch.
+    pub fn epoch(&self) -> u64 {
+        self.state.lock().session.as_ref().map_or(0, |session| session.epoch)
     }
 
     /// Ends a gap.
@@ -475,6 +482,7 @@ impl DriverPort for FakePort {
                 passed: 0,
                 boot: state.boot,
                 origin: 0,
+                acknowledged_seq: 0,
                 in_gap: false,
                 claimant: Some(self.id),
                 drains: settings.continues.is_none(),
@@ -518,14 +526,17 @@ impl DriverPort for FakePort {
             let session = state.session.as_mut().ok_or(ended)?;
             assert_eq!(session.claimant, Some(self.id), "only the claimant says where it goes on");
             if let Some(reason) = session.unplaced.take() {
-                (session.last_seq, session.origin) = (durable.get(), durable.get());
-                (session.epoch, session.acknowledged) = (epoch.get() + 1, epoch.get());
+                let origin = epoch.get();
+                assert!(origin >= durable.get() + ORIGIN_SKIP, "numbers of other copies");
+                (session.last_seq, session.origin) = (origin, origin);
+                (session.epoch, session.acknowledged) = (origin + 1, 0);
+                session.acknowledged_seq = durable.get();
                 session.begin_gap(reason);
             }
-            if durable.get() > session.last_seq {
+            if !(session.acknowledged_seq..=session.last_seq).contains(&durable.get()) {
                 return Err(DriverError::ImpossibleSeq);
             }
-            let has_all = session.first() <= durable.get() + 1 && !lose;
+            let has_all = session.first() <= durable.get().max(session.origin) + 1 && !lose;
             let kept = std::mem::take(&mut session.kept);
             if has_all {
                 let rest = std::mem::take(&mut session.queue);
@@ -581,6 +592,10 @@ impl DriverPort for FakePort {
             let session =
                 state.session.as_mut().ok_or(DriverError::SessionEnded(Call::Acknowledge))?;
             assert_eq!(session.claimant, Some(self.id), "only the claimant acknowledges");
+            if epoch.get() < session.origin {
+                // It was durable before.
+                return Ok(());
+            }
             assert!(epoch.get() > session.acknowledged, "epochs are acknowledged once, in order");
             if epoch.get() >= session.epoch {
                 return Err(DriverError::ImpossibleEpoch);
@@ -588,7 +603,9 @@ impl DriverPort for FakePort {
             session.acknowledged = epoch.get();
             let is_durable =
                 |record: &[u8]| RecordHeader::read(record).is_ok_and(|it| it.epoch() <= epoch);
-            while session.kept.pop_front_if(|(_, record)| is_durable(record)).is_some() {}
+            while let Some((seq, _)) = session.kept.pop_front_if(|(_, it)| is_durable(it)) {
+                session.acknowledged_seq = seq;
+            }
             state.seen.push(Seen::Acknowledged(epoch.get()));
             Ok(())
         })
@@ -612,6 +629,7 @@ impl DriverPort for FakePort {
         reply.length = U64::new(LENGTH);
         reply.t0 = FileTime::new(1_000);
         reply.last_seq = Seq::new(session.last_seq).into();
+        reply.acknowledged_seq = Seq::new(session.acknowledged_seq).into();
         reply.time = session.time();
         reply.monotonic = U64::new(session.monotonic());
         let flags = StatusFlags {

@@ -81,12 +81,20 @@ struct State {
     fault: Option<String>,
 }
 
+/// What is stored of a session.
 #[derive(Clone, Default)]
-struct Stored {
+pub struct Stored {
     records: Vec<Arrived>,
     watermarks: Vec<Watermark>,
     durable_epoch: u64,
     durable_seq: u64,
+}
+
+impl Stored {
+    /// The last durable record.
+    pub fn last(&self) -> u64 {
+        self.durable_seq
+    }
 }
 
 impl FakeServer {
@@ -144,6 +152,17 @@ impl FakeServer {
         assert_eq!((last.kind(), last.epoch().get()), (RecordKind::EpochEnd, epoch));
         (stored.durable_epoch, stored.durable_seq) = (epoch, last.seq().get());
         last.seq().get()
+    }
+
+    /// What is stored of a session, to be put back.
+    pub fn copy(&self, session: SessionId) -> Stored {
+        self.shared.lock().sessions.get(&session).expect("a session to copy").clone()
+    }
+
+    /// Exchanges what is stored of a session for this; returns what was there.
+    pub fn exchange(&self, session: SessionId, copy: Stored) -> Stored {
+        let old = self.shared.lock().sessions.insert(session, copy);
+        old.expect("a session to exchange")
     }
 
     /// Loses everything stored.

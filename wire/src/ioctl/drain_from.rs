@@ -1,6 +1,6 @@
 //! Where a service that comes after another one goes on in the stream.
 
-use snapless_types::{EpochId, Seq};
+use snapless_types::{EpochId, ORIGIN_MAX, Seq};
 use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -22,10 +22,26 @@ pub struct DrainFromRequest {
 pub struct DrainFrom {
     /// The last record that the server has; 0 for none.
     pub durable: Seq,
-    /// Its epoch. A session that continues goes on behind both; any other knows it.
+    /// The origin of a session that continues: its epochs are numbered behind this number, its
+    /// records behind this or behind `durable`, whichever is greater. Any other session has its
+    /// numbers.
     pub epoch: EpochId,
     /// The records after it are of no use: they are lost, and a gap begins.
     pub lose: bool,
+}
+
+/// Numbers that a session that continues skips at least: more than it makes until it continues
+/// again. It skips less than twice as many.
+pub const ORIGIN_SKIP: u64 = 1 << 40;
+
+/// The origin of a session that continues behind record `durable`: so far behind it that no other
+/// copy of the server's stream has a record of the same number (rule RESUME, rules.md#resume).
+/// `random` tells two sessions apart that continue behind the same record. `None` if too few numbers
+/// are left.
+pub fn origin_behind(durable: Seq, random: u64) -> Option<EpochId> {
+    let skip = ORIGIN_SKIP + random % ORIGIN_SKIP;
+    let origin = durable.get().checked_add(skip).filter(|&origin| origin <= ORIGIN_MAX);
+    origin.map(EpochId::new)
 }
 
 impl DrainFromRequest {
@@ -38,8 +54,8 @@ impl DrainFromRequest {
     /// Where the service goes on.
     ///
     /// # Errors
-    /// [`BadRequest::Seq`] for numbers after which there is no other, [`BadRequest::Lose`] for
-    /// neither yes nor no.
+    /// [`BadRequest::Seq`] for a record after which there is no other, and for an origin that is
+    /// too far behind it; [`BadRequest::Lose`] for neither yes nor no.
     pub fn parse(&self) -> Result<DrainFrom, BadRequest> {
         let (durable, epoch) = (self.durable.get(), self.epoch.get());
         let lose = match self.lose.get() {
@@ -47,7 +63,8 @@ impl DrainFromRequest {
             1 => true,
             _ => return Err(BadRequest::Lose),
         };
-        if durable.get() == u64::MAX || epoch.get() == u64::MAX {
+        let skip = epoch.get().saturating_sub(durable.get());
+        if durable.get() == u64::MAX || epoch.get() == u64::MAX || skip >= 2 * ORIGIN_SKIP {
             Err(BadRequest::Seq)
         } else {
             Ok(DrainFrom { durable, epoch, lose })
@@ -99,8 +116,25 @@ mod tests {
         assert_eq!(last.parse(), Err(BadRequest::Seq));
         let epoch = DrainFrom { epoch: EpochId::new(u64::MAX), ..from(1, false) };
         assert_eq!(DrainFromRequest::new(epoch).parse(), Err(BadRequest::Seq));
+        let far = |skip| DrainFrom { epoch: EpochId::new(1 + skip), ..from(1, false) };
+        assert!(DrainFromRequest::new(far(2 * ORIGIN_SKIP - 1)).parse().is_ok());
+        let parsed = DrainFromRequest::new(far(2 * ORIGIN_SKIP)).parse();
+        assert_eq!(parsed, Err(BadRequest::Seq));
         let odd = DrainFromRequest { lose: U32::new(2), ..DrainFromRequest::new(from(1, false)) };
         assert_eq!(odd.parse(), Err(BadRequest::Lose));
+    }
+
+    #[test]
+    fn an_origin_is_far_behind_and_leaves_numbers() {
+        for random in [0, 1, ORIGIN_SKIP - 1, ORIGIN_SKIP, u64::MAX] {
+            let origin = origin_behind(Seq::new(7), random).unwrap().get();
+            assert!((7 + ORIGIN_SKIP..7 + 2 * ORIGIN_SKIP).contains(&origin), "{random}");
+        }
+        let behind = |durable, random| origin_behind(Seq::new(durable), random);
+        assert_ne!(behind(7, 1), behind(7, 2));
+        assert!(behind(ORIGIN_MAX - ORIGIN_SKIP, 0).is_some());
+        assert_eq!(behind(ORIGIN_MAX - ORIGIN_SKIP, 1), None);
+        assert_eq!(behind(u64::MAX, u64::MAX), None);
     }
 
     #[test]

@@ -51,14 +51,15 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
         self.call.wake_all();
     }
 
-    /// The stream of a session that continues stands at record `durable`, the last of `epoch`, at
-    /// the server. Nothing happens if that is known already.
+    /// The stream of a session that continues stands at record `durable` at the server, and goes on
+    /// behind `behind` ([`Origin::place`](snapless_tracking::origin::Origin::place)). Nothing
+    /// happens if that is known already.
     ///
     /// # Errors
-    /// [`ImpossibleSeq`] for a record with too few numbers behind it.
-    pub fn place(&mut self, durable: Seq, epoch: EpochId) -> Result<(), ImpossibleSeq> {
+    /// [`ImpossibleSeq`] for a number with too few behind it.
+    pub fn place(&mut self, durable: Seq, behind: EpochId) -> Result<(), ImpossibleSeq> {
         let queue = &mut self.state.capture_queue;
-        let is_placed = queue.origin().is_placed() || queue.place(durable, epoch);
+        let is_placed = queue.origin().is_placed() || queue.place(durable, behind);
         is_placed.then_some(()).ok_or(ImpossibleSeq)
     }
 
