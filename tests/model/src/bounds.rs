@@ -26,9 +26,6 @@ pub struct Sizes {
     /// A session that driver and server do not agree about begins anew; without, it continues
     #[arg(long)]
     pub begins_anew: bool,
-    /// Design: the numbers of a session that continues begin where no others have been
-    #[arg(long)]
-    pub numbers_jump: bool,
     /// Design: it is compared when the last durable record was made
     #[arg(long)]
     pub ends_are_compared: bool,

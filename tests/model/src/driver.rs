@@ -135,7 +135,8 @@ pub struct Call {
     pub truth: Content,
 }
 
-/// Numbers that no session uses up: they are far apart where they jump.
+/// More numbers than a session uses up. In place of the service's random number
+/// (`snapless_wire::ioctl::origin_behind`), each session that continues begins at another multiple.
 const JUMP: u8 = 40;
 
 impl Call {
@@ -381,10 +382,19 @@ impl Driver {
 
     /// `Core::place`.
     pub fn place(&mut self, end: Acknowledgement, call: &Call) {
-        let early = u8::from(call.is(Sabotage::NumbersTooEarly));
-        let free = if call.sizes.numbers_jump { JUMP * call.continued } else { 0 };
-        let (seq, epoch) = (end.seq.max(free) - early, end.epoch.max(free));
-        self.origin.get_or_insert(Origin { durable: end.seq, seq, epoch });
+        if self.origin.is_some() {
+            return;
+        }
+        let (seq, epoch) = if call.is(Sabotage::NumbersTooEarly) {
+            (end.seq - 1, end.epoch)
+        } else if call.is(Sabotage::RepeatsNumbers) {
+            (end.seq, end.epoch)
+        } else {
+            let free = JUMP * call.continued;
+            assert!(free > end.seq, "a session makes fewer records");
+            (free, free)
+        };
+        self.origin = Some(Origin { durable: end.seq, seq, epoch });
         self.acknowledged_made = end.made;
     }
 

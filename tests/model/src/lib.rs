@@ -24,11 +24,10 @@
 //!
 //! # What is built, and what is design
 //!
-//! With [`bounds::Sizes::begins_anew`] a driver that has lost its memory, and one that does not
-//! agree with the server, begin a new session. Without, the session continues behind what the
-//! server has, in a gap in which every block is read. [`bounds::Sizes::numbers_jump`] and
-//! [`bounds::Sizes::ends_are_compared`] are design: what would be needed for the two cases that
-//! `tests/explore.rs` shows to go wrong.
+//! What is built is what happens without an option. With [`bounds::Sizes::begins_anew`] a driver that
+//! has lost its memory, and one that does not agree with the server, begin a new session.
+//! [`bounds::Sizes::ends_are_compared`] is design: what would be needed for a machine that is put
+//! back with its memory, which `tests/explore.rs` shows to go wrong.
 
 pub mod bounds;
 pub mod check;

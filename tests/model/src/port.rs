@@ -9,17 +9,20 @@ use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{ABI_VERSION, DrainFrom, StartRequest};
 
 use crate::driver::{Call, Driver};
+use crate::server::Acknowledgement;
 
 /// A handle to a session, for the calls that a step makes.
 pub struct Port<'a> {
     driver: Mutex<&'a mut Driver>,
+    /// What the server has.
+    durable: Acknowledgement,
     call: Call,
 }
 
 impl<'a> Port<'a> {
     /// A handle to this session.
-    pub fn new(driver: &'a mut Driver, call: Call) -> Self {
-        Self { driver: Mutex::new(driver), call }
+    pub fn new(driver: &'a mut Driver, durable: Acknowledgement, call: Call) -> Self {
+        Self { driver: Mutex::new(driver), durable, call }
     }
 }
 
@@ -31,6 +34,9 @@ impl DriverPort for Port<'_> {
     fn drain_from(&self, from: DrainFrom) -> Result<bool, DriverError> {
         let durable = u8::try_from(from.durable.get()).map_err(|_| DriverError::ImpossibleSeq)?;
         let mut driver = self.driver.lock().unwrap_or_else(PoisonError::into_inner);
+        // `driver/src/session/drains.rs`. The origin that the service has drawn is too far away for
+        // the model's numbers.
+        driver.place(self.durable, &self.call);
         let joined = driver.drain_from(durable, from.lose, &self.call);
         joined.map_err(|_| DriverError::ImpossibleSeq)
     }

@@ -25,6 +25,8 @@ pub enum Sabotage {
     DoesNotCompareABlock,
     /// Continued session: its first record has a number that the server has
     NumbersTooEarly,
+    /// Continued session: its records have numbers of a past that was left
+    RepeatsNumbers,
     /// Service: what the server has is not compared with what it acknowledged, or was handed out
     TrustsAnyWelcome,
     /// Service: a new link goes on where the last one stopped, not behind what is durable

@@ -4,10 +4,10 @@
 //! [`Window`](snapless_service::window::Window).
 
 use snapless_service::batch;
-use snapless_service::session::{Claim, Driven, Verdict, go_on, judge};
+use snapless_service::session::{Claim, Driven, Plan, Verdict, go_on, judge};
 use snapless_service::state::Remembered;
 use snapless_service::window::{NoJoint, Window};
-use snapless_types::{EpochId, RecordKind, Seq};
+use snapless_types::{EpochId, GapReason, Geometry, RecordKind, Seq};
 use snapless_wire::frame::Acknowledge;
 use snapless_wire::id::{SessionId, VolumeGuid};
 
@@ -28,8 +28,9 @@ pub struct StateFile {
 }
 
 impl StateFile {
-    fn remembered(self) -> Remembered {
-        Remembered::new(VolumeGuid([1; 16]), id(self.session)).acknowledged(self.epoch.into())
+    fn remembered(self, geometry: &Geometry) -> Remembered {
+        let remembered = Remembered::new(VolumeGuid([1; 16]), id(self.session), geometry);
+        remembered.acknowledged(self.epoch.into())
     }
 }
 
@@ -131,33 +132,36 @@ impl Service {
         };
         let welcome = durable.welcome();
         let is_trusting = call.sabotage == Some(Sabotage::TrustsAnyWelcome);
-        if driver.is_placed() {
-            let claim = Claim {
-                session: id(driver.session),
-                geometry: geometry(call.sizes.blocks),
-                resumed: is_resumed,
-            };
-            let known = Driven {
-                acknowledged: seq(driver.acknowledged()),
-                captured: seq(driver.captured()),
-            };
-            let remembered = remembered.map(StateFile::remembered);
-            let verdict = judge(&claim, remembered.as_ref(), &known, &welcome);
-            if let (Verdict::StartOver(_), false) = (verdict, is_trusting) {
-                return Outcome::StartsOver(durable.seq > 0);
-            }
-            let is_other = !driver.has_made(durable) || (!is_resumed && durable.seq > 0);
-            if call.sizes.ends_are_compared && is_other {
-                return Outcome::StartsOver(durable.seq > 0);
-            }
-        } else if durable.epoch == 0 {
-            return Outcome::StartsOver(false);
+        let geometry = geometry(call.sizes.blocks);
+        let session = id(driver.session);
+        let was_placed = driver.is_placed();
+        let plan = if !was_placed {
+            Plan::Continue(session, GapReason::Restarted)
+        } else if is_resumed {
+            Plan::Resume(session)
         } else {
-            driver.place(durable, call);
+            Plan::Start
+        };
+        let claim = Claim { session, geometry, plan };
+        let driven = Driven {
+            acknowledged: seq(driver.acknowledged()),
+            captured: seq(driver.captured()),
+            placed: was_placed,
+        };
+        let remembered = remembered.map(|it| it.remembered(&geometry));
+        match judge(&claim, remembered.as_ref(), &driven, &welcome) {
+            Verdict::Continue => {}
+            Verdict::Verify(_) | Verdict::StartOver(_) if was_placed && is_trusting => {}
+            Verdict::Verify(_) => return Outcome::StartsOver(true),
+            Verdict::StartOver(_) => return Outcome::StartsOver(false),
         }
-        if is_resumed {
+        let is_other = !driver.has_made(durable) || (!is_resumed && durable.seq > 0);
+        if was_placed && call.sizes.ends_are_compared && is_other {
+            return Outcome::StartsOver(durable.seq > 0);
+        }
+        if !matches!(plan, Plan::Start) {
             let lose = std::mem::take(&mut self.lose);
-            match go_on(&Port::new(driver, *call), &welcome, lose) {
+            match go_on(&Port::new(driver, durable, *call), &welcome, lose) {
                 Ok(Ok(_)) => {}
                 Ok(Err(_)) => return Outcome::StartsOver(false),
                 Err(_) => return Outcome::Refused,

@@ -538,7 +538,7 @@ impl World {
             (Some(driver), _) => (true, driver.session),
             (None, Some(file)) if !rules.sizes.begins_anew => {
                 self.continued += 1;
-                let reason = GapReason::ServiceLost;
+                let reason = GapReason::Restarted;
                 self.driver = Some(Driver::continued(file.session, reason, call));
                 (true, file.session)
             }
