@@ -145,7 +145,7 @@ fn a_stream_goes_on_after_a_crash() {
     let dir = common::scratch();
     let root = dir.path();
     crashed(root);
-    let mut driver = Driver { seq: 40, epoch: 9, ..Driver::default() };
+    let mut driver = Driver { seq: 40, epoch: 9, monotonic: 1000, ..Driver::default() };
     let acknowledged = common::ingest(root, LENGTH, LIMIT, &[driver.bridged_gap(7)]);
     assert_eq!(acknowledged.len(), 1);
     assert_eq!(verified(root).damage, []);

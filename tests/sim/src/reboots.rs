@@ -4,7 +4,7 @@
 //!
 //! A step is one thing that happens: a write arrives or completes, a worker calls its verb, a
 //! record travels, the server makes an epoch durable, the service goes or comes, the machine loses
-//! power, the server is put back to an older state. Whenever the stream describes the volume and
+//! power, the server is put back to an older state, or exchanged for a copy and back. Whenever the stream describes the volume and
 //! nothing is on its way, the replica must be the disk; at the end every such instant must be a
 //! point still.
 
@@ -13,13 +13,14 @@ mod server;
 use snapless_engine::{
     Config, MemorySpan, Read, ReadOutcome, Session, Step, Submission, Ticket, Urgency,
 };
-use snapless_types::{BlockIndex, BlockRange, Extent, GapReason, Geometry};
+use snapless_types::{BlockIndex, BlockRange, EpochId, Extent, GapReason, Geometry, Seq};
+use snapless_wire::ioctl::origin_behind;
 
 use crate::host::{MS, SimHost};
 use crate::rng::Rng;
 use crate::volume::WriteId;
 
-use server::{SECTOR, SECTORS, SECTORS_IN_BLOCK, Server, sectors};
+use server::{Repository, SECTOR, SECTORS, SECTORS_IN_BLOCK, Server, sectors};
 
 /// Steps of a run under load, and at most until it comes to rest.
 const STEPS: u64 = 3_000;
@@ -32,6 +33,8 @@ pub struct Played {
     pub continued: u64,
     /// Those of them because the server was put back.
     pub rolled_back: u64,
+    /// Exchanges of the server's repository for a copy of it.
+    pub exchanged: u64,
     /// Instants that were checked, and are points at the end.
     pub points: u64,
     /// Blocks that were read again and not sent.
@@ -53,6 +56,7 @@ struct Write {
 }
 
 /// An instant at which the stream described the volume.
+#[derive(Clone)]
 struct Known {
     seq: u64,
     disk: Vec<u32>,
@@ -75,6 +79,8 @@ struct World {
     is_attached: bool,
     server: Server,
     known: Vec<Known>,
+    /// A copy of the server's repository, and the instants of it.
+    copy: Option<(Repository, Vec<Known>)>,
     played: Played,
 }
 
@@ -128,6 +134,7 @@ impl World {
             is_attached: true,
             server: Server::new(geometry()),
             known: Vec::new(),
+            copy: None,
             played: Played::default(),
         };
         world.begin();
@@ -164,19 +171,16 @@ impl World {
             37..39 => self.skip(),
             39 => self.attach()?,
             40..62 => self.submit(),
-            62 => self.lose_service(),
+            62 => match self.rng.below(24) {
+                0..6 => self.leave(),
+                6 => self.copy(),
+                7 => self.exchange(),
+                _ => {}
+            },
             _ if self.rng.once_in(4) => self.restart(),
             _ => {}
         }
         Ok(())
-    }
-
-    fn lose_service(&mut self) {
-        if self.rng.once_in(4) && self.is_attached {
-            self.session.leave();
-            self.server.cut();
-            self.is_attached = false;
-        }
     }
 
     fn content(&mut self, first: usize, count: usize) -> WriteId {
@@ -277,13 +281,52 @@ impl World {
         taken.map_err(|_| format!("RESUME: epoch {epoch} is durable, and that is refused"))
     }
 
-    /// A service comes, and goes on behind what its server has.
+    /// The service goes.
+    fn leave(&mut self) {
+        if self.is_attached {
+            self.session.leave();
+            self.server.cut();
+            self.is_attached = false;
+        }
+    }
+
+    /// The repository is copied; the copy from before is dropped.
+    fn copy(&mut self) {
+        let (last, _) = self.server.end();
+        if last.get() > 0 {
+            let is_durable = |known: &&Known| known.seq <= last.get();
+            let known = self.known.iter().filter(is_durable).cloned().collect();
+            self.copy = Some((self.server.repository(), known));
+        }
+    }
+
+    /// The repository and its copy change places.
+    fn exchange(&mut self) {
+        let Some((repository, known)) = self.copy.take() else { return };
+        self.leave();
+        let (last, _) = self.server.end();
+        self.known.retain(|known| known.seq <= last.get());
+        let old = self.server.exchange(repository);
+        let old_known = std::mem::replace(&mut self.known, known);
+        self.copy = (last.get() > 0).then_some((old, old_known));
+        self.played.exchanged += 1;
+    }
+
+    /// A service comes, and goes on behind what its server has, if the driver has the same past.
     fn attach(&mut self) -> Result<(), String> {
         if self.is_attached {
             return Ok(());
         }
-        let (seq, epoch) = self.server.reconnect()?;
-        let placed = self.session.place(seq, epoch);
+        let (seq, _) = self.server.reconnect()?;
+        let status = self.session.status();
+        // As `judge` of the service.
+        let driven = status.acknowledged_seq..=status.last_seq;
+        if status.placed && !driven.contains(&seq.get()) {
+            self.start_again(GapReason::Diverged);
+            return Ok(());
+        }
+        let origin = self.origin_behind(seq)?;
+        let placed = self.session.place(seq, origin);
         let joined = placed.and_then(|()| self.session.drain_from(seq));
         let has_all = joined
             .map_err(|_| format!("RESUME: the driver says that the server cannot have {seq}"))?;
@@ -295,15 +338,25 @@ impl World {
         Ok(())
     }
 
+    fn origin_behind(&mut self, seq: Seq) -> Result<EpochId, String> {
+        let origin = origin_behind(seq, self.rng.below(u64::MAX));
+        origin.ok_or_else(|| format!("RESUME: no number is left behind {seq}"))
+    }
+
     /// The machine loses power, or the server is put back and the driver's session is stopped for
     /// it.
     fn restart(&mut self) {
-        self.server.cut();
         let mut reason = GapReason::Restarted;
         if self.rng.once_in(4) && self.server.roll_back(&mut self.rng) {
             reason = GapReason::Diverged;
             self.played.rolled_back += 1;
         }
+        self.start_again(reason);
+    }
+
+    /// The driver's session is gone; the next one continues behind what the server has.
+    fn start_again(&mut self, reason: GapReason) {
+        self.server.cut();
         let (last, _) = self.server.end();
         self.known.retain(|known| known.seq <= last.get());
         // What was on its way to the disk is there, or not.
@@ -331,6 +384,7 @@ impl World {
         let (geometry, config) = (self.geometry, config());
         let session = if last.get() == 0 {
             self.server = Server::new(geometry);
+            self.copy = None;
             self.is_attached = true;
             Session::new(host, geometry, config)
         } else {

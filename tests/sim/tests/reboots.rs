@@ -13,10 +13,12 @@ fn whenever_the_machine_restarts_the_session_goes_on_and_the_replica_is_the_disk
         let played = play(seed).unwrap_or_else(|what| panic!("seed {seed}: {what}"));
         all.continued += played.continued;
         all.rolled_back += played.rolled_back;
+        all.exchanged += played.exchanged;
         all.points += played.points;
         all.unchanged += played.unchanged;
     }
     println!("{seeds} seeds: {all:?}");
     assert!(all.continued > seeds && all.rolled_back > seeds / 4, "{all:?}");
+    assert!(all.exchanged > seeds / 4, "{all:?}");
     assert!(all.points > seeds && all.unchanged > seeds / 10, "{all:?}");
 }

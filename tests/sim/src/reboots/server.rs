@@ -31,6 +31,9 @@ struct Stored {
     content: Vec<u32>,
 }
 
+/// What is durable, to be put back.
+pub(super) struct Repository(Vec<Stored>);
+
 /// The server, and the link to it.
 pub(super) struct Server {
     geometry: Geometry,
@@ -131,6 +134,16 @@ impl Server {
         };
         self.durable.truncate(rng.pick(earlier) + 1);
         true
+    }
+
+    /// A copy of what is durable.
+    pub(super) fn repository(&self) -> Repository {
+        Repository(self.durable.clone())
+    }
+
+    /// Exchanges what is durable for this; returns what was there.
+    pub(super) fn exchange(&mut self, Repository(durable): Repository) -> Repository {
+        Repository(std::mem::replace(&mut self.durable, durable))
     }
 
     /// The last record, if the records make up this disk.
