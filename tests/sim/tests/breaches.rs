@@ -69,6 +69,11 @@ fn a_session_that_continues_with_numbers_that_the_server_has_breaks_resume() {
 }
 
 #[test]
+fn a_session_that_continues_with_numbers_of_a_past_that_comes_back_breaks_resume() {
+    restarts_find(Sabotage::NumbersRepeated, &["RESUME", "LOSS", "no point"]);
+}
+
+#[test]
 fn without_a_breach_the_same_build_keeps_every_rule() {
     for seed in 1..=200 {
         run(&Options::new(seed)).unwrap_or_else(|failure| panic!("{failure}"));
