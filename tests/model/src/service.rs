@@ -143,13 +143,13 @@ impl Service {
             Plan::Start
         };
         let claim = Claim { session, geometry, plan };
-        let driven = Driven {
+        let known = Driven {
             acknowledged: seq(driver.acknowledged()),
             captured: seq(driver.captured()),
             placed: was_placed,
         };
         let remembered = remembered.map(|it| it.remembered(&geometry));
-        match judge(&claim, remembered.as_ref(), &driven, &welcome) {
+        match judge(&claim, remembered.as_ref(), &known, &welcome) {
             Verdict::Continue => {}
             Verdict::Verify(_) | Verdict::StartOver(_) if was_placed && is_trusting => {}
             Verdict::Verify(_) => return Outcome::StartsOver(true),
