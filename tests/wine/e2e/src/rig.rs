@@ -43,6 +43,8 @@ const PACKAGE: &str = "snapless-package";
 const COMMAND_LINE: &str = r"C:\Program Files\Snapless\snapless.exe";
 
 const COMMAND_LIMIT: Duration = Duration::from_mins(1);
+/// Threads of a writer.
+const WRITER_THREADS: u16 = 24;
 
 /// The files under test, and the rig's own.
 #[derive(Clone, Debug)]
@@ -81,6 +83,8 @@ pub struct Rig {
     programs: Programs,
     folder: RunFolder,
     seed: u64,
+    /// Number of the next writer's first thread: no two writes of a run have the same content.
+    next_thread: u16,
 }
 
 impl Rig {
@@ -104,7 +108,17 @@ impl Rig {
         }
         let agent = Agent::start(&prefix, &windows_path(&programs.agent))?;
         let (programs, folder) = (programs.clone(), folder.clone());
-        Ok(Self { writer: None, watch: None, agent, server: None, prefix, programs, folder, seed })
+        Ok(Self {
+            writer: None,
+            watch: None,
+            agent,
+            server: None,
+            prefix,
+            programs,
+            folder,
+            seed,
+            next_thread: 1,
+        })
     }
 
     /// The agent, for questions to the volume.
@@ -249,9 +263,9 @@ impl Rig {
     pub fn configure_service(&mut self, settings: &ServiceSettings) -> Result<(), E2eError> {
         let path = self.prefix.on_c(service::CONFIG_ON_C);
         let folder = path.parent().expect("a file on drive C has a folder");
-        std::fs::create_dir_all(folder).map_err(E2eError::file("create", folder))?;
+        fs::create_dir_all(folder).map_err(E2eError::file("create", folder))?;
         let text = settings.to_toml(self.server().address(), VOLUME_GUID, VOLUME_DEVICE);
-        std::fs::write(&path, text).map_err(E2eError::file("write", &path))
+        fs::write(&path, text).map_err(E2eError::file("write", &path))
     }
 
     /// Starts the service: protection begins, or goes on.
@@ -312,14 +326,15 @@ impl Rig {
     /// Starts the writer, without an end, at `rate` bytes per second.
     pub fn start_writer(&mut self, image: &Image, rate: u64) -> Result<(), E2eError> {
         let regions = &self.folder.regions;
-        std::fs::write(regions, image.regions.to_text())
-            .map_err(E2eError::file("write", regions))?;
+        fs::write(regions, image.regions.to_text()).map_err(E2eError::file("write", regions))?;
         let mut command = self.prefix.wine(&windows_path(&self.programs.writer));
         command.args(["--device", VOLUME_PATH, "--regions", &windows_path(regions)]);
         command.args(["--log", &windows_path(&self.folder.writes)]);
         command.args(["--seed", &self.seed.to_string(), "--rate", &rate.to_string()]);
-        command.args(["--threads", "24"]);
+        command.args(["--threads", &WRITER_THREADS.to_string()]);
+        command.args(["--first-thread", &self.next_thread.to_string()]);
         let writer = Program::start("writer", &mut command, self.prefix.logs())?;
+        self.next_thread += WRITER_THREADS;
         self.writer = Some(writer);
         Ok(())
     }
@@ -368,9 +383,34 @@ impl Rig {
         self.prefix.stop()
     }
 
+    /// Shuts the machine down, or cuts its power. The writer has ended; image and server stay.
+    pub fn power_off(&mut self, in_order: bool) -> Result<(), E2eError> {
+        for service in [DRIVER_SERVICE, service::NAME] {
+            // Wine would start them in an order of its own.
+            let key = format!(r"HKLM\SYSTEM\CurrentControlSet\Services\{service}");
+            let demand = ["add", &key, "/v", "Start", "/t", "REG_DWORD", "/d", "3", "/f"];
+            self.prefix.run("reg", &demand)?;
+        }
+        if in_order {
+            self.stop_service()?;
+            return self.unload();
+        }
+        self.agent.command(ioctl::FLUSH, &())?;
+        self.prefix.stop()?;
+        self.watch = None;
+        check_violations(&self.folder)
+    }
+
+    /// Starts the machine on the image that it had, up to the product's driver.
+    pub fn power_on(&mut self) -> Result<(), E2eError> {
+        self.agent = Agent::start(&self.prefix, &windows_path(&self.programs.agent))?;
+        self.sc(&["start", VOLUME_SERVICE])?;
+        self.start_driver()
+    }
+
     fn copy_image(&self, image: &Image) -> Result<(), E2eError> {
         let volume = &self.folder.volume;
-        let copied = std::fs::copy(&image.pristine, volume);
+        let copied = fs::copy(&image.pristine, volume);
         copied.map(|_| ()).map_err(E2eError::file("copy to", volume))
     }
 

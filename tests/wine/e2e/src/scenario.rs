@@ -18,6 +18,7 @@
 //! | [`Scenario::Settings`] | the driver's settings, obstacles, special files, a volume that shrinks and grows |
 //! | [`Scenario::Preemption`] | threads of the driver lose the processor at the worst instants; short sessions before it |
 //! | [`Scenario::Removal`] | no load, but plug and play that asks, stops, removes and surprises in each state; a shutdown |
+//! | [`Scenario::Reboot`] | reboots with records lost, and the volume changed while the machine is off: verified |
 //! | [`Scenario::ServerCrash`] | the server is killed ten times during it and after it: no gap |
 //!
 //! The rule: a scenario passes only if the situations that it tests have occurred.
@@ -34,6 +35,7 @@ mod power;
 mod preemption;
 mod protect;
 mod read_failures;
+mod reboot;
 mod removal;
 mod run;
 mod server_crash;
@@ -77,7 +79,7 @@ macro_rules! scenarios {
 
         impl Scenario {
             /// All of them, the main one first.
-            pub const ALL: [Self; 17] = [$(Self::$scenario),*];
+            pub const ALL: [Self; 18] = [$(Self::$scenario),*];
 
             /// Its name in messages and folders.
             pub fn name(self) -> &'static str {
@@ -126,6 +128,8 @@ scenarios! {
     Preemption: "preemption", preemption::run;
     /// Removal of a volume in use.
     Removal: "removal", removal::run;
+    /// The machine restarts, in order or by a power cut.
+    Reboot: "reboot", reboot::run;
 }
 
 /// Runs a scenario to its verdict. The run's folder keeps everything if it fails, and the logs if

@@ -54,6 +54,9 @@ session_counters!(status);
 pub struct Service {
     /// Bytes sent to the server, with headers.
     pub bytes_sent: u64,
+    /// Bytes that were not sent, as the server had them.
+    #[serde(default)]
+    pub bytes_unchanged: u64,
     /// Connections to the server.
     pub connections: u64,
     /// Why its last attempt to serve the session ended.

@@ -38,6 +38,9 @@ struct Arguments {
     /// Threads of load, each with one request under way.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: u16,
+    /// Number of the first thread: writers with other numbers write other content
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=60_000))]
+    first_thread: u16,
     /// Limit in bytes per second, all threads together.
     #[arg(long)]
     rate: Option<u64>,
@@ -67,7 +70,7 @@ fn load(arguments: &Arguments) -> Result<(), WriterError> {
         INPUT_CLOSED.store(true, Ordering::Relaxed);
     });
     std::thread::scope(|scope| {
-        let threads: Vec<_> = (1..)
+        let threads: Vec<_> = (arguments.first_thread..)
             .zip(devices)
             .map(|(thread, device)| {
                 let shared = &shared;
