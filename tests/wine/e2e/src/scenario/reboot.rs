@@ -176,7 +176,8 @@ fn come_back(run: &mut Run<'_>, reboot: usize, session: &str) -> Result<Status, 
     })?;
     let service = status.service.clone().unwrap_or_default();
     let (sent, unchanged) = (service.bytes_sent, service.bytes_unchanged);
-    let few = unchanged >= run.image.len / 2 && sent <= run.image.len / 4;
+    // The lost writes are in many blocks: each of those differs.
+    let few = unchanged >= run.image.len / 4 && sent <= run.image.len * 3 / 4;
     ensure!(few, Rule, "RESUME: {sent} bytes sent, {unchanged} unchanged of {}", run.image.len);
     Ok(status)
 }
