@@ -129,7 +129,7 @@ fn two_machines_with_the_same_volume_and_session_never_meet() {
     assert_eq!(welcome.durable_seq().get(), 0, "nothing of the first one's is there for it");
     assert_eq!(send(&mut two, &Driver::default().first_sync()), (1, 8));
     // Neither takes the other one's session over.
-    let mut driver = Driver { seq: 8, epoch: 2, ..Driver::default() };
+    let mut driver = Driver { seq: 8, epoch: 2, monotonic: 1000, ..Driver::default() };
     driver.time += 1000;
     let records = [driver.write(0, SECTOR, 7), driver.epoch_end()].concat();
     assert_eq!(send(&mut one, &records), (2, 10));
