@@ -29,6 +29,7 @@ pub(super) const TARGET: Target = Target {
         "start: bad overflow",
         "start: bad sweep rate",
         "start: bad sweep latency",
+        "start: bad reason",
         "start: bad excluded extents",
         "start: bad name",
         "session",
