@@ -282,9 +282,9 @@ impl<H: Host> Session<H> {
 
     /// Says where the stream of a session that continues stands at the server: at record `durable`.
     /// Its epochs are numbered behind `behind`, its records behind the greater number of the two:
-    /// one that no record has, in whatever copy of the stream (rule RESUME, rules.md#resume). Before
-    /// the first [`Session::drain_from`]; nothing happens if it was said already, or the session
-    /// began here.
+    /// one that no record has, in whatever copy of the stream (rule RESUME, rules.md#resume).
+    /// Before the first [`Session::drain_from`]; nothing happens if it was said already, or the
+    /// session began here.
     ///
     /// # Errors
     /// [`ImpossibleSeq`] for a number with too few behind it.

@@ -4,9 +4,9 @@
 //!
 //! A step is one thing that happens: a write arrives or completes, a worker calls its verb, a
 //! record travels, the server makes an epoch durable, the service goes or comes, the machine loses
-//! power, the server is put back to an older state, or exchanged for a copy and back. Whenever the stream describes the volume and
-//! nothing is on its way, the replica must be the disk; at the end every such instant must be a
-//! point still.
+//! power, the server is put back to an older state, or exchanged for a copy and back. Whenever the
+//! stream describes the volume and nothing is on its way, the replica must be the disk; at the end
+//! every such instant must be a point still.
 
 mod server;
 

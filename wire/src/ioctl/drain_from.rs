@@ -36,8 +36,8 @@ pub const ORIGIN_SKIP: u64 = 1 << 40;
 
 /// The origin of a session that continues behind record `durable`: so far behind it that no other
 /// copy of the server's stream has a record of the same number (rule RESUME, rules.md#resume).
-/// `random` tells two sessions apart that continue behind the same record. `None` if too few numbers
-/// are left.
+/// `random` tells two sessions apart that continue behind the same record. `None` if too few
+/// numbers are left.
 pub fn origin_behind(durable: Seq, random: u64) -> Option<EpochId> {
     let skip = ORIGIN_SKIP + random % ORIGIN_SKIP;
     let origin = durable.get().checked_add(skip).filter(|&origin| origin <= ORIGIN_MAX);
