@@ -289,8 +289,8 @@ pub fn go_on(
 ) -> Result<Result<bool, Reason>, DriverError> {
     let durable = welcome.durable_seq();
     // Only a session that continues takes it; `judge` lets none pass that has no numbers left.
-    let epoch = origin_behind(durable, random_number()).unwrap_or_default();
-    let has_all = port.drain_from(DrainFrom { durable, epoch, lose })?;
+    let origin = origin_behind(durable, random_number()).unwrap_or_default();
+    let has_all = port.drain_from(DrainFrom { durable, origin, lose })?;
     let is_lost = !has_all && welcome.durable_epoch().get() == 0;
     Ok(if is_lost { Err(Reason::Unknown) } else { Ok(has_all) })
 }

@@ -47,7 +47,7 @@ impl Session {
                 self.engine.detach();
             }
             // The stream of a session that continues stands there.
-            self.engine.place(from.durable, from.epoch)?;
+            self.engine.place(from.durable, from.origin)?;
             self.engine.drain_from(from.durable)
         });
         joined.map_err(|_| STATUS_INVALID_PARAMETER)

@@ -520,13 +520,13 @@ impl DriverPort for FakePort {
     }
 
     fn drain_from(&self, from: DrainFrom) -> Result<bool, DriverError> {
-        let DrainFrom { durable, epoch, lose } = from;
+        let DrainFrom { durable, origin, lose } = from;
         self.shared.change(|state| {
             let ended = DriverError::SessionEnded(Call::DrainFrom);
             let session = state.session.as_mut().ok_or(ended)?;
             assert_eq!(session.claimant, Some(self.id), "only the claimant says where it goes on");
             if let Some(reason) = session.unplaced.take() {
-                let origin = epoch.get();
+                let origin = origin.get();
                 assert!(origin >= durable.get() + ORIGIN_SKIP, "numbers of other copies");
                 (session.last_seq, session.origin) = (origin, origin);
                 (session.epoch, session.acknowledged) = (origin + 1, 0);

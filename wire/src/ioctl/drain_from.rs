@@ -12,7 +12,7 @@ use crate::id::{EpochIdLe, SeqLe};
 #[repr(C)]
 pub struct DrainFromRequest {
     durable: SeqLe,
-    epoch: EpochIdLe,
+    origin: EpochIdLe,
     /// 1 or 0.
     lose: U32,
 }
@@ -22,10 +22,9 @@ pub struct DrainFromRequest {
 pub struct DrainFrom {
     /// The last record that the server has; 0 for none.
     pub durable: Seq,
-    /// The origin of a session that continues: its epochs are numbered behind this number, its
-    /// records behind this or behind `durable`, whichever is greater. Any other session has its
-    /// numbers.
-    pub epoch: EpochId,
+    /// Of a session that continues: its epochs are numbered behind this number, its records behind
+    /// this or behind `durable`, whichever is greater. Any other session has its numbers.
+    pub origin: EpochId,
     /// The records after it are of no use: they are lost, and a gap begins.
     pub lose: bool,
 }
@@ -47,8 +46,8 @@ pub fn origin_behind(durable: Seq, random: u64) -> Option<EpochId> {
 impl DrainFromRequest {
     /// Asks for what follows.
     pub fn new(from: DrainFrom) -> Self {
-        let DrainFrom { durable, epoch, lose } = from;
-        Self { durable: durable.into(), epoch: epoch.into(), lose: U32::new(u32::from(lose)) }
+        let DrainFrom { durable, origin, lose } = from;
+        Self { durable: durable.into(), origin: origin.into(), lose: U32::new(u32::from(lose)) }
     }
 
     /// Where the service goes on.
@@ -57,17 +56,17 @@ impl DrainFromRequest {
     /// [`BadRequest::Seq`] for a record after which there is no other, and for an origin that is
     /// too far behind it; [`BadRequest::Lose`] for neither yes nor no.
     pub fn parse(&self) -> Result<DrainFrom, BadRequest> {
-        let (durable, epoch) = (self.durable.get(), self.epoch.get());
+        let (durable, origin) = (self.durable.get(), self.origin.get());
         let lose = match self.lose.get() {
             0 => false,
             1 => true,
             _ => return Err(BadRequest::Lose),
         };
-        let skip = epoch.get().saturating_sub(durable.get());
-        if durable.get() == u64::MAX || epoch.get() == u64::MAX || skip >= 2 * ORIGIN_SKIP {
+        let skip = origin.get().saturating_sub(durable.get());
+        if durable.get() == u64::MAX || origin.get() == u64::MAX || skip >= 2 * ORIGIN_SKIP {
             Err(BadRequest::Seq)
         } else {
-            Ok(DrainFrom { durable, epoch, lose })
+            Ok(DrainFrom { durable, origin, lose })
         }
     }
 }
@@ -108,15 +107,16 @@ mod tests {
 
     #[test]
     fn a_request_has_a_record_that_another_one_can_follow() {
-        let from = |seq, lose| DrainFrom { durable: Seq::new(seq), epoch: EpochId::new(seq), lose };
+        let from =
+            |seq, lose| DrainFrom { durable: Seq::new(seq), origin: EpochId::new(seq), lose };
         for from in [from(0, false), from(1, true), from(u64::MAX - 1, false)] {
             assert_eq!(DrainFromRequest::new(from).parse(), Ok(from));
         }
         let last = DrainFromRequest::new(from(u64::MAX, false));
         assert_eq!(last.parse(), Err(BadRequest::Seq));
-        let epoch = DrainFrom { epoch: EpochId::new(u64::MAX), ..from(1, false) };
-        assert_eq!(DrainFromRequest::new(epoch).parse(), Err(BadRequest::Seq));
-        let far = |skip| DrainFrom { epoch: EpochId::new(1 + skip), ..from(1, false) };
+        let origin = DrainFrom { origin: EpochId::new(u64::MAX), ..from(1, false) };
+        assert_eq!(DrainFromRequest::new(origin).parse(), Err(BadRequest::Seq));
+        let far = |skip| DrainFrom { origin: EpochId::new(1 + skip), ..from(1, false) };
         assert!(DrainFromRequest::new(far(2 * ORIGIN_SKIP - 1)).parse().is_ok());
         let parsed = DrainFromRequest::new(far(2 * ORIGIN_SKIP)).parse();
         assert_eq!(parsed, Err(BadRequest::Seq));

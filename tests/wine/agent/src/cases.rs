@@ -127,7 +127,7 @@ pub(crate) fn always() -> Vec<Case> {
 pub(crate) fn drain_from(durable: u64) -> DrainFromRequest {
     DrainFromRequest::new(DrainFrom {
         durable: Seq::new(durable),
-        epoch: EpochId::new(1),
+        origin: EpochId::new(1),
         lose: false,
     })
 }
