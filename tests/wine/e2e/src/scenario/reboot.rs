@@ -1,7 +1,8 @@
 //! The machine restarts, in order or by a power cut with records that no server has, and another
 //! system changes blocks of the volume while it is off. The session goes on, behind what the server
 //! has: every block is read, and what differs is sent. t0, a point before each restart and the
-//! latest image must be right, and little is sent.
+//! latest image must be right. How much is sent depends on the load, as the service does not wait
+//! long for the server's comparison: `server/tests/integration/restarts.rs` counts it.
 //!
 //! The truth of each time between two restarts is its own: the image as the machine found it, and
 //! the journal since.
@@ -156,7 +157,7 @@ fn change(run: &Run<'_>, reboot: usize) -> Result<PathBuf, E2eError> {
     Ok(found)
 }
 
-/// The session goes on, verified under load, with little to send.
+/// The session goes on, verified under load, and what the server has is left out.
 fn come_back(run: &mut Run<'_>, reboot: usize, session: &str) -> Result<Status, E2eError> {
     let (rig, image, console) = (&mut run.rig, &run.image, &mut *run.console);
     step(console, "start the machine again", |_| {
@@ -171,15 +172,9 @@ fn come_back(run: &mut Run<'_>, reboot: usize, session: &str) -> Result<Status, 
         ensure!(logged == reboot, Rule, "RESUME: event {event} {logged} times in {reboot} reboots");
     }
     // The service reports once a second.
-    let status = run.watch("the service's report", |status| {
+    run.watch("the service's report of unchanged blocks", |status| {
         status.service.as_ref().is_some_and(|service| service.bytes_unchanged > 0)
-    })?;
-    let service = status.service.clone().unwrap_or_default();
-    let (sent, unchanged) = (service.bytes_sent, service.bytes_unchanged);
-    // How many depends on the blocks of the lost writes.
-    let few = unchanged > 0 && sent < run.image.len;
-    ensure!(few, Rule, "RESUME: {sent} bytes sent, {unchanged} unchanged of {}", run.image.len);
-    Ok(status)
+    })
 }
 
 fn compare(
