@@ -81,7 +81,7 @@ fn drain_from(request: &DrainFromRequest) -> &'static str {
     match request.parse() {
         Ok(from) => {
             assert_ne!(from.durable.get(), u64::MAX, "a record can follow");
-            assert_ne!(from.epoch.get(), u64::MAX, "an epoch can follow");
+            assert_ne!(from.origin.get(), u64::MAX, "a number can follow");
             "drain from"
         }
         Err(BadRequest::Seq) => "drain from: bad record",
