@@ -11,12 +11,13 @@ use std::fs::{self, File};
 use std::ops::RangeInclusive;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use snapless_writer::payload::{Payload, WriteId};
 
 use crate::console::{Console, step};
 use crate::error::{E2eError, ensure};
-use crate::process::Signal;
+use crate::process::{Signal, wait_until};
 use crate::scenario::run::Run;
 use crate::scenario::{Setting, gap};
 use crate::service::ServiceSettings;
@@ -42,6 +43,8 @@ const RATE: u64 = 1 << 20;
 /// The thread of writes that no writer makes, in their content.
 const OTHER_SYSTEM: u16 = u16::MAX;
 
+/// How long the service may take to log an event.
+const EVENT_LIMIT: Duration = Duration::from_secs(20);
 /// Events of the service (`docs/events.md`).
 const SESSION_VERIFIED: u16 = 205;
 const GAP_ENDED: u16 = 221;
@@ -168,7 +171,10 @@ fn come_back(run: &mut Run<'_>, reboot: usize, session: &str) -> Result<Status, 
     let status = run.watch("verify", gap::recovered)?;
     ensure!(status.session == session, Rule, "RESUME: a new session: {}", status.session);
     for event in [SESSION_VERIFIED, GAP_ENDED] {
-        let logged = run.rig.times_logged(event)?;
+        // The driver knows of the end of the gap before the service does.
+        let logged = wait_until("the service to say so", EVENT_LIMIT, || {
+            Ok(Some(run.rig.times_logged(event)?).filter(|&logged| logged >= reboot))
+        })?;
         ensure!(logged == reboot, Rule, "RESUME: event {event} {logged} times in {reboot} reboots");
     }
     // The service reports once a second.
