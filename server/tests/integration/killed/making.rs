@@ -81,6 +81,13 @@ fn rekey_leaves_the_old_or_the_new_key_in_force() {
     kind.kill();
 }
 
+/// The policy, as a repository that is whole shows it.
+fn policy(dir: &Path) -> String {
+    let show = says(on_repository(dir, &["retention", "show"]).arg("--json"));
+    is_whole(dir);
+    show
+}
+
 #[test]
 fn a_policy_is_the_old_or_the_new_one() {
     let kind = Kind {
@@ -91,15 +98,11 @@ fn a_policy_is_the_old_or_the_new_one() {
             command.args(["--keep-all", "14d", "--daily", "3"]);
             command
         },
-        killed: |dir| {
-            says(on_repository(dir, &["retention", "show"]).arg("--json"));
-            is_whole(dir);
-        },
+        killed: |dir| drop(policy(dir)),
         is_done: "",
         done: |dir, _| {
-            let show = says(on_repository(dir, &["retention", "show"]).arg("--json"));
+            let show = policy(dir);
             assert!(show.contains("\"keep_all\": \"14d\""), "{show}");
-            is_whole(dir);
         },
     };
     kind.kill();
@@ -142,15 +145,11 @@ fn a_minimum_is_there_whole_or_not_at_all() {
             command
         },
         // One that is not whole would end every fold, and each later change of the policy.
-        killed: |dir| {
-            says(on_repository(dir, &["retention", "show"]).arg("--json"));
-            is_whole(dir);
-        },
+        killed: |dir| drop(policy(dir)),
         is_done: "",
         done: |dir, _| {
-            let show = says(on_repository(dir, &["retention", "show"]).arg("--json"));
+            let show = policy(dir);
             assert!(show.contains("\"span\": \"30d\""), "{show}");
-            is_whole(dir);
         },
     };
     kind.kill();
