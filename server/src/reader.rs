@@ -16,7 +16,7 @@ use snapless_types::{EpochId, Seq};
 
 use crate::error::{Error, Result};
 use crate::format::acknowledged::{ACKNOWLEDGED_FILE, Acknowledged};
-use crate::format::history::History;
+use crate::format::history::{Boundary, History};
 use crate::format::repository::session_dir;
 use crate::format::segment::SegmentNumber;
 use crate::format::session::SessionHeader;
@@ -37,7 +37,7 @@ mod index;
 mod indices;
 mod kept_state;
 mod listing;
-mod maps;
+pub(crate) mod maps;
 mod segment;
 mod segments;
 mod sound;
@@ -83,7 +83,7 @@ impl SessionReader {
         let listing = Arc::new(Listing::of(store, &dir)?);
         // First: its boundary is then within the acknowledged end that is read.
         let history = history::newest_of(store, &header, listing.histories())?.map(Arc::new);
-        let acknowledged = read_acknowledged(store, &dir)?;
+        let acknowledged = read_acknowledged(store, &dir, history.as_deref())?;
         Ok(Self::of_files(store, header, acknowledged, (listing, history)))
     }
 
@@ -197,7 +197,7 @@ impl SessionReader {
             segment: last.unwrap_or(SegmentNumber(0)),
             offset: u64::MAX,
         };
-        let end = unless_damaged(read_acknowledged(store, &dir))?;
+        let end = unless_damaged(read_acknowledged(store, &dir, history.as_deref()))?;
         let acknowledged = end.unwrap_or(everything);
         Ok(Self::of_files(store, header, acknowledged, (listing, history)))
     }
@@ -260,10 +260,24 @@ impl SessionReader {
 }
 
 /// The acknowledged end of a stream in a directory.
-fn read_acknowledged(store: &Store, dir: &Path) -> Result<Acknowledged> {
+///
+/// A fold's boundary was acknowledged before the fold was published. If the sound slot is older than
+/// that, the damaged one had the boundary or a later end; what came between the two may be gone.
+fn read_acknowledged(store: &Store, dir: &Path, history: Option<&History>) -> Result<Acknowledged> {
     let path = dir.join(ACKNOWLEDGED_FILE);
     let bytes = store.read_head(&path, SLOTS_FILE_LEN).map_err(Error::or_gone)?;
-    Acknowledged::read(&bytes).map_err(|why| Error::damaged(&store.locate(&path), 0, why))
+    let damaged = |why| Error::damaged(&store.locate(&path), 0, why);
+    let newest = Acknowledged::read(&bytes).map_err(damaged)?;
+    let boundary = history.map(|history| history.boundary);
+    let later = boundary
+        .filter(|boundary| boundary.place.seq > newest.seq && newest.check_older(&bytes).is_err());
+    Ok(later.map_or(newest, |Boundary { place, segment, offset }| Acknowledged {
+        generation: newest.generation,
+        epoch: place.epoch,
+        seq: place.seq,
+        segment,
+        offset,
+    }))
 }
 
 /// `None` for what is damaged.

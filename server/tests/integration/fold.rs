@@ -10,6 +10,7 @@ use snapless_server::error::Error;
 use snapless_server::fold::{
     CollectReport, FoldReport, Plan, collect, fold_into, garbage, history,
 };
+use snapless_server::format::acknowledged::{ACKNOWLEDGED_FILE, Acknowledged};
 use snapless_server::format::repository::session_dir;
 use snapless_server::list::{Content, list};
 use snapless_server::point::keep::keep;
@@ -294,6 +295,36 @@ fn the_stream_goes_on_after_a_fold_and_while_a_writer_has_it_open() {
         SessionWriter::open(&repository, &common::header(LENGTH), SEGMENT, &stop).unwrap();
     assert_eq!(opened.timeline().records(), state.timeline().records());
     assert_eq!(damage(&root), []);
+}
+
+#[test]
+fn the_boundary_is_the_end_if_the_slot_with_a_later_one_is_damaged() {
+    let dir = common::scratch();
+    let root = dir.path().join("repository");
+    let story = Story::new(6, 12);
+    story.store(&root, SEGMENT);
+    // All of the stream is folded, and the segments that the older slot speaks of are gone.
+    let end = *story.ends.last().unwrap();
+    fold(&root, end, &[]).unwrap();
+    sweep(&root);
+    let path = folder(&root).join(ACKNOWLEDGED_FILE);
+    let mut bytes = fs::read(&path).unwrap();
+    let newest = Acknowledged::read(&bytes).unwrap();
+    assert_eq!(newest.seq.get(), end);
+    bytes[newest.slot_offset()] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    assert!(Acknowledged::read(&bytes).unwrap().seq.get() < end);
+    let found = damage(&root);
+    assert!(found.iter().all(|it| it.file.0 == path) && found.len() == 1, "{found:?}");
+    let latest = || image(&root, At::Latest).unwrap();
+    assert!(latest() == story.instants.last().unwrap().2);
+    let repository = WritableRepository::open(&root).unwrap();
+    let stop = StopFlag::default();
+    let (writer, _) =
+        SessionWriter::open(&repository, &common::header(LENGTH), SEGMENT, &stop).unwrap();
+    assert_eq!(writer.acknowledged().seq.get(), end);
+    assert!(latest() == story.instants.last().unwrap().2);
+    assert_eq!(damage(&root), [], "the slot was written again");
 }
 
 #[test]
