@@ -6,7 +6,8 @@
 //! nothing tells where that is.
 //!
 //! It needs no file but the segments. Without the session's header the length of the volume is that
-//! of its kept state, or the end of the last record; without an acknowledged end all is read that
+//! of its kept state or of a kept map, which a folded session has, or the end of the last record
+//! that is there; without an acknowledged end all is read that
 //! was stored, acknowledged or not, and the report tells from where on that is not sure. Without a
 //! sound history of a folded session, what its folds removed is missing.
 
@@ -22,6 +23,7 @@ use crate::format::session::SessionHeader;
 use crate::format::state::{self, Checkpoint, STATE_FILE};
 use crate::reader::SessionReader;
 use crate::reader::claims::Claims;
+use crate::reader::maps::header_in_maps;
 use crate::repository::{Presence, Repository};
 use crate::restore::{Progress, Request, Source, Stage};
 use crate::stop::StopFlag;
@@ -192,9 +194,10 @@ impl Stored {
             Err(error) => this.note(error)?,
         }
         let kept = this.kept(volume, session);
-        if this.header.is_none() {
-            this.header = kept.as_ref().map(|kept| kept.1);
-        }
+        this.header = this
+            .header
+            .or(kept.as_ref().map(|kept| kept.1))
+            .or_else(|| header_in_maps(&this.store, &this.dir, this.ids));
         if let Some(header) = this.header {
             this.read_end(header, source.at)?;
         } else if let Some(objects) = this.store.objects() {

@@ -172,6 +172,13 @@ impl Root {
         out
     }
 
+    /// The volume's shape in a root whose checksum is right, whatever its session.
+    pub fn geometry(bytes: &[u8]) -> Option<Geometry> {
+        let mut input = Input::new(bytes);
+        let len = usize::try_from(u64::take(&mut input)?).ok()?;
+        Checkpoint::geometry(input.bytes(len)?)
+    }
+
     /// Reads a root whose checksum is right.
     ///
     /// # Errors

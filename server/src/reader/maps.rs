@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
+
 use super::{SessionReader, history};
 use crate::error::{Damage, Error, Result};
 use crate::format::FormatError;
@@ -10,6 +12,7 @@ use crate::format::history::{History, Retained, RootRef};
 use crate::format::map::{
     Image, MAPS_BEGINNING, MapNumber, ROOT_PART, Root, TRAILER_LEN, Trailer, page_sum,
 };
+use crate::format::session::SessionHeader;
 use crate::storage::{OpenMode, Store, StoredFile};
 
 impl SessionReader {
@@ -50,21 +53,7 @@ impl SessionReader {
     /// # Errors
     /// [`Error::Damaged`], or what keeps the map from being read.
     pub(crate) fn stored_root(&self, number: MapNumber) -> Result<(PathBuf, Vec<u8>)> {
-        let path = self.map_path(number);
-        let file = self.store.open(&path, OpenMode::Read)?;
-        let damaged = |why| Error::damaged(file.path(), 0, why);
-        let end = file.len()?.checked_sub(TRAILER_LEN as u64);
-        let end = end.ok_or_else(|| damaged(FormatError::Short))?;
-        let mut bytes = [0; TRAILER_LEN];
-        file.read_exact_at(end, &mut bytes).map_err(Error::file("read", file.path()))?;
-        let trailer = Trailer::read(&bytes).map_err(damaged)?;
-        if trailer.offset.checked_add(trailer.len) != Some(end) {
-            return Err(damaged(FormatError::Content("root")));
-        }
-        let mut bytes = vec![0; usize::try_from(trailer.len).unwrap_or(usize::MAX)];
-        file.read_exact_at(trailer.offset, &mut bytes).map_err(Error::file("read", file.path()))?;
-        trailer.verify(&bytes).map_err(damaged)?;
-        Ok((file.path().to_owned(), bytes))
+        read_root(&self.store, &self.map_path(number))
     }
 
     /// The root of the boundary's map; `None` if there was no fold.
@@ -234,6 +223,43 @@ impl SessionReader {
             kept => kept,
         }
     }
+}
+
+/// The header of a session that its newest sound map tells; `None` if none does. It does not tell
+/// when the session was made.
+pub(crate) fn header_in_maps(
+    store: &Store,
+    dir: &Path,
+    (volume, session): (VolumeGuid, SessionId),
+) -> Option<SessionHeader> {
+    let mut maps = store.list_of(dir, MAPS_BEGINNING, MapNumber::parse).ok()?;
+    maps.sort_unstable();
+    maps.into_iter().rev().find_map(|(number, history)| {
+        let (_, mut bytes) = read_root(store, &dir.join(number.file_name_in(history))).ok()?;
+        let seal = store.seal().of_ids((volume, session)).map(number).ok()?;
+        let bytes = seal.open(ROOT_PART, &mut bytes).ok()?;
+        let geometry = Root::geometry(bytes)?;
+        let header = SessionHeader { volume, session, geometry, created: FileTime::UNIX_EPOCH };
+        Root::read(bytes, number, &header).is_ok().then_some(header)
+    })
+}
+
+/// The name of a map, and its root as it is stored, whose checksum is right.
+fn read_root(store: &Store, path: &Path) -> Result<(PathBuf, Vec<u8>)> {
+    let file = store.open(path, OpenMode::Read)?;
+    let damaged = |why| Error::damaged(file.path(), 0, why);
+    let end = file.len()?.checked_sub(TRAILER_LEN as u64);
+    let end = end.ok_or_else(|| damaged(FormatError::Short))?;
+    let mut bytes = [0; TRAILER_LEN];
+    file.read_exact_at(end, &mut bytes).map_err(Error::file("read", file.path()))?;
+    let trailer = Trailer::read(&bytes).map_err(damaged)?;
+    if trailer.offset.checked_add(trailer.len) != Some(end) {
+        return Err(damaged(FormatError::Content("root")));
+    }
+    let mut bytes = vec![0; usize::try_from(trailer.len).unwrap_or(usize::MAX)];
+    file.read_exact_at(trailer.offset, &mut bytes).map_err(Error::file("read", file.path()))?;
+    trailer.verify(&bytes).map_err(damaged)?;
+    Ok((file.path().to_owned(), bytes))
 }
 
 /// Bytes of a file, and its name.
