@@ -87,6 +87,9 @@ pub trait Storage: Debug + Send + Sync {
     /// # Errors
     /// As for [`Self::list`].
     fn list_with_lengths(&self, dir: &Path) -> io::Result<Vec<(String, u64)>> {
+        if let Some(objects) = self.objects() {
+            return objects.list_from(dir, "", "");
+        }
         let mut found = Vec::new();
         for name in self.list(dir)? {
             match self.open(&dir.join(&name), OpenMode::Read).and_then(|file| file.len()) {
@@ -436,9 +439,6 @@ impl Store {
     /// The files in a directory and their lengths in bytes, in any order; none if there is no such
     /// directory. See [`Storage::list_with_lengths`].
     pub fn list_with_lengths(&self, dir: &Path) -> Result<Vec<(String, u64)>> {
-        if let Some(objects) = self.objects() {
-            return objects.list_from(dir, "", "").map_err(self.failed("list", dir));
-        }
         match self.storage.list_with_lengths(dir) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
             Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
