@@ -11,6 +11,7 @@
 //! | `model` | the oracle: what was sent and acknowledged, and what the volume held |
 //! | `site` | the repository, which may be compressed or encrypted |
 //! | `world` | the server's processes, and what may happen |
+//! | `breached` | a storage that is broken on purpose |
 //! | `broken` | a fold that breaks its rules |
 //! | `careless` | a server that is careless with its objects |
 //! | `check` | what must hold of a sound store |
@@ -20,6 +21,7 @@
 
 mod alike;
 mod batch;
+mod breached;
 mod broken;
 mod careless;
 mod check;
@@ -69,6 +71,12 @@ pub enum StoreSabotage {
     IgnoredLeases,
     /// A segment whose creation had no answer is taken for created
     TrustedLoss,
+    /// A salvage does not say from which record on it is unsure
+    UnlistedEnd,
+    /// A salvage looks into no map and no kept state for what the session's header said
+    HiddenMaps,
+    /// Of several files that may be the wrong one `verify` names one
+    OneName,
 }
 
 /// How many things were played and checked.

@@ -81,6 +81,34 @@ fn an_epoch_of_objects_that_is_acknowledged_before_its_commit_is_found() {
     found(Medium::Objects, StoreSabotage::EarlyAcknowledgement);
 }
 
+#[test]
+fn a_salvage_that_does_not_say_where_it_is_unsure_is_found() {
+    found_by_damage(Medium::Objects, StoreSabotage::UnlistedEnd);
+}
+
+#[test]
+fn a_salvage_of_a_folded_session_that_looks_into_no_map_is_found() {
+    for medium in [Medium::Files, Medium::Objects] {
+        let failure = found_by_damage(medium, StoreSabotage::HiddenMaps);
+        let is_of_header = |step: &String| step.contains("session.snapless");
+        assert!(failure.steps.iter().any(is_of_header), "{failure}");
+    }
+}
+
+#[test]
+fn a_verify_that_names_one_of_several_files_is_found() {
+    found_by_damage(Medium::Objects, StoreSabotage::OneName);
+}
+
+/// The first failure of a sabotage that only damage shows: in the shortest histories, by seed, or in
+/// longer ones.
+fn found_by_damage(medium: Medium, sabotage: StoreSabotage) -> StoreFailure {
+    let failure = |depth| exhaust(medium, depth, depth, Some(sabotage)).err();
+    let by_seed = || (1..=20).find_map(|seed| play(medium, seed, 100, Some(sabotage)).err());
+    let failure = failure(0).or_else(by_seed).or_else(|| failure(1));
+    *failure.unwrap_or_else(|| panic!("{sabotage:?} is not found"))
+}
+
 /// The first failure of a sabotage: in a short history, or by one of the first seeds.
 fn found(medium: Medium, sabotage: StoreSabotage) -> StoreFailure {
     // In a bucket a crash alone shows nothing.

@@ -91,11 +91,8 @@ impl Bucket {
         let root = prefix.map_or("", |prefix| prefix.as_ref());
         self.ask(|disk| {
             let mut metas: Vec<_> = disk
-                .files()
-                .filter(|(path, _)| {
-                    path.as_os_str().as_encoded_bytes().starts_with(root.as_bytes())
-                })
-                .map(|(path, content)| meta(path, content, disk.stored_at(path)))
+                .files(root)
+                .map(|(path, content, stored_at)| meta(path, content, stored_at))
                 .filter(|meta| prefix.is_none_or(|root| meta.location.prefix_matches(root)))
                 .collect();
             metas.sort_by(|one, other| one.location.cmp(&other.location));

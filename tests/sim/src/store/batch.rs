@@ -17,6 +17,10 @@ pub struct StoreBatch {
     /// Play every sequence of the store of at most so many operations instead of seeds
     #[arg(long, requires = "store", value_name = "OPERATIONS")]
     depth: Option<usize>,
+    /// Refuse calls and damage files in sequences of at most so many operations [default: as many
+    /// as --depth]
+    #[arg(long, requires = "depth", value_name = "OPERATIONS")]
+    faults_depth: Option<usize>,
     /// Break the store in this way: a sequence has to fail
     #[arg(long, requires = "store", value_name = "SABOTAGE")]
     store_sabotage: Option<StoreSabotage>,
@@ -35,7 +39,8 @@ impl StoreBatch {
     pub fn play(&self, batch: &Batch) -> Result<Tally, Box<StoreFailure>> {
         let medium = if self.objects { Medium::Objects } else { Medium::Files };
         if let Some(depth) = self.depth {
-            return exhaust(medium, depth, depth, self.store_sabotage);
+            let faults_depth = self.faults_depth.unwrap_or(depth);
+            return exhaust(medium, depth, faults_depth, self.store_sabotage);
         }
         let mut total = Tally::default();
         for seed in batch.all_seeds() {

@@ -9,71 +9,68 @@ use snapless_server::format::history::{History, HistoryNumber};
 use snapless_server::format::map::{MapNumber, PageRef, Root, Trailer};
 use snapless_server::format::segment::SegmentNumber;
 use snapless_server::format::session::SessionHeader;
-use snapless_server::storage::{Lock, OpenMode, Storage, StorageFile, Store};
+use snapless_server::storage::{OpenMode, Storage, Store};
 
 use super::StoreSabotage;
+use super::breached::{self, Breach};
 use super::model::Model;
 use crate::storage::SimStorage;
 
 /// The storage for a fold that breaks this rule.
 pub(super) fn store(storage: &SimStorage, sabotage: Option<StoreSabotage>) -> Store {
     let is_early = sabotage == Some(StoreSabotage::EarlyCollection);
-    let broken = Broken { inner: storage.clone(), is_early, old: Mutex::default() };
-    Store::new(Arc::new(broken))
+    breached::store(Arc::new(storage.clone()), Broken { is_early, old: Mutex::default() })
 }
 
 #[derive(Debug)]
 struct Broken {
-    inner: SimStorage,
     is_early: bool,
     /// Of each younger map its file of before.
     old: Mutex<BTreeMap<PathBuf, Vec<u8>>>,
 }
 
-impl Broken {
-    fn whole(&self, path: &Path) -> io::Result<Vec<u8>> {
-        let file = self.inner.open(path, OpenMode::Read)?;
-        let mut bytes = vec![0; usize::try_from(file.len()?).unwrap_or(0)];
-        file.read_at(0, &mut bytes)?;
-        Ok(bytes)
-    }
+fn whole(below: &dyn Storage, path: &Path) -> io::Result<Vec<u8>> {
+    let file = below.open(path, OpenMode::Read)?;
+    let mut bytes = vec![0; usize::try_from(file.len()?).unwrap_or(0)];
+    file.read_at(0, &mut bytes)?;
+    Ok(bytes)
+}
 
-    /// The session of a folder.
-    fn session(dir: &Path) -> Option<SessionHeader> {
-        [2, 3].into_iter().map(|number| *Model::new(number).header()).find(|header| {
-            dir.file_name().is_some_and(|name| name.to_str() == Some(&header.session.to_string()))
-        })
-    }
+/// The session of a folder.
+fn session(dir: &Path) -> Option<SessionHeader> {
+    [2, 3].into_iter().map(|number| *Model::new(number).header()).find(|header| {
+        dir.file_name().is_some_and(|name| name.to_str() == Some(&header.session.to_string()))
+    })
+}
 
-    /// Removes the log before the boundary of a history that is about to get its name.
-    fn collect_early(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let (Some(dir), Some(name)) = (to.parent(), to.file_name().and_then(|it| it.to_str()))
-        else {
-            return Ok(());
+/// Removes the log before the boundary of a history that is about to get its name.
+fn collect_early(below: &dyn Storage, from: &Path, to: &Path) -> io::Result<()> {
+    let (Some(dir), Some(name)) = (to.parent(), to.file_name().and_then(|it| it.to_str())) else {
+        return Ok(());
+    };
+    let Some(number) = HistoryNumber::from_file_name(name) else { return Ok(()) };
+    let Some(session) = session(dir) else { return Ok(()) };
+    let history = History::read(&whole(below, from)?, number, &session);
+    let history = history.map_err(|_| io::ErrorKind::InvalidData)?;
+    for name in below.list(dir)? {
+        let is_kept = |it: SegmentNumber| {
+            it >= history.boundary.segment || history.segments.iter().any(|kept| kept.number == it)
         };
-        let Some(number) = HistoryNumber::from_file_name(name) else { return Ok(()) };
-        let Some(session) = Self::session(dir) else { return Ok(()) };
-        let history = History::read(&self.whole(from)?, number, &session);
-        let history = history.map_err(|_| io::ErrorKind::InvalidData)?;
-        for name in self.inner.list(dir)? {
-            let is_kept = |it: SegmentNumber| {
-                it >= history.boundary.segment
-                    || history.segments.iter().any(|kept| kept.number == it)
-            };
-            if SegmentNumber::from_file_name(&name).is_some_and(|number| !is_kept(number)) {
-                self.inner.remove(&dir.join(name))?;
-            }
+        if SegmentNumber::from_file_name(&name).is_some_and(|number| !is_kept(number)) {
+            below.remove(&dir.join(name))?;
         }
-        self.inner.sync_dir(dir)
     }
+    below.sync_dir(dir)
+}
 
+impl Broken {
     /// The file of a younger map with the pages of before; `None` for any other file.
-    fn forgotten(&self, to: &Path) -> Option<Vec<u8>> {
+    fn forgotten(&self, below: &dyn Storage, to: &Path) -> Option<Vec<u8>> {
         let (dir, name) = (to.parent()?, to.file_name()?.to_str()?);
         let (number, history) = MapNumber::parse(name)?;
-        let session = Self::session(dir)?;
+        let session = session(dir)?;
         history?;
-        let histories = self.inner.list(dir).ok()?;
+        let histories = below.list(dir).ok()?;
         // The boundary's map is the first one that a fold writes.
         let mut old = self.old.lock().unwrap_or_else(PoisonError::into_inner);
         old.insert(to.to_owned(), Vec::new());
@@ -87,10 +84,10 @@ impl Broken {
             let trailer = Trailer::read(trailer).ok()?;
             Root::read(body.get(usize::try_from(trailer.offset).ok()?..)?, number, &session).ok()
         };
-        let mut before = root(&self.whole(&dir.join(number.file_name())).ok()?)?;
+        let mut before = root(&whole(below, &dir.join(number.file_name())).ok()?)?;
         let mut bytes = Vec::new();
         for page in &mut before.image.pages {
-            let file = self.whole(&dir.join(page.map.file_name())).ok()?;
+            let file = whole(below, &dir.join(page.map.file_name())).ok()?;
             let start = usize::try_from(page.offset).ok()?;
             let offset = bytes.len() as u64;
             bytes.extend(file.get(start..start + page.len as usize)?);
@@ -103,43 +100,15 @@ impl Broken {
     }
 }
 
-impl Storage for Broken {
-    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn StorageFile>> {
-        self.inner.open(path, mode)
-    }
-
-    fn create_dir(&self, path: &Path) -> io::Result<bool> {
-        self.inner.create_dir(path)
-    }
-
-    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        self.inner.list(dir)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+impl Breach for Broken {
+    fn rename(&self, below: &dyn Storage, from: &Path, to: &Path) -> io::Result<()> {
         if self.is_early {
-            self.collect_early(from, to)?;
-        } else if let Some(forgotten) = self.forgotten(to) {
-            let file = self.inner.open(from, OpenMode::Create)?;
+            collect_early(below, from, to)?;
+        } else if let Some(forgotten) = self.forgotten(below, to) {
+            let file = below.open(from, OpenMode::Create)?;
             file.write_at(0, &forgotten)?;
             file.sync()?;
         }
-        self.inner.rename(from, to)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.inner.remove(path)
-    }
-
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.inner.sync_dir(dir)
-    }
-
-    fn lock(&self, path: &Path) -> io::Result<Lock> {
-        self.inner.lock(path)
-    }
-
-    fn locate(&self, path: &Path) -> PathBuf {
-        self.inner.locate(path)
+        below.rename(from, to)
     }
 }

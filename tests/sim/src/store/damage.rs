@@ -2,6 +2,7 @@
 //! is restored is wrong, and what a salvage does not list is right.
 
 use std::fmt;
+use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -25,11 +26,15 @@ use snapless_server::repository::Repository;
 use snapless_server::restore::Source;
 use snapless_server::salvage::{Report, salvage_to};
 use snapless_server::stop::StopFlag;
+use snapless_server::storage::{OpenMode, Storage, StorageFile};
 use snapless_server::timeline::At;
 use snapless_server::verify::verify;
 
+use super::StoreSabotage;
+use super::breached::{self, Breach};
 use super::check::image;
 use super::model::{Model, VOLUME};
+use super::site::Site;
 use super::world::{World, go_back};
 use crate::rng::Rng;
 use crate::storage::Disk;
@@ -78,6 +83,25 @@ enum Role {
     Derived,
     /// The same, and it is written without a sync: what is wrong in it is no damage.
     Unsynced,
+}
+
+/// A storage in which a salvage finds no map and no kept state.
+#[derive(Debug)]
+struct WithoutMaps;
+
+impl Breach for WithoutMaps {
+    fn open(
+        &self,
+        below: &dyn Storage,
+        path: &Path,
+        mode: OpenMode,
+    ) -> io::Result<Box<dyn StorageFile>> {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if name == STATE_FILE || MapNumber::parse(name).is_some() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        below.open(path, mode)
+    }
 }
 
 impl fmt::Display for Damaged {
@@ -179,7 +203,7 @@ pub fn check(damaged: &Damaged, disk: &Disk, of: &World) -> Result<u64, String> 
         // One of the two copies of the header is sound.
         Ok(repository) if is_of_repository && site.is_sealed() => {
             role = Role::Derived;
-            named(&repository, damaged, role, disk, &models)?;
+            named(&repository, damaged, role, disk, of)?;
             repository
         }
         Ok(_) if is_of_repository && damaged.kind != Kind::Older => {
@@ -195,13 +219,21 @@ pub fn check(damaged: &Damaged, disk: &Disk, of: &World) -> Result<u64, String> 
         Err(error) => return Err(format!("the repository cannot be opened: {error}")),
     };
     if !is_of_repository {
-        named(&repository, damaged, role, disk, &models)?;
+        named(&repository, damaged, role, disk, of)?;
     }
+    let to_salvage = match of.sabotage() {
+        Some(StoreSabotage::HiddenMaps) => {
+            let store = breached::store(world.medium(), WithoutMaps);
+            let site = Site::new(store, of.keeping().clone());
+            site.open().unwrap_or_else(|_| Repository::to_salvage_in(site.store().clone()))
+        }
+        _ => repository.clone(),
+    };
     let mut points = 0;
     for model in &models {
         points += restores(&repository, model, damaged, role)?;
         if !is_earlier_end(damaged, role) || role == Role::End {
-            salvages(&repository, model, damaged, role)?;
+            salvages(&to_salvage, model, damaged, role, disk, of)?;
         }
     }
     if is_of_repository {
@@ -317,10 +349,13 @@ fn named(
     damaged: &Damaged,
     role: Role,
     disk: &Disk,
-    models: &[Model],
+    of: &World,
 ) -> Result<(), String> {
     let report = verify(repository, &StopFlag::default(), |_| ());
-    let report = report.map_err(|error| format!("verify fails: {error}"))?;
+    let mut report = report.map_err(|error| format!("verify fails: {error}"))?;
+    if of.sabotage() == Some(StoreSabotage::OneName) {
+        report.damage.truncate(1);
+    }
     let path = repository.store().locate(&damaged.path);
     let is_named = report.damage.iter().any(|found| found.file.0 == path);
     let must_be_named = match (damaged.kind, role) {
@@ -329,7 +364,7 @@ fn named(
             // A session of which nothing was acknowledged may be missing from the list.
             let is_acknowledged = |model: &&Model| model.counts().0 > 0;
             let last = disk.read(&damaged.path).rchunks(ENTRY_LEN).next().unwrap_or_default();
-            models.iter().filter(is_acknowledged).any(|model| {
+            of.models().iter().filter(is_acknowledged).any(|model| {
                 let session = model.header().session.0;
                 last.windows(session.len()).any(|bytes| bytes == session)
             })
@@ -422,33 +457,48 @@ fn told(report: &Report) -> String {
     format!("{damage:?}, {lost:?}, missing {missing:?}, {doubtful:?}, after {unsure_after:?}")
 }
 
+/// True if there is a map in the folder of this file.
+fn has_maps(disk: &Disk, file: &Path) -> bool {
+    let is_map = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        path.parent() == file.parent() && MapNumber::parse(name).is_some()
+    };
+    disk.paths().iter().any(is_map)
+}
+
 /// What a salvage does not list as missing, doubtful or lost is right.
 fn salvages(
     repository: &Repository,
     model: &Model,
     damaged: &Damaged,
     role: Role,
+    disk: &Disk,
+    of: &World,
 ) -> Result<(), String> {
     let (epochs, _) = model.counts();
     if !model.is_whole(epochs) || model.is_in_gap(epochs) || damaged.kind == Kind::Older {
-        return Ok(());
-    }
-    // Of a folded session the stream alone does not tell how long the volume is.
-    if !model.is_unfolded() && damaged.path.ends_with(SESSION_FILE) {
         return Ok(());
     }
     let source = Source { volume: VOLUME, session: Some(model.header().session), at: At::Latest };
     let memory = |length, _| Ok(vec![0; usize::try_from(length).unwrap_or(0)]);
     let stop = StopFlag::default();
     let salvaged = salvage_to(repository, &source, Path::new("memory"), memory, &stop, |_| ());
-    let (report, found): (Report, Vec<u8>) = match salvaged {
+    let (mut report, found): (Report, Vec<u8>) = match salvaged {
         Ok(salvaged) => salvaged,
         Err(Error::NoSession { .. } | Error::NoSessions(_) | Error::NothingToSalvage(_)) => {
             return Ok(());
         }
         Err(error) => return Err(format!("the salvage fails: {error}")),
     };
+    if of.sabotage() == Some(StoreSabotage::UnlistedEnd) {
+        report.unsure_after = None;
+    }
     let want = model.latest(epochs).unwrap_or_default();
+    let has_length = !damaged.path.ends_with(SESSION_FILE) || has_maps(disk, &damaged.path);
+    if has_length && found.len() != want.len() {
+        let (found, want) = (found.len(), want.len());
+        return Err(format!("a salvaged image has {found} bytes, and the volume has {want}"));
+    }
     let mut listed: Vec<Range<usize>> = Vec::new();
     let index = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
     for run in report.missing.iter().chain(&report.doubtful) {

@@ -93,7 +93,8 @@ pub fn exhaust(
     sabotage: Option<StoreSabotage>,
 ) -> Result<Tally, Box<StoreFailure>> {
     let (seen, tally) = (HashSet::new(), Tally::default());
-    let mut search = Search { keeping: Keeping::plain(medium), sabotage, seen, tally, depth };
+    let keeping = Keeping::plain(medium);
+    let mut search = Search { keeping, sabotage, seen, tally, depth, faults_depth };
     for beginning in BEGINNINGS {
         if medium == Medium::Objects && beginning.contains(&Operation::Back) {
             // What a clock shows makes no difference to a bucket; seeds set clocks.
@@ -130,6 +131,7 @@ struct Search {
     seen: HashSet<(u64, Vec<(usize, usize)>)>,
     tally: Tally,
     depth: usize,
+    faults_depth: usize,
 }
 
 impl Search {
@@ -348,7 +350,7 @@ impl Search {
     fn failure(&self, sequence: &[Operation], step: &str, what: String) -> StoreFailure {
         let mut steps: Vec<_> = sequence.iter().map(|operation| format!("{operation:?}")).collect();
         steps.extend((!step.is_empty()).then(|| step.to_owned()));
-        let options = format!("--depth {}", self.depth);
+        let options = format!("--depth {} --faults-depth {}", self.depth, self.faults_depth);
         let replay = super::replay(&self.keeping, &options, self.sabotage);
         StoreFailure { steps, what, replay }
     }

@@ -13,7 +13,7 @@ use snapless_server::error::Error;
 use snapless_server::ingest::{Action, Ingest};
 use snapless_server::repository::WritableRepository;
 use snapless_server::stop::StopFlag;
-use snapless_server::storage::Store;
+use snapless_server::storage::{Storage, Store};
 use snapless_server::writer::SessionWriter;
 use snapless_types::{EpochId, Seq};
 use snapless_wire::frame::{FrameHeader, FrameKind, Hello, Watermark};
@@ -145,12 +145,24 @@ impl World {
 
     /// The repository, for a program of the server.
     pub fn site(&self) -> Site {
-        let store = match (self.keeping.is_in_objects(), self.sabotage) {
-            (false, _) => Store::new(Arc::new(self.storage.clone())),
-            (true, None) => Store::new(self.storage.bucket()),
-            (true, Some(sabotage)) => careless::store(self.storage.bucket(), sabotage),
+        let store = match self.sabotage.filter(|_| self.keeping.is_in_objects()) {
+            None => Store::new(self.medium()),
+            Some(sabotage) => careless::store(self.medium(), sabotage),
         };
         Site::new(store, self.keeping.clone())
+    }
+
+    /// What the repository is stored in, for one process of the server.
+    pub fn medium(&self) -> Arc<dyn Storage> {
+        match self.keeping.is_in_objects() {
+            false => Arc::new(self.storage.clone()),
+            true => self.storage.bucket(),
+        }
+    }
+
+    /// How the store or the server breaks a rule.
+    pub fn sabotage(&self) -> Option<StoreSabotage> {
+        self.sabotage
     }
 
     /// How the repository keeps content.
