@@ -167,7 +167,7 @@ fn standing(
         Some(to) => target(to, &header)?,
     };
     let begin = begin(&reader, target.as_ref(), stop)?;
-    let bytes = reader.bytes_after(begin.as_ref())?;
+    let bytes = reader.bytes_since(begin.as_ref().map(EntryEnd::place))?;
     Ok(Some(Standing::Source(Box::new(Source { reader, begin, bytes }))))
 }
 

@@ -123,6 +123,11 @@ impl Checkpoint {
         Self { epoch, seq, segment, offset, entry }
     }
 
+    /// The segment, and where in it, in bytes from the file's start.
+    pub fn place(&self) -> (SegmentNumber, u64) {
+        (self.segment, self.offset)
+    }
+
     /// True if the stream is acknowledged at least this far.
     pub fn is_within(&self, acknowledged: &Acknowledged) -> bool {
         (self.segment, self.offset) <= (acknowledged.segment, acknowledged.offset)

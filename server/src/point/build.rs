@@ -92,7 +92,8 @@ impl PointMap {
         let Origin { reader, cut, last_base } = &origin;
         let mut builder = Builder::new(base, reader, *cut);
         let begin = builder.begin();
-        let total = reader.bytes_since_about(begin.as_ref().map(|(checkpoint, _)| checkpoint))?;
+        let total =
+            reader.bytes_since_about(begin.as_ref().map(|(checkpoint, _)| checkpoint.place()))?;
         let mut done = 0;
         let mut now = None;
         let record = |found: &Located<'_>| {

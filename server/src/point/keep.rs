@@ -63,7 +63,7 @@ pub(crate) fn check(reader: &SessionReader, number: MapNumber) -> Result<()> {
 fn keep_next(reader: &SessionReader, after: u64, stop: &StopFlag) -> Result<bool> {
     let last = base::newest(reader, |_| true)?;
     let begin = last.as_ref().and_then(Base::checkpoint).copied();
-    if reader.bytes_since(begin.as_ref())? < after {
+    if reader.bytes_since(begin.as_ref().map(Checkpoint::place))? < after {
         return Ok(false);
     }
     drop(last);

@@ -6,7 +6,6 @@ use crate::error::Result;
 use crate::format::claim::Claim;
 use crate::format::history::History;
 use crate::format::segment::SegmentNumber;
-use crate::format::state::Checkpoint;
 
 impl SessionReader {
     /// Bytes of the stored stream, and of what a fold has kept of the time before it.
@@ -20,17 +19,12 @@ impl SessionReader {
         self.bytes_since(None)
     }
 
-    /// Stored bytes after a place, or all.
-    pub(crate) fn bytes_since(&self, place: Option<&Checkpoint>) -> Result<u64> {
+    /// Stored bytes after a place where an epoch ends, a segment and where in its file, or all.
+    pub(crate) fn bytes_since(&self, place: Option<(SegmentNumber, u64)>) -> Result<u64> {
         if let Some((_, end)) = self.claims().and_then(|claims| claims.newest) {
             return self.bytes_between(place, &end);
         }
-        let Some(place) = place else { return self.bytes_of_all() };
-        self.bytes_from(place.segment, place.offset)
-    }
-
-    /// Bytes of the stream in a directory from a place on.
-    pub(super) fn bytes_from(&self, first: SegmentNumber, offset: u64) -> Result<u64> {
+        let Some((first, offset)) = place else { return self.bytes_of_all() };
         let mut bytes = 0;
         for number in self.segments().filter(|number| *number >= first) {
             bytes += self.bytes_of(number)?;
@@ -40,12 +34,11 @@ impl SessionReader {
 
     /// About [`Self::bytes_since`], as if each segment were as long as the first one of them: looks
     /// at no others.
-    pub(crate) fn bytes_since_about(&self, place: Option<&Checkpoint>) -> Result<u64> {
+    pub(crate) fn bytes_since_about(&self, place: Option<(SegmentNumber, u64)>) -> Result<u64> {
         if self.claims.is_some() {
             return self.bytes_since(place);
         }
-        let (first, before) =
-            place.map_or((self.begin_place().0, 0), |place| (place.segment, place.offset));
+        let (first, before) = place.unwrap_or((self.begin_place().0, 0));
         let last = self.acknowledged.segment;
         let finished = match last.0.saturating_sub(first.0) {
             0 => 0,
@@ -54,16 +47,17 @@ impl SessionReader {
         Ok(finished.saturating_add(self.acknowledged.offset).saturating_sub(before))
     }
 
-    /// [`Self::bytes_since`] in a stream of objects, by two claims.
-    fn bytes_between(&self, place: Option<&Checkpoint>, end: &Claim) -> Result<u64> {
-        let from = place.map_or(self.begin_place().0, |place| place.segment);
+    /// [`Self::bytes_since`] in a stream of objects, by two claims, however many objects there are.
+    fn bytes_between(&self, place: Option<(SegmentNumber, u64)>, end: &Claim) -> Result<u64> {
         if place.is_none() && self.history.is_none() {
             return Ok(end.bytes);
         }
-        let claim = read_claim(&self.store, &self.dir, self.header.ids(), from)?;
         // Of the whole stream the segment of its begin is a part.
-        let first = if place.is_none() && claim.segment == from { claim.offset } else { 0 };
-        Ok(end.bytes.saturating_sub(claim.bytes).saturating_add(first))
+        let (from, offset) = place.unwrap_or((self.begin_place().0, 0));
+        let claim = read_claim(&self.store, &self.dir, self.header.ids(), from)?;
+        let is_within = claim.segment == from;
+        let within = if is_within { claim.offset.saturating_sub(offset) } else { 0 };
+        Ok(end.bytes.saturating_sub(claim.bytes).saturating_add(within))
     }
 
     fn bytes_of(&self, number: SegmentNumber) -> Result<u64> {
@@ -74,7 +68,7 @@ impl SessionReader {
     }
 
     /// Bytes of all segments of the stream, and of what lies before it in the first of them.
-    pub(super) fn bytes_of_all(&self) -> Result<u64> {
+    fn bytes_of_all(&self) -> Result<u64> {
         let lengths = self.listing.lengths(&self.store, &self.dir)?;
         let mut bytes = 0;
         for number in self.segments() {

@@ -8,7 +8,6 @@ use snapless_types::Seq;
 use snapless_wire::frame::{FrameHeader, FrameKind};
 use snapless_wire::record::{RecordHeader, Records};
 
-use super::claims::read_claim;
 use super::entries::How;
 use super::segments::REPLAY_BUFFER_BYTES;
 use super::{SegmentReader, SessionReader, Wanted, with_indices};
@@ -20,7 +19,6 @@ use crate::stop::StopFlag;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct EntryEnd {
     segment: SegmentNumber,
-    /// In the segment, in bytes from the file's start.
     offset: u64,
     /// The entry's frame.
     pub(crate) frame: FrameHeader,
@@ -44,6 +42,13 @@ impl StoredFrame<'_> {
     /// Damage of the entry that the frame is in.
     pub(crate) fn damage(&self, why: impl Into<Damage>) -> Error {
         self.segment.damage(why)
+    }
+}
+
+impl EntryEnd {
+    /// The segment, and where in it, in bytes from the file's start.
+    pub(crate) fn place(&self) -> (SegmentNumber, u64) {
+        (self.segment, self.offset)
     }
 }
 
@@ -96,20 +101,6 @@ impl SessionReader {
         Ok(found)
     }
 
-    /// Stored bytes after a place where an epoch ends, or all.
-    pub(crate) fn bytes_after(&self, place: Option<&EntryEnd>) -> Result<u64> {
-        if let Some((_, end)) = self.claims().and_then(|claims| claims.newest) {
-            // By two claims, however many objects there are.
-            let Some(place) = place else { return Ok(end.bytes) };
-            let claim = read_claim(&self.store, &self.dir, self.header.ids(), place.segment)?;
-            let is_within = claim.segment == place.segment;
-            let within = if is_within { claim.offset.saturating_sub(place.offset) } else { 0 };
-            return Ok(end.bytes.saturating_sub(claim.bytes).saturating_add(within));
-        }
-        let Some(place) = place else { return self.bytes_of_all() };
-        self.bytes_from(place.segment, place.offset)
-    }
-
     /// Reads the frames after a place, or all of them, records and watermarks, and checks their
     /// checksums.
     ///
@@ -120,7 +111,7 @@ impl SessionReader {
         after: Option<&EntryEnd>,
         mut visit: impl FnMut(StoredFrame<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let (first, offset) = begin(after);
+        let (first, offset) = after.map_or((SegmentNumber::FIRST, 0), EntryEnd::place);
         let mut payload = Vec::new();
         for number in self.segments().filter(|number| *number >= first) {
             let mut segment = self.segment(number, REPLAY_BUFFER_BYTES)?;
@@ -151,8 +142,4 @@ impl SessionReader {
         }
         Ok(None)
     }
-}
-
-fn begin(place: Option<&EntryEnd>) -> (SegmentNumber, u64) {
-    place.map_or((SegmentNumber::FIRST, 0), |place| (place.segment, place.offset))
 }
