@@ -17,7 +17,7 @@ impl Store {
             return self.open(path, OpenMode::CreateNew);
         }
         let file = Box::new(NewObject::new(Arc::clone(&self.storage), path));
-        Ok(StoredFile { file, path: self.locate(path), position: 0, guard: None })
+        Ok(StoredFile::new(file, self.locate(path), None))
     }
 
     /// Puts an object with the content that `write` writes into memory.
@@ -30,7 +30,7 @@ impl Store {
     ) -> Result<()> {
         let gathered = Gathered::default();
         let file = Box::new(gathered.clone());
-        write(&StoredFile { file, path: self.locate(path), position: 0, guard: None })?;
+        write(&StoredFile::new(file, self.locate(path), None))?;
         objects.put(path, gathered.take(), put).map_err(self.failed("store", path))
     }
 }

@@ -184,11 +184,9 @@ impl StoredFile {
         let failed = || Error::file("make a temporary file in", &path);
         let file = tempfile::tempfile().map_err(failed())?;
         let again = file.try_clone().map_err(failed())?;
-        let of = |file| Self {
-            file: Box::new(LocalFile { file, path: path.clone() }),
-            path: path.clone(),
-            position: 0,
-            guard: None,
+        let of = |file| {
+            let file = Box::new(LocalFile { file, path: path.clone() });
+            Self::new(file, path.clone(), None)
         };
         Ok((of(file), of(again)))
     }
