@@ -18,7 +18,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::join_all;
 use futures_util::{StreamExt, TryStreamExt};
 use object_store::path::Path as ObjectPath;
 use object_store::{
@@ -29,15 +28,15 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
+mod file;
+mod probe;
+
 use super::lease::{self, Lease};
 use super::{Held, Lock, Objects, OpenMode, Put, Removal, Storage, StorageFile, Terms};
+use file::ObjectFile;
 
 /// Bytes that are read when an object is opened: many are no longer.
 const FIRST_BYTES: u64 = 256 << 10;
-/// Bytes that are read at once of an object that is read in order.
-const AHEAD_BYTES: u64 = 4 << 20;
-/// Bytes that are read at once elsewhere in an object.
-const ELSEWHERE_BYTES: u64 = 64 << 10;
 /// Objects whose first bytes are asked for ahead of time; each is a request under way, or its
 /// bytes.
 const AHEAD_MAX: usize = 16;
@@ -45,8 +44,6 @@ const AHEAD_MAX: usize = 16;
 const ATTEMPTS: u32 = 4;
 /// The pause before the second attempt.
 const PAUSE: Duration = Duration::from_millis(200);
-/// Creations of one name at the same time that the probe tries.
-const PROBES: usize = 32;
 /// Objects that are removed with one request at most.
 const REMOVED_TOGETHER: usize = 1000;
 /// Threads of the runtime: they move bytes between sockets and memory.
@@ -124,72 +121,6 @@ impl ObjectStorage {
         let Ok(shared) = Arc::try_unwrap(self.0) else { unreachable!("no clone is made before") };
         Self(Arc::new(Shared { is_sorted: false, ..shared }))
     }
-
-    /// Tries whether the store does what is relied on, with an object of its own.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Unsupported`] with what it did instead, or a failure.
-    pub fn probe(&self) -> io::Result<()> {
-        let shared = &self.0;
-        let name = PathBuf::from(format!("probe-{:032x}", rand_id()));
-        let at = shared.place(&name);
-        let unsupported = |what: String| io::Error::new(ErrorKind::Unsupported, what);
-        let create = |number: usize| {
-            let options = PutOptions::from(PutMode::Create);
-            shared.store.put_opts(&at, PutPayload::from(content_of_probe(number)), options)
-        };
-        let outcomes = shared.wait(join_all((0..PROBES).map(create)));
-        let mut winners = Vec::new();
-        for (number, outcome) in outcomes.into_iter().enumerate() {
-            match outcome {
-                Ok(_) => winners.push(number),
-                Err(error) if is_already_there(&error) => {}
-                Err(error) => return Err(shared.failed(error)),
-            }
-        }
-        let checked = self.check_probe(&name, &winners);
-        shared.wait(shared.store.delete(&at)).map_err(|error| shared.failed(error))?;
-        checked?;
-        match self.open(&name, OpenMode::Read) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            Ok(_) => Err(unsupported("an object that was removed is still there".to_owned())),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn check_probe(&self, name: &Path, winners: &[usize]) -> io::Result<()> {
-        let unsupported = |what: String| Err(io::Error::new(ErrorKind::Unsupported, what));
-        let &[winner] = winners else {
-            let won = winners.len();
-            return unsupported(format!("of {PROBES} creations of one name {won} succeeded"));
-        };
-        let content = content_of_probe(winner);
-        if self.0.read_all(&self.0.place(name))? != content {
-            return unsupported(
-                "an object has not the content of the creation that won".to_owned(),
-            );
-        }
-        match self.0.create(name, content_of_probe(PROBES).into()) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
-            Ok(()) => return unsupported("a later creation of the same name succeeded".to_owned()),
-        }
-        let listed = self.list_from(Path::new(""), "probe-", "probe-")?;
-        let want = (name.to_string_lossy().into_owned(), content.len() as u64);
-        if listed.contains(&want) {
-            return Ok(());
-        }
-        unsupported("an object that is there is not listed".to_owned())
-    }
-}
-
-fn content_of_probe(number: usize) -> Vec<u8> {
-    format!("snapless {number:02}").into_bytes()
-}
-
-/// A number that no other process takes.
-fn rand_id() -> u128 {
-    u128::from_le_bytes(crate::format::claim::WriterId::random().0)
 }
 
 fn is_already_there(error: &object_store::Error) -> bool {
@@ -431,8 +362,7 @@ impl Storage for ObjectStorage {
             Some(found) => found,
             None => self.0.read(&place, 0, FIRST_BYTES)?,
         };
-        let piece = Mutex::new(Piece { start: 0, bytes });
-        Ok(Box::new(ObjectFile { storage: Arc::clone(&self.0), place, len, piece }))
+        Ok(Box::new(ObjectFile::new(Arc::clone(&self.0), place, bytes, len)))
     }
 
     fn create_dir(&self, _: &Path) -> io::Result<bool> {
@@ -553,73 +483,5 @@ impl Objects for ObjectStorage {
             let read = async move { read_range(&*store, &at, 0, FIRST_BYTES).await };
             ahead.push_back((place, self.0.runtime.spawn(read)));
         }
-    }
-}
-
-/// An object that is read.
-#[derive(Debug)]
-struct ObjectFile {
-    storage: Arc<Shared>,
-    place: ObjectPath,
-    len: u64,
-    /// Protects what was read last.
-    piece: Mutex<Piece>,
-}
-
-/// Bytes of an object.
-#[derive(Debug)]
-struct Piece {
-    start: u64,
-    bytes: Bytes,
-}
-
-impl Piece {
-    fn end(&self) -> u64 {
-        self.start + self.bytes.len() as u64
-    }
-
-    fn from(&self, offset: u64) -> Option<&[u8]> {
-        let skipped = usize::try_from(offset.checked_sub(self.start)?).ok()?;
-        self.bytes.get(skipped..).filter(|rest| !rest.is_empty())
-    }
-}
-
-impl StorageFile for ObjectFile {
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        if offset >= self.len || buffer.is_empty() {
-            return Ok(0);
-        }
-        let mut piece = self.piece.lock().unwrap_or_else(PoisonError::into_inner);
-        if piece.from(offset).is_none() {
-            let goes_on = (piece.end()..piece.end() + AHEAD_BYTES).contains(&offset);
-            let len = if goes_on { AHEAD_BYTES } else { ELSEWHERE_BYTES };
-            let len = len.max(buffer.len() as u64).min(self.len - offset);
-            let (bytes, _) = self.storage.read(&self.place, offset, len)?;
-            *piece = Piece { start: offset, bytes };
-        }
-        let Some(found) = piece.from(offset) else { return Ok(0) };
-        let count = found.len().min(buffer.len());
-        buffer[..count].copy_from_slice(&found[..count]);
-        Ok(count)
-    }
-
-    fn write_at(&self, _: u64, _: &[u8]) -> io::Result<()> {
-        Err(ErrorKind::Unsupported.into())
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.len)
-    }
-
-    fn set_len(&self, _: u64) -> io::Result<()> {
-        Err(ErrorKind::Unsupported.into())
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        Err(ErrorKind::Unsupported.into())
-    }
-
-    fn has_its_name(&self) -> io::Result<bool> {
-        Ok(true)
     }
 }
