@@ -15,38 +15,25 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
-use std::num::NonZeroU64;
 use std::path::Path;
-use std::str::FromStr;
 
-use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Span, SpanRelativeTo};
 use serde::de::{Error as _, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use snapless_trust::text;
-use snapless_wire::id::{FileTime, VolumeGuid};
+use snapless_wire::id::VolumeGuid;
 
 use crate::error::{Error, Result};
-use crate::format::bookmark::{Bookmark, KEEP_FOREVER};
 use crate::storage::Store;
+
+mod values;
+
+pub use values::{Keep, Slots, Volume, Zone};
 
 /// The file's name.
 pub const POLICY_FILE: &str = "retention.toml";
 
 /// Most bytes of the file that are read.
 const POLICY_LEN_MAX: usize = 4 << 20;
-/// Most slots of a level.
-const SLOTS_MAX: u32 = 10_000;
-
-/// How long something is kept.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Keep {
-    /// For so many ticks.
-    For(u64),
-    /// For ever.
-    Forever,
-}
-
 /// The levels of the grid, from the finest to the coarsest.
 pub const LEVELS: [Level; 5] =
     [Level::Hourly, Level::Daily, Level::Weekly, Level::Monthly, Level::Yearly];
@@ -87,10 +74,6 @@ pub struct Policy {
     pub time_zone: Zone,
 }
 
-/// A time zone by its name.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Zone(TimeZone);
-
 /// Values of a policy that are set; the others are those of another policy.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -121,10 +104,6 @@ pub struct Changes {
     pub time_zone: Option<Zone>,
 }
 
-/// A count of points that are kept.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
-pub struct Slots(u32);
-
 /// The policies of a repository.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -137,10 +116,6 @@ pub struct Policies {
     pub volume: BTreeMap<Volume, Changes>,
 }
 
-/// A volume as a key of the file.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Volume(pub VolumeGuid);
-
 impl Default for Policy {
     /// Keeps everything.
     fn default() -> Self {
@@ -152,7 +127,7 @@ impl Default for Policy {
             monthly: 0,
             yearly: 0,
             bookmarks: Keep::Forever,
-            time_zone: Zone(TimeZone::UTC),
+            time_zone: Zone::default(),
         }
     }
 }
@@ -201,7 +176,7 @@ impl Policy {
     }
 
     fn with(self, changes: &Changes) -> Self {
-        let slots = |new: Option<Slots>, old| new.map_or(old, |new| new.0);
+        let slots = |new: Option<Slots>, old| new.map_or(old, |new| new.count());
         Self {
             keep_all: changes.keep_all.unwrap_or(self.keep_all),
             hourly: slots(changes.hourly, self.hourly),
@@ -311,7 +286,9 @@ fn put_table(out: &mut String, name: &str, changes: &Changes) {
     ];
     let mut lines = vec![format!("\n[{name}]")];
     lines.extend(changes.keep_all.map(|keep| format!("keep_all = \"{keep}\"")));
-    lines.extend(slots.iter().filter_map(|(key, slots)| Some(format!("{key} = {}", (*slots)?.0))));
+    lines.extend(
+        slots.iter().filter_map(|(key, slots)| Some(format!("{key} = {}", (*slots)?.count()))),
+    );
     lines.extend(changes.bookmarks.map(|keep| format!("bookmarks = \"{keep}\"")));
     lines.extend(changes.time_zone.iter().map(|zone| format!("time_zone = \"{zone}\"")));
     for line in lines {
@@ -341,119 +318,6 @@ impl Changes {
     }
 }
 
-/// Ticks of the units in which a span is told, longest first.
-const UNITS: [(&str, u64); 4] = [
-    ("d", 24 * 3_600 * FileTime::TICKS_PER_SECOND),
-    ("h", 3_600 * FileTime::TICKS_PER_SECOND),
-    ("m", 60 * FileTime::TICKS_PER_SECOND),
-    ("s", FileTime::TICKS_PER_SECOND),
-];
-
-impl Keep {
-    /// What a bookmark says ([`Bookmark::keep`]).
-    pub fn of_bookmark(bookmark: &Bookmark) -> Option<Self> {
-        bookmark.keep.map(|keep| match keep {
-            KEEP_FOREVER => Self::Forever,
-            ticks => Self::For(ticks.get()),
-        })
-    }
-
-    /// For a bookmark; `None` for no time at all.
-    pub fn for_bookmark(self) -> Option<NonZeroU64> {
-        match self {
-            Self::Forever => Some(KEEP_FOREVER),
-            Self::For(ticks) => NonZeroU64::new(ticks),
-        }
-    }
-}
-
-impl FromStr for Keep {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text.trim() == "forever" {
-            return Ok(Self::Forever);
-        }
-        span(text).map(Self::For).ok_or_else(|| {
-            format!(
-                "\"{text}\" is no length of time: expected days, weeks or hours, such as 30d, \
-                     8w or 12h, or forever"
-            )
-        })
-    }
-}
-
-/// The ticks of a length of time in weeks, days, hours, minutes and seconds; a day has 24 hours.
-pub(super) fn span(text: &str) -> Option<u64> {
-    let span: Span = text.trim().parse().ok()?;
-    let relative = SpanRelativeTo::days_are_24_hours();
-    let length: SignedDuration = span.to_duration(relative).ok()?;
-    u64::try_from(length.as_secs()).ok()?.checked_mul(FileTime::TICKS_PER_SECOND)
-}
-
-impl fmt::Display for Keep {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self::For(ticks) = self else { return f.write_str("forever") };
-        let unit = UNITS.iter().find(|(_, unit)| ticks.is_multiple_of(*unit));
-        let (name, unit) = unit.unwrap_or(&UNITS[3]);
-        write!(f, "{}{name}", ticks / unit)
-    }
-}
-
-impl Zone {
-    /// The zone.
-    pub fn get(&self) -> &TimeZone {
-        &self.0
-    }
-}
-
-impl FromStr for Zone {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let zone = TimeZone::get(text).map_err(|_| {
-            format!(
-                "\"{text}\" is no time zone that this machine knows: expected a name such as \
-                     UTC or Europe/Berlin"
-            )
-        })?;
-        Ok(Self(zone))
-    }
-}
-
-impl fmt::Display for Zone {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.iana_name().unwrap_or("UTC"))
-    }
-}
-
-impl FromStr for Slots {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        text.parse::<u32>().map_err(|_| expected_slots()).and_then(Self::try_from)
-    }
-}
-
-impl TryFrom<u32> for Slots {
-    type Error = String;
-
-    fn try_from(count: u32) -> Result<Self, String> {
-        if count <= SLOTS_MAX { Ok(Self(count)) } else { Err(expected_slots()) }
-    }
-}
-
-fn expected_slots() -> String {
-    format!("expected a number from 0 to {SLOTS_MAX}")
-}
-
-impl<'de> Deserialize<'de> for Slots {
-    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-        let count = u32::deserialize(input)?;
-        Self::try_from(count).map_err(serde::de::Error::custom)
-    }
-}
-
 /// A volume that is named in two ways would have two policies, of which one would count unseen.
 fn each_volume_once<'de, D: Deserializer<'de>>(
     input: D,
@@ -479,41 +343,6 @@ fn each_volume_once<'de, D: Deserializer<'de>>(
     }
 
     input.deserialize_map(Tables)
-}
-
-/// Serde of what is a text.
-macro_rules! as_text {
-    ($($name:ty),*) => {$(
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-                let text = String::deserialize(input)?;
-                text.parse().map_err(serde::de::Error::custom)
-            }
-        }
-
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, output: S) -> Result<S::Ok, S::Error> {
-                output.collect_str(self)
-            }
-        }
-    )*};
-}
-
-as_text!(Keep, Zone, Volume);
-
-impl FromStr for Volume {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let volume = VolumeGuid::parse_name(text);
-        volume.map(Self).ok_or_else(|| format!("\"{text}\" is no GUID of a volume"))
-    }
-}
-
-impl fmt::Display for Volume {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
 }
 
 #[cfg(test)]
