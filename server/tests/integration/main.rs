@@ -16,8 +16,6 @@ mod fold_objects;
 mod folders;
 #[cfg(target_os = "linux")]
 mod foreign;
-#[cfg(target_os = "linux")]
-mod full_output;
 mod golden;
 mod history;
 mod images;

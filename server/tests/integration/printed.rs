@@ -1,30 +1,54 @@
-//! Reports that cannot be printed: to a full disk, a closed pipe, a reader that does not read.
+//! Reports that cannot be printed: to a full disk, a closed pipe, a reader that does not read. No
+//! command panics, its work is whole, and its exit code and standard error say what became of the
+//! report.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write, pipe};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::common::{Driver, Process, SESSION, Stored, VOLUME, program};
+use crate::common::{Driver, Process, SESSION, Stored, VOLUME, base_image, program};
 use snapless_server::format::repository::session_dir;
 
 /// A bound against hangs only.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Each command that prints a report and changes nothing.
-const COMMANDS: [&[&str]; 10] = [
+const READING: [&[&str]; 11] = [
     &["list"],
     &["list", "--json"],
     &["verify"],
     &["verify", "--json"],
     &["stat"],
+    &["stat", "--json"],
     &["gc", "--dry-run"],
     &["retention", "show"],
     &["bookmark", "list"],
     &["points", "VOLUME"],
     &["diff", "--volume", "VOLUME", "--from", "t0", "--to", "latest"],
 ];
+
+/// Those that print a report of what they have changed. The first ones make what others need.
+fn changing(stored: &Stored) -> Vec<Vec<String>> {
+    let (root, volume) = (stored.root.to_str().unwrap(), VOLUME.to_string());
+    let at = |name: &str| stored.dir.path().join(name).to_str().unwrap().to_owned();
+    let [made, export, image] = ["made", "export", "image"].map(at);
+    let lines = [
+        format!("init {made}"),
+        format!("ca init --repository {root}"),
+        format!("token create --repository {root}"),
+        format!("machines --repository {root}"),
+        format!("bookmark add --repository {root} --volume {volume} name"),
+        format!("retention set --repository {root} --keep-all 30d"),
+        format!("compact --repository {root} --all"),
+        format!("upgrade --repository {root}"),
+        format!("export --all --repository {root} --to {export}"),
+        format!("restore --repository {root} --volume {volume} --at t0 --to {image}"),
+    ];
+    lines.iter().map(|line| line.split(' ').map(str::to_owned).collect()).collect()
+}
 
 fn command(root: &Path, words: &[&str]) -> Command {
     let volume = VOLUME.to_string();
@@ -49,22 +73,41 @@ fn ended(mut command: Command) -> (Option<i32>, Vec<String>) {
     (done.status.code(), said.lines().map(str::to_owned).collect())
 }
 
+/// Neither takes what is printed: a full disk, and a pipe that nothing reads.
+fn nowhere() -> [OwnedFd; 2] {
+    [full().into(), pipe().unwrap().1.into()]
+}
+
 #[test]
 fn a_report_to_a_full_disk_or_a_closed_pipe_is_an_error_of_one_line() {
     let stored = stored();
-    for words in COMMANDS {
-        for is_full in [true, false] {
+    for words in READING {
+        for to in nowhere() {
             let mut command = command(&stored.root, words);
-            if is_full {
-                command.stdout(full());
-            } else {
-                command.stdout(pipe().unwrap().1);
-            }
+            command.stdout(to);
             let (code, said) = ended(command);
             let [line] = &said[..] else { panic!("{words:?}: {code:?}, {said:?}") };
             assert_eq!(code, Some(1), "{words:?}: {line}");
             assert!(line.starts_with("error: cannot print the report"), "{words:?}: {line}");
         }
+    }
+}
+
+#[test]
+fn a_report_that_cannot_be_printed_is_an_error_and_the_work_is_whole() {
+    for (turn, to) in nowhere().into_iter().enumerate() {
+        let stored = stored();
+        for words in changing(&stored) {
+            let mut command = program();
+            command.args(&words).stdout(to.try_clone().unwrap()).stderr(Stdio::piped());
+            let (code, said) = ended(command);
+            assert_eq!(code, Some(1), "{turn} {words:?}: {said:?}");
+            let is_said = |line: &String| line.contains("cannot print the report");
+            assert!(said.iter().any(is_said), "{turn} {words:?}: {said:?}");
+            assert!(!said.iter().any(|line| line.contains("panicked")), "{turn} {said:?}");
+        }
+        assert_eq!(fs::read(stored.dir.path().join("image")).unwrap(), base_image());
+        assert!(stored.dir.path().join("export/export.snapless").exists());
     }
 }
 
@@ -81,6 +124,9 @@ fn the_verdict_outlives_its_report() {
         let (code, said) = ended(command);
         assert_eq!(code, Some(4), "{said:?}");
         assert!(said.iter().any(|line| line.contains("cannot print")), "{said:?}");
+        // Nor can it be said that it cannot be printed.
+        let mut command = self::command(&stored.root, words);
+        assert_eq!(command.stdout(full()).stderr(full()).status().unwrap().code(), Some(4));
     }
 }
 
