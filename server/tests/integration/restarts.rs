@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::common::{self, Running};
 use crate::kills::support::driver::{FakeDriver, Seen};
-use crate::kills::support::{Harness, VOLUME, wait_until};
+use crate::kills::support::{self, Harness, VOLUME, wait_until};
 use crate::kills::{SECTOR, image};
 use fastrand::Rng;
 use snapless_server::list::{Content, list};
@@ -82,6 +82,19 @@ fn write(driver: &FakeDriver, block: u64, disk: &mut Disk, rng: &mut Rng) {
     driver.write(offset, &bytes);
 }
 
+/// The machine's service starts and streams the session to the server.
+fn connect(harness: &Harness, server: &Running) -> support::Running {
+    let running = harness.start_to(&server.address.to_string());
+    wait_until("the session streams", || running.counters.report().connections == 1);
+    running
+}
+
+/// An epoch ends, and is durable.
+fn end_epoch(driver: &FakeDriver, running: &support::Running) {
+    let last = driver.end_epoch();
+    wait_until("it is durable", || running.counters.report().acknowledged_seq == last);
+}
+
 fn find(repository: &Repository, at: At) -> snapless_server::error::Result<Found> {
     let source = Source { volume: VOLUME, session: None, at };
     Found::find(repository, &source, &StopFlag::default())
@@ -107,7 +120,6 @@ fn after_every_restart_the_session_goes_on_and_only_what_changed_is_sent() {
     let dir = common::scratch();
     let root = dir.path().join("repository");
     let server = Running::start(&root);
-    let address = server.address.to_string();
     let harness = Harness::new();
     let driver = &harness.driver;
     let mut disk = Disk::new(&mut rng);
@@ -115,8 +127,7 @@ fn after_every_restart_the_session_goes_on_and_only_what_changed_is_sent() {
     let mut known: Vec<Known> = Vec::new();
     let mut changed = 0;
     for reboot in 0..=reboots {
-        let running = harness.start_to(&address);
-        wait_until("the session streams", || running.counters.report().connections == 1);
+        let running = connect(&harness, &server);
         if reboot == 0 {
             read(driver, RecordKind::Block, &mut disk, &mut rng);
             driver.complete_base(BLOCKS * BLOCK);
@@ -128,9 +139,8 @@ fn after_every_restart_the_session_goes_on_and_only_what_changed_is_sent() {
         for _ in 0..rng.usize(1..20) {
             write(driver, rng.u64(..BLOCKS), &mut disk, &mut rng);
         }
-        let last = driver.end_epoch();
+        end_epoch(driver, &running);
         known.push(Known { time: driver.pass(0), disk: disk.clone() });
-        wait_until("it is durable", || running.counters.report().acknowledged_seq == last);
         if reboot > 0 {
             let unchanged = running.counters.report().bytes_unchanged;
             assert_eq!(unchanged, (BLOCKS - changed) * BLOCK, "restart {reboot}");
@@ -166,29 +176,24 @@ fn a_first_sync_that_a_restart_interrupts_goes_on_without_its_t0() {
     let dir = common::scratch();
     let root = dir.path().join("repository");
     let server = Running::start(&root);
-    let address = server.address.to_string();
     let harness = Harness::new();
     let driver = &harness.driver;
     let disk = Disk::new(&mut rng);
-    let running = harness.start_to(&address);
-    wait_until("the session streams", || running.counters.report().connections == 1);
+    let running = connect(&harness, &server);
     for block in 0..BLOCKS / 2 {
         driver.capture(RecordKind::Block, block * BLOCK, disk.sectors(block));
     }
-    let last = driver.end_epoch();
-    wait_until("it is durable", || running.counters.report().acknowledged_seq == last);
+    end_epoch(driver, &running);
     running.stop();
     driver.restart();
 
-    let running = harness.start_to(&address);
-    wait_until("the session streams", || running.counters.report().connections == 1);
+    let running = connect(&harness, &server);
     for block in 0..BLOCKS {
         driver.capture(RecordKind::Resync, block * BLOCK, disk.sectors(block));
     }
     driver.skip(RecordKind::Trim, BLOCKS * BLOCK);
     driver.end_gap();
-    let last = driver.end_epoch();
-    wait_until("it is durable", || running.counters.report().acknowledged_seq == last);
+    end_epoch(driver, &running);
     let report = running.counters.report();
     assert_eq!(report.bytes_unchanged, BLOCKS / 2 * BLOCK, "what the server has is not sent again");
     assert!(report.bytes_sent < (BLOCKS / 2 + 1) * BLOCK, "{report:?}");
