@@ -592,6 +592,7 @@ fn a_salvage_begins_at_the_boundary_or_takes_a_retained_point() {
                     assert!(has_extension(name, "slhist"), "{name}, byte {at}");
                     continue;
                 };
+                assert_eq!(found.len(), want.len(), "{name}, byte {at}: {point:?}");
                 let listed = report.missing.iter().chain(&report.doubtful);
                 let listed: Vec<_> = listed.map(|it| it.offset..it.offset + it.len).collect();
                 let is_listed = |byte: u64| listed.iter().any(|it| it.contains(&byte));
