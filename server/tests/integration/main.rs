@@ -31,6 +31,8 @@ mod maps;
 #[cfg(target_os = "linux")]
 mod mount;
 mod network;
+#[cfg(all(feature = "cloud", target_os = "linux"))]
+mod object_lock;
 #[cfg(feature = "cloud")]
 mod object_storage;
 #[cfg(feature = "cloud")]

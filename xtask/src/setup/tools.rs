@@ -2,7 +2,7 @@
 //!
 //! Programs of crates.io are built into `target/tools`, quickly instead of optimized: they run for
 //! seconds. A ready-made program is taken where there is one: cargo-nextest if the machine has it,
-//! typos from its Python package.
+//! typos and moto from their Python packages.
 
 use std::fs;
 use std::path::PathBuf;
@@ -31,8 +31,9 @@ enum Source {
     Crates(&'static [&'static str]),
     /// The same, unless the machine has the program already.
     MachineOrCrates(&'static [&'static str]),
-    /// The Python package index, whose package holds the built program.
-    Python,
+    /// The Python package index, whose package holds the built program; with further packages that
+    /// it wants.
+    Python(&'static [&'static str]),
 }
 
 /// Runs tests, each in a process of its own.
@@ -44,7 +45,7 @@ pub const NEXTEST: TestTool = TestTool {
 };
 /// Finds misspelt words.
 pub const TYPOS: TestTool =
-    TestTool { package: "typos", program: "typos", version: "1.52.0", source: Source::Python };
+    TestTool { package: "typos", program: "typos", version: "1.52.0", source: Source::Python(&[]) };
 /// Checks the licences, sources and versions of all crates.
 pub const DENY: TestTool = TestTool {
     package: "cargo-deny",
@@ -60,8 +61,16 @@ pub const MUTANTS: TestTool = TestTool {
     source: Source::Crates(&[]),
 };
 
+/// An S3 server with Object Lock, for `server/tests/integration/object_lock.rs`.
+pub const MOTO: TestTool = TestTool {
+    package: "moto[s3]",
+    program: "moto_server",
+    version: "5.2.5",
+    source: Source::Python(&["flask", "flask-cors"]),
+};
+
 /// What `cargo xtask test` runs.
-const OF_TESTS: [&TestTool; 3] = [&NEXTEST, &TYPOS, &DENY];
+const OF_TESTS: [&TestTool; 4] = [&NEXTEST, &TYPOS, &DENY, &MOTO];
 
 /// Installs what is missing, as one step of a longer task.
 pub fn add_to(steps: &Steps, layout: &Layout) -> Result<()> {
@@ -80,7 +89,7 @@ pub fn install(layout: &Layout, tools: &[&TestTool], progress: &Progress) -> Res
             Source::Crates(arguments) | Source::MachineOrCrates(arguments) => {
                 tool.build(layout, arguments, progress)?;
             }
-            Source::Python => tool.install_from_python(layout, progress)?,
+            Source::Python(with) => tool.install_from_python(layout, with, progress)?,
         }
     }
     remove_folder(&build_folder(layout))?;
@@ -99,7 +108,7 @@ impl TestTool {
         let record = fs::read_to_string(layout.tools().join(".crates.toml")).unwrap_or_default();
         let is_recorded = || record.contains(&format!("\"{} {} ", self.package, self.version));
         path.as_os_str() == self.program
-            || path.is_file() && (matches!(self.source, Source::Python) || is_recorded())
+            || path.is_file() && (matches!(self.source, Source::Python(_)) || is_recorded())
     }
 
     /// The program's file, or its bare name if the machine has it.
@@ -109,7 +118,7 @@ impl TestTool {
             Source::Crates(_) | Source::MachineOrCrates(_) => {
                 layout.tools().join("bin").join(self.program)
             }
-            Source::Python => python(layout, self.version).join("bin").join(self.program),
+            Source::Python(_) => python(layout, self.version).join("bin").join(self.program),
         }
     }
 
@@ -128,7 +137,12 @@ impl TestTool {
             .run_with_progress(progress)
     }
 
-    fn install_from_python(&self, layout: &Layout, progress: &Progress) -> Result<()> {
+    fn install_from_python(
+        &self,
+        layout: &Layout,
+        with: &[&str],
+        progress: &Progress,
+    ) -> Result<()> {
         let folder = python(layout, self.version);
         Tool::new("python3 -m venv", "/usr/bin/python3")
             .args(["-m", "venv", "--clear"])
@@ -137,6 +151,7 @@ impl TestTool {
         Tool::new(format!("installing {}", self.package), folder.join("bin/pip"))
             .args(["install", "--quiet", "--only-binary", ":all:"])
             .arg(format!("{}=={}", self.package, self.version))
+            .args(with)
             .run_with_progress(progress)
     }
 }

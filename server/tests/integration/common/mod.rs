@@ -4,6 +4,8 @@
 
 pub mod connection;
 pub mod counting;
+#[cfg(all(feature = "cloud", target_os = "linux"))]
+pub mod moto;
 #[cfg(feature = "cloud")]
 pub mod object_stream;
 #[cfg(feature = "cloud")]
