@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use snapless_server::format::repository::session_dir;
 use snapless_server::format::session::SESSION_FILE;
 use snapless_server::list::{Content, list};
+use snapless_server::point::keep::keep;
+use snapless_server::reader::SessionReader;
 use snapless_server::repository::{Presence, Repository, WritableRepository};
 use snapless_server::restore::{Found, Source};
 use snapless_server::retention::folds::Folds;
@@ -18,6 +20,7 @@ use snapless_server::serve::{Limits, Server};
 use snapless_server::stop::StopFlag;
 use snapless_server::timeline::At;
 use snapless_server::verify::verify;
+use snapless_server::writer::SessionWriter;
 use snapless_wire::id::FileTime;
 
 use crate::common::object_stream::{Connection, LIMIT as SEGMENT};
@@ -112,6 +115,33 @@ fn the_newest_session_is_folded_to_the_grid() {
     assert_eq!(collect(&store), gc::Report::default());
     let report = fold(&store, "keep_all = \"5d\"\ndaily = 7");
     assert_eq!(*outcome(&report, SESSION), Outcome::Kept);
+}
+
+#[test]
+fn a_segment_that_goes_under_a_connection_is_noticed_by_a_map_a_fold_and_the_next_connection() {
+    let store = FaultyStore::default();
+    let repository = store.repository();
+    let (header, frames) = stream(SESSION, 0, 10);
+    let mut connection = Connection::open_as(&repository, &header, SEGMENT);
+    let (last, before) = frames.split_last().unwrap();
+    for frame in before {
+        connection.store(frame).unwrap();
+    }
+    let gone = "segment-00000004.slseg";
+    store.store().remove(&session_dir(VOLUME, SESSION).join(gone)).unwrap();
+    // A commit looks at no earlier object.
+    assert!(connection.store(last).unwrap());
+    let stop = StopFlag::default();
+    let reader = SessionReader::open(open(&store).store(), header).unwrap();
+    let of_map = keep(&reader, 1, &stop).unwrap_err().to_string();
+    assert!(of_map.contains(gone), "{of_map}");
+    let report = fold(&store, "keep_all = \"1d\"");
+    let Outcome::Damaged { error } = outcome(&report, SESSION) else { panic!("{report:?}") };
+    assert!(error.contains(gone), "{error}");
+    drop(connection);
+    let opened = SessionWriter::open(&repository, &header, SEGMENT, &stop).map(|_| ());
+    let of_connection = opened.unwrap_err().to_string();
+    assert!(of_connection.contains(gone), "{of_connection}");
 }
 
 #[test]
