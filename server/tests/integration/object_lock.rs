@@ -69,7 +69,8 @@ fn stored(server: &Moto) -> Vec<u8> {
     let now = snapless_server::time::now().get();
     let created = FileTime::new(now - 60 * day);
     let header = SessionHeader { created, ..header }.to_bytes();
-    server.done("PUT", &object(BUCKET, key), &[], &header);
+    let checksum = [("x-amz-sdk-checksum-algorithm", "CRC32")];
+    server.done("PUT", &object(BUCKET, key), &checksum, &header);
     done(&run(server, &["retention", "set", "--keep-all", "0s", "--daily", "3"]));
     let mut want = common::base_image();
     common::patch(&mut want, 0, SECTOR, 39);
@@ -110,8 +111,8 @@ fn what_object_lock_holds_comes_back_after_everything_was_removed() {
     assert!(!collected.contains("refused"), "{collected}");
     let markers = server.versions(BUCKET, "DeleteMarker");
     assert!(markers.iter().any(|(key, _)| key.ends_with("segment-00000001.slseg")), "{markers:?}");
-    let is_there = |one: &(String, String)| server.versions(BUCKET, "Version").contains(one);
-    assert!(versions.iter().all(is_there), "every version is there still");
+    let after = server.versions(BUCKET, "Version");
+    assert!(versions.iter().all(|one| after.contains(one)), "every version is there still");
     done(&run(&server, &["verify"]));
     assert!(restored(&server) == want);
 
@@ -141,17 +142,18 @@ fn a_bucket_that_lets_nothing_be_removed_is_folded_and_told_of() {
     let folded = done(&run(&server, &["compact", "--all"]));
     assert!(folded.contains("folded"), "{folded}");
     server.set_ahead(Duration::from_hours(1));
-    let names = server.versions(BUCKET, "Version").len();
+    let before = server.versions(BUCKET, "Version");
     let refused = done(&run(&server, &["gc"]));
     assert!(refused.contains("refused") && refused.contains("AccessDenied"), "{refused}");
-    assert_eq!(server.versions(BUCKET, "Version").len(), names, "nothing was removed");
+    let after = server.versions(BUCKET, "Version");
+    assert!(before.iter().all(|one| after.contains(one)), "nothing was removed");
     done(&run(&server, &["verify"]));
     assert!(restored(&server) == want);
     server.done("DELETE", &format!("/{BUCKET}?policy"), &[], b"");
     server.set_ahead(Duration::from_hours(2));
     let collected = done(&run(&server, &["gc"]));
     assert!(!collected.contains("refused"), "{collected}");
-    assert!(server.versions(BUCKET, "Version").len() < names);
+    assert!(server.versions(BUCKET, "Version").len() < before.len());
     done(&run(&server, &["verify"]));
     assert!(restored(&server) == want);
 }

@@ -18,7 +18,7 @@ use crate::files::remove_folder;
 use crate::layout::Layout;
 
 /// What parses bytes from outside. A name that ends with `/` stands for the files in that folder.
-const FORMATS: [&str; 21] = [
+const FORMATS: [&str; 22] = [
     "driver-logic/src/control.rs",
     "link/src/frames.rs",
     "nbd/src/handshake.rs",
@@ -29,6 +29,7 @@ const FORMATS: [&str; 21] = [
     "server/src/reader.rs",
     "server/src/reader/",
     "server/src/retention/policy.rs",
+    "server/src/retention/policy/",
     "server/src/salvage.rs",
     "server/src/salvage/",
     "server/src/stream.rs",

@@ -35,7 +35,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("qemu-system-common", "qemu-storage-daemon, to compare with"),
     ("valgrind", "counting instructions"),
     ("g++", "libFuzzer"),
-    ("python3-venv", "installing the check of spelling"),
+    ("python3-venv", "installing the check of spelling, and moto"),
 ];
 /// Packages whose program other releases of Debian have elsewhere: they are not needed where the
 /// program is there.

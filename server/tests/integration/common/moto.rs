@@ -11,16 +11,28 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-/// Serves at a free port, which it prints. Its clock is ahead by the seconds that a file says.
+/// Serves at a free port, which it prints. Its clock goes on by a minute with each object that is
+/// stored, as that of `common::s3` does, and is ahead by the seconds that a file says. One request at a time: of several creations of one name more than one succeeds otherwise, and `init`
+/// refuses such a store. Of an object that is locked it wants to be told which checksum there is;
+/// to S3 the checksum itself tells that.
 const SERVER: &str = "
-import datetime, sys
+import datetime, sys, threading
 from werkzeug.serving import make_server
 import moto.s3.models as s3
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-now = s3.utcnow
-s3.utcnow = lambda: now() + datetime.timedelta(seconds=float(open(sys.argv[1]).read()))
-app = DomainDispatcherApplication(create_backend_app)
-server = make_server('127.0.0.1', 0, app, threaded=True)
+now, stored = s3.utcnow, 0
+def ahead():
+    return datetime.timedelta(minutes=stored, seconds=float(open(sys.argv[1]).read()))
+s3.utcnow = lambda: now() + ahead()
+moto, turn = DomainDispatcherApplication(create_backend_app), threading.Lock()
+def answer(request, begin):
+    global stored
+    if 'HTTP_X_AMZ_CHECKSUM_SHA256' in request:
+        request['HTTP_X_AMZ_SDK_CHECKSUM_ALGORITHM'] = 'SHA256'
+    with turn:
+        stored += request['REQUEST_METHOD'] == 'PUT'
+        return list(moto(request, begin))
+server = make_server('127.0.0.1', 0, answer, threaded=True)
 print(server.port, flush=True)
 server.serve_forever()
 ";
