@@ -73,8 +73,6 @@ pub enum StoreSabotage {
     TrustedLoss,
     /// A salvage does not say from which record on it is unsure
     UnlistedEnd,
-    /// A salvage looks into no map and no kept state for what the session's header said
-    HiddenMaps,
     /// Of several files that may be the wrong one `verify` names one
     OneName,
 }

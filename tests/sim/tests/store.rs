@@ -87,15 +87,6 @@ fn a_salvage_that_does_not_say_where_it_is_unsure_is_found() {
 }
 
 #[test]
-fn a_salvage_of_a_folded_session_that_looks_into_no_map_is_found() {
-    for medium in [Medium::Files, Medium::Objects] {
-        let failure = found_by_damage(medium, StoreSabotage::HiddenMaps);
-        let is_of_header = |step: &String| step.contains("session.snapless");
-        assert!(failure.steps.iter().any(is_of_header), "{failure}");
-    }
-}
-
-#[test]
 fn a_verify_that_names_one_of_several_files_is_found() {
     found_by_damage(Medium::Objects, StoreSabotage::OneName);
 }

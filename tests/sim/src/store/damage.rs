@@ -2,7 +2,6 @@
 //! is restored is wrong, and what a salvage does not list is right.
 
 use std::fmt;
-use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -26,15 +25,12 @@ use snapless_server::repository::Repository;
 use snapless_server::restore::Source;
 use snapless_server::salvage::{Report, salvage_to};
 use snapless_server::stop::StopFlag;
-use snapless_server::storage::{OpenMode, Storage, StorageFile};
 use snapless_server::timeline::At;
 use snapless_server::verify::verify;
 
 use super::StoreSabotage;
-use super::breached::{self, Breach};
 use super::check::image;
 use super::model::{Model, VOLUME};
-use super::site::Site;
 use super::world::{World, go_back};
 use crate::rng::Rng;
 use crate::storage::Disk;
@@ -83,25 +79,6 @@ enum Role {
     Derived,
     /// The same, and it is written without a sync: what is wrong in it is no damage.
     Unsynced,
-}
-
-/// A storage in which a salvage finds no map and no kept state.
-#[derive(Debug)]
-struct WithoutMaps;
-
-impl Breach for WithoutMaps {
-    fn open(
-        &self,
-        below: &dyn Storage,
-        path: &Path,
-        mode: OpenMode,
-    ) -> io::Result<Box<dyn StorageFile>> {
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if name == STATE_FILE || MapNumber::parse(name).is_some() {
-            return Err(io::ErrorKind::NotFound.into());
-        }
-        below.open(path, mode)
-    }
 }
 
 impl fmt::Display for Damaged {
@@ -221,19 +198,11 @@ pub fn check(damaged: &Damaged, disk: &Disk, of: &World) -> Result<u64, String> 
     if !is_of_repository {
         named(&repository, damaged, role, disk, of)?;
     }
-    let to_salvage = match of.sabotage() {
-        Some(StoreSabotage::HiddenMaps) => {
-            let store = breached::store(world.medium(), WithoutMaps);
-            let site = Site::new(store, of.keeping().clone());
-            site.open().unwrap_or_else(|_| Repository::to_salvage_in(site.store().clone()))
-        }
-        _ => repository.clone(),
-    };
     let mut points = 0;
     for model in &models {
         points += restores(&repository, model, damaged, role)?;
         if !is_earlier_end(damaged, role) || role == Role::End {
-            salvages(&to_salvage, model, damaged, role, disk, of)?;
+            salvages(&repository, model, damaged, role, disk, of)?;
         }
     }
     if is_of_repository {

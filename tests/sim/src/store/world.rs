@@ -154,10 +154,10 @@ impl World {
 
     /// What the repository is stored in, for one process of the server.
     pub fn medium(&self) -> Arc<dyn Storage> {
-        match self.keeping.is_in_objects() {
-            false => Arc::new(self.storage.clone()),
-            true => self.storage.bucket(),
+        if self.keeping.is_in_objects() {
+            return self.storage.bucket();
         }
+        Arc::new(self.storage.clone())
     }
 
     /// How the store or the server breaks a rule.
