@@ -629,6 +629,31 @@ fn a_write_that_must_not_wait_is_the_reason_if_it_finds_no_room_or_an_unsynced_b
 }
 
 #[test]
+fn an_urgent_write_finds_room_among_kept_records_ahead_of_a_write_that_waits_for_it() {
+    // The writes' memory has 64 granules; the longest record takes 32.
+    let session = large(64, Config::new(32 * BLOCK));
+    for n in 0..48 {
+        complete_captured(&session, submit(&session, "kept", n * 512, 512));
+    }
+    drain(&session);
+    for n in 0..16 {
+        complete_captured(&session, submit(&session, "not drained", n * 512, 512));
+    }
+    assert_held(&submit(&session, "waits for kept records", 0, 8 * BLOCK));
+    for (offset, len) in [(8 * BLOCK, 512), (9 * BLOCK, 8 * BLOCK)] {
+        let extent = Extent::new(offset, len).unwrap();
+        let urgent = captured(session.submit("urgent", extent, Urgency::MustNotWait));
+        let urgent = session.captured(urgent);
+        session.completed(urgent.ticket, true);
+    }
+    assert_eq!(gap_reasons(&session), []);
+    drain(&session);
+    let mut steps = (0..100).map(|_| session.dispatch());
+    let waited = steps.find_map(|step| if let Step::Do(it) = step { Some(it) } else { None });
+    complete_captured(&session, waited.expect("it finds room at a later try"));
+}
+
+#[test]
 fn a_failed_write_is_the_reason_of_its_gap_and_not_of_the_next_one() {
     let session = synced(|_| ());
     let issue = session.captured(captured(submit(&session, "w", 0, 512)));

@@ -13,6 +13,11 @@ use crate::host::Worker;
 use crate::lifecycle::Phase;
 use crate::submission::{Capture, Issue, Submission, Ticket, Urgency};
 
+/// How often an urgent write, which cannot look again later, tries to find room while kept records
+/// can be given up. Each try gives up [`CHUNK`](snapless_tracking::config::CHUNK) of them at most:
+/// enough for a write of several megabytes among kept ones of a granule each.
+const URGENT_TRIES: u32 = 8;
+
 impl<W, Q: Fifo<W>> Core<'_, W, Q> {
     /// Decides what happens to a write that arrives. The usual case comes first: its blocks are
     /// synced, it overlaps no other, the queue has room.
@@ -202,6 +207,12 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
         if self.is_covered_by_gap(&change) {
             return self.issue_uncaptured(write, change, None);
         }
+        if urgency == Urgency::MustNotWait
+            && let Some((slot, reservation)) = self.make_way_for_urgent(&change)
+        {
+            self.state.counts[0].writes_captured_inline += 1;
+            return self.hand_out(Capture { write, slot, change, reservation });
+        }
         if let Some(reason) = self.reason_not_to_hold(urgency) {
             return self.issue_uncaptured(write, change, Some(reason));
         }
@@ -285,6 +296,34 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
         is_urgent.then(|| self.state.in_flight.insert_reserved(change)).flatten()
     }
 
+    /// Room for an urgent write, ahead of those that wait for room: otherwise it would begin a gap
+    /// at once, while they may only come to that. It gives up more kept records than any other
+    /// verb.
+    fn make_way_for_urgent(&mut self, change: &Change) -> Option<(SlotId, Reservation)> {
+        if !self.state.lifecycle.is_capturing()
+            || self.is_too_long(change)
+            || !self.is_ready(change)
+        {
+            return None;
+        }
+        for _ in 0..URGENT_TRIES {
+            let Some(reservation) = self.reserve(change) else {
+                if self.state.capture_queue.has_more_to_give_up(Region::Writes) {
+                    continue;
+                }
+                return None;
+            };
+            let slot = self.state.in_flight.insert(change);
+            let slot = slot.or_else(|| self.insert_urgent(change, Urgency::MustNotWait));
+            if slot.is_none() {
+                self.state.capture_queue.cancel(reservation);
+                return None;
+            }
+            return slot.map(|slot| (slot, reservation));
+        }
+        None
+    }
+
     /// True if a write is issued uncaptured because a gap is open, to which it adds nothing.
     fn is_covered_by_gap(&self, change: &Change) -> bool {
         let (state, table) = (&self.state, &self.shared.table);
@@ -316,11 +355,15 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
         let state = &self.state;
         // A write that takes space ahead of one that waits for it would make that one wait for
         // ever.
-        !state.backpressure.holds_back(state.in_flight.oldest_held())
-            && (sabotaged!(HoldForgotten)
-                || self.shared.table.all(change.blocks, BlockState::Synced))
+        !state.backpressure.holds_back(state.in_flight.oldest_held()) && self.is_ready(change)
+    }
+
+    /// True if neither a block nor another write keeps the write from being captured.
+    #[inline]
+    fn is_ready(&self, change: &Change) -> bool {
+        (sabotaged!(HoldForgotten) || self.shared.table.all(change.blocks, BlockState::Synced))
             // ORDER: the disk applies overlapping writes in any order.
-            && (sabotaged!(OverlapForgotten) || !state.in_flight.overlaps(change))
+            && (sabotaged!(OverlapForgotten) || !self.state.in_flight.overlaps(change))
     }
 
     /// Hands out a write to be issued: one with a payload is to be copied first, another goes into

@@ -11,6 +11,8 @@ use crate::host::MS;
 use crate::ledger::{Place, Write};
 use crate::volume::{WriteId, overlap};
 
+/// The queue hands its memory out in pieces of so many bytes.
+const GRANULE: u64 = 4096;
 /// Holds are looked at once in so many steps.
 const HOLDS_EVERY: u64 = 8;
 
@@ -54,11 +56,23 @@ impl World {
             is_urgent(&id) && urgent < self.plan.config.urgent_writes() as usize
         };
         let is_synced = |block| session.block_state(BlockIndex(block as u64)) == BlockState::Synced;
+        // The disk transfers those in flight from the queue, also where their records are kept.
+        let in_queue = |id: WriteId| {
+            let len = self.plan.volume.bytes(self.ledger.write(id).sectors.len());
+            len.next_multiple_of(GRANULE)
+        };
+        let is_in_flight = |id: &WriteId| !matches!(self.ledger.write(*id).place, Place::Held(_));
+        let with_disk: u64 = open().copied().filter(is_in_flight).map(in_queue).sum();
+        let config = &self.plan.config;
+        let for_writes = config.queue_bytes - config.sweep_share();
+        // What is in flight may lie in pieces.
+        let has_memory = with_disk == 0 || with_disk + in_queue(id) <= for_writes / 2;
         let status = session.status();
         status.phase == Phase::Capturing
             && self.queue_busy_since.is_none()
             && status.queue_with_disk == 0
             && has_slot
+            && has_memory
             && write.sectors.end <= self.plan.volume.sectors
             && self.plan.volume.bytes(write.sectors.len()) <= self.plan.config.write_bytes
             && self.blocks_of(id).all(is_synced)
