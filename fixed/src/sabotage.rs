@@ -40,6 +40,8 @@ pub enum Sabotage {
     TransferForgotten,
     /// RESUME: an acknowledgement frees every record that was drained.
     KeptTooShort,
+    /// RESUME: the sweep takes the memory of records that are not acknowledged.
+    SweepTakesKept,
     /// RESUME: records that were given up count as kept.
     GivenUpForgotten,
     /// RESUME: a block of a session that continues is not compared.
@@ -52,7 +54,7 @@ pub enum Sabotage {
 
 impl Sabotage {
     /// Every breach.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::HoldForgotten,
         Self::SpoiltReadUsed,
         Self::BaseCompleteTooEarly,
@@ -69,6 +71,7 @@ impl Sabotage {
         Self::MemoryHandedOutTwice,
         Self::TransferForgotten,
         Self::KeptTooShort,
+        Self::SweepTakesKept,
         Self::GivenUpForgotten,
         Self::BlockNotCompared,
         Self::NumberedTooEarly,

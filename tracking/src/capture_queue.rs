@@ -14,7 +14,7 @@
 //! free when the record has left and the disk is done. What the disk alone keeps does not count as
 //! in use: only the local disk has to go on for it to be free.
 //!
-//! A record that was drained stays until it is acknowledged, or until its space is needed
+//! A record that was drained stays until it is acknowledged, or until a write needs its space
 //! ([`kept`]). It does not count as in use either.
 //!
 //! The last descriptor is reserved for `GapBegin`, which must have room when everything else is
@@ -206,7 +206,11 @@ impl CaptureQueue {
     /// none now.
     #[inline]
     pub fn reserve(&mut self, len: u64, region: Region) -> Option<Reservation> {
-        if !self.make_room(1) {
+        let has_descriptor = match region {
+            Region::Sweep => self.free_records() > 1,
+            Region::Writes | Region::Holds => self.make_room(1),
+        };
+        if !has_descriptor {
             return None;
         }
         let (arena, end) = match region {

@@ -37,6 +37,9 @@ pub struct Config {
     pub epochs: u64,
     /// Payload bytes after which an epoch closes; at least 1.
     pub epoch_bytes: u64,
+    /// Bytes that the sweep has read after which an epoch closes; at least 1. The sweep waits for
+    /// the memory of what is not acknowledged.
+    pub epoch_swept_bytes: u64,
     /// Ticks after its first record at which an epoch closes; at least 1.
     pub epoch_age: u64,
     /// Longest bitmap of one epoch, in bytes; at least 1. On a volume with more blocks than that
@@ -110,6 +113,7 @@ impl Config {
             sweep_latency: 20 * Tick::PER_MS,
             epochs: 3,
             epoch_bytes: 64 << 20,
+            epoch_swept_bytes: (sweep_share(queue_bytes) / EPOCHS_IN_SWEEP_SHARE).max(1),
             epoch_age: 1_000 * Tick::PER_MS,
             epoch_bitmap_bytes: 8 << 20,
         }
@@ -127,7 +131,10 @@ impl Config {
             ),
             (write_bytes.contains(&self.write_bytes), ConfigError::WriteBytes(self.write_bytes)),
             ((2..=Self::EPOCHS_MAX).contains(&self.epochs), ConfigError::Epochs(self.epochs)),
-            (self.epoch_bytes > 0 && self.epoch_age > 0, ConfigError::EpochLimits),
+            (
+                self.epoch_bytes > 0 && self.epoch_swept_bytes > 0 && self.epoch_age > 0,
+                ConfigError::EpochLimits,
+            ),
             (self.epoch_bitmap_bytes > 0, ConfigError::EpochBitmap),
         ];
         limits.into_iter().find(|&(is_kept, _)| !is_kept).map_or(Ok(()), |(_, error)| Err(error))
@@ -149,8 +156,7 @@ impl Config {
     /// The sweep's bytes of the queue, in whole blocks of the smallest size; the rest is for
     /// writes.
     pub fn sweep_share(&self) -> u64 {
-        let share = (self.queue_bytes / 2).min(SWEEP_SHARE_MAX);
-        share - share % u64::from(Geometry::BLOCK_SIZE_MIN)
+        sweep_share(self.queue_bytes)
     }
 
     /// Bytes of the queue that the sweep does not use: whole granules of memory.
@@ -196,6 +202,11 @@ impl Config {
     }
 }
 
+fn sweep_share(queue_bytes: u64) -> u64 {
+    let share = (queue_bytes / 4).max(SWEEP_SHARE_MIN).min(queue_bytes / 2);
+    share - share % u64::from(Geometry::BLOCK_SIZE_MIN)
+}
+
 /// Writes that a session with such a queue tracks: what one [`BYTES_PER_WRITE`] long would fill the
 /// queue with, but enough for a busy application on the shortest one.
 fn writes_for(queue_bytes: u64) -> u32 {
@@ -213,9 +224,13 @@ const WRITES_MIN: u32 = 1024;
 /// descriptors left as bytes.
 const BYTES_PER_RECORD: u64 = 4096;
 
-/// Most bytes of the queue that are the sweep's: for all its reads that may be under way, of 1 MiB
-/// each, and as much again that is being drained. More would only be colder memory.
-const SWEEP_SHARE_MAX: u64 = (2 * Config::SWEEP_READS) << 20;
+/// Bytes of the queue that are the sweep's at least, if half of the queue is as much: for all its
+/// reads that may be under way, of 1 MiB each, and as much again that is being drained or waits to
+/// be acknowledged. A longer queue has a quarter: a first sync is no faster than the share divided
+/// by the time that an acknowledgement takes.
+const SWEEP_SHARE_MIN: u64 = (2 * Config::SWEEP_READS) << 20;
+/// Epochs in which the sweep fills its share: the first is acknowledged while it reads the others.
+const EPOCHS_IN_SWEEP_SHARE: u64 = 4;
 
 /// Words, or records, that are examined under the lock at a time where a verb leaves work for later
 /// (rule HANG, rules.md#hang). Builds that assert have small pieces, so that a small volume takes
@@ -254,7 +269,7 @@ mod tests {
         assert_eq!(check(|it| (it.writes_max, it.epochs) = (1 << 16, 64)), Ok(()));
         assert_eq!(check(|it| (it.read_bytes, it.hold_limit) = (0, 0)), Ok(()));
         let least = 4 * BLOCK;
-        let cases: [(Change, ConfigError); 11] = [
+        let cases: [(Change, ConfigError); 12] = [
             (|it| it.queue_bytes -= 1, ConfigError::QueueBytes { least }),
             (|it| it.writes_max = 0, ConfigError::Writes(0)),
             (|it| it.writes_max = (1 << 16) + 1, ConfigError::Writes((1 << 16) + 1)),
@@ -264,6 +279,7 @@ mod tests {
             (|it| it.epochs = 1, ConfigError::Epochs(1)),
             (|it| it.epochs = 65, ConfigError::Epochs(65)),
             (|it| it.epoch_bytes = 0, ConfigError::EpochLimits),
+            (|it| it.epoch_swept_bytes = 0, ConfigError::EpochLimits),
             (|it| it.epoch_age = 0, ConfigError::EpochLimits),
             (|it| it.epoch_bitmap_bytes = 0, ConfigError::EpochBitmap),
         ];
@@ -273,12 +289,14 @@ mod tests {
     }
 
     #[test]
-    fn the_sweep_gets_half_of_the_queue_but_not_too_much() {
+    fn the_sweep_gets_half_of_a_short_queue_and_a_quarter_of_a_long_one() {
         let mut config = Config::new(64 << 20);
         assert_eq!(config.sweep_share(), 16 << 20);
         assert_eq!(config.read_length(), 1 << 20);
         config.read_bytes = 64 << 20;
         assert_eq!(config.read_length(), 16 << 20);
+        assert_eq!(config.epoch_swept_bytes, 4 << 20);
+        assert_eq!(Config::new(256 << 20).sweep_share(), 64 << 20);
         assert_eq!(Config::new(4 * BLOCK).sweep_share(), 2 * BLOCK);
         assert_eq!(Config::new(6 * BLOCK - 1).sweep_share(), 2 * BLOCK, "whole blocks");
     }

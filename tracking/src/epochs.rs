@@ -52,10 +52,14 @@ pub struct Epochs {
     since: Option<Tick>,
     /// Payload bytes of the open epoch.
     payload: u64,
+    /// Of these, bytes that the sweep has read.
+    swept: u64,
     /// Ticks after `since` at which the open epoch closes.
     age_max: u64,
     /// Payload bytes at which the open epoch closes.
     payload_max: u64,
+    /// Bytes of the sweep at which the open epoch closes.
+    swept_max: u64,
     steps: Steps,
 }
 
@@ -80,8 +84,10 @@ impl Epochs {
             granule_shift,
             since: None,
             payload: 0,
+            swept: 0,
             age_max: config.epoch_age,
             payload_max: config.epoch_bytes,
+            swept_max: config.epoch_swept_bytes,
             steps: Steps::default(),
         })
     }
@@ -112,6 +118,15 @@ impl Epochs {
         let is_first = self.since.is_none();
         self.since.get_or_insert(now);
         is_first
+    }
+
+    /// Notes that the next record has so many bytes that the sweep has read. They keep the sweep's
+    /// memory until the epoch is acknowledged: it closes early.
+    pub fn note_swept(&mut self, bytes: u64) {
+        self.swept += bytes;
+        if self.swept >= self.swept_max {
+            self.payload = self.payload.max(self.payload_max);
+        }
     }
 
     fn touch(&mut self, blocks: BlockRange) {
@@ -264,7 +279,7 @@ impl Epochs {
     }
 
     fn open(&mut self, id: u64) {
-        (self.open_id, self.since, self.payload) = (id, None, 0);
+        (self.open_id, self.since, self.payload, self.swept) = (id, None, 0, 0);
     }
 
     /// Words of bitmaps examined so far.
@@ -416,5 +431,20 @@ mod tests {
         assert!(epochs.record(BlockRange::EMPTY, 100, Tick(20)));
         assert!(!epochs.is_due(Tick(100)), "no epoch is free");
         assert_eq!(epochs.deadline(Tick(21)), None);
+    }
+
+    #[test]
+    fn an_epoch_is_due_by_what_the_sweep_has_read_of_it() {
+        let config = Config { epoch_swept_bytes: 10, ..config(3, 8) };
+        let mut epochs = Epochs::new(10, &config).unwrap();
+        for _ in 0..2 {
+            epochs.note_swept(9);
+            epochs.record(blocks(0, 1), 9, Tick(1));
+            assert!(!epochs.is_due(Tick(1)));
+            epochs.note_swept(1);
+            epochs.record(blocks(1, 2), 1, Tick(1));
+            assert!(epochs.is_due(Tick(1)));
+            epochs.close(Seq::new(3));
+        }
     }
 }

@@ -157,7 +157,7 @@ fn the_drain_thread_can_ask_whether_there_is_a_record() {
 
 #[test]
 fn a_session_is_settled_when_neither_a_read_nor_a_write_is_under_way() {
-    let session = synced(|_| ());
+    let session = durable(|_| ());
     assert!(!session.is_settled(), "it is not stopped");
     let uncaptured = |offset| {
         let extent = Extent::new(offset, 512).unwrap();

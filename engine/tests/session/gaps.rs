@@ -16,7 +16,7 @@ fn mark_dirty(session: &TestSession, offset: u64, len: u64) {
 
 #[test]
 fn a_failed_write_leaves_its_blocks_dirty_until_they_are_read_again() {
-    let session = synced(|_| ());
+    let session = durable(|_| ());
     let issue = session.captured(captured(submit(&session, "w", 0, 512)));
     session.completed(issue.ticket, false);
     assert_eq!(session.block_state(BlockIndex(0)), BlockState::Dirty);
@@ -35,7 +35,7 @@ fn a_failed_write_leaves_its_blocks_dirty_until_they_are_read_again() {
 
 #[test]
 fn dirty_blocks_are_not_read_under_a_write_in_flight() {
-    let session = synced(|_| ());
+    let session = durable(|_| ());
     let issue = uncaptured(&session, 0, 512);
     assert_waits(&session.sweep());
     session.completed(issue.ticket, true);
@@ -45,7 +45,7 @@ fn dirty_blocks_are_not_read_under_a_write_in_flight() {
 
 #[test]
 fn a_write_to_a_dirty_block_is_issued_at_once_and_the_block_is_read_later() {
-    let session = synced(|_| ());
+    let session = durable(|_| ());
     mark_dirty(&session, 0, 2 * BLOCK);
     let (first, second) = (issued(submit(&session, "w", 0, 512)), BLOCK - 512);
     let second = issued(submit(&session, "over two dirty blocks", second, 1024));
@@ -122,7 +122,7 @@ fn resync_ends_under_a_writer_that_keeps_rewriting_the_same_block() {
 #[test]
 fn a_write_to_a_block_that_urgent_writes_keep_from_being_read_waits_up_to_the_limit() {
     let limit = 100 * Tick::PER_MS;
-    let session = synced(|config| config.hold_limit = limit);
+    let session = durable(|config| config.hold_limit = limit);
     let urgent = |sector: u64| uncaptured(&session, sector * 512, 512);
     // One is always in flight: the block may not be read.
     let mut flying = urgent(0);
@@ -358,7 +358,7 @@ fn a_base_image_with_a_spoiled_read_is_never_complete() {
 
 #[test]
 fn a_write_that_spoils_a_resync_leaves_the_base_image_complete() {
-    let session = synced(|_| ());
+    let session = durable(|_| ());
     mark_dirty(&session, 0, 512);
     let reading = read(session.sweep());
     mark_dirty(&session, 0, 512);
@@ -485,7 +485,7 @@ fn before_t0_no_held_write_is_late() {
 
 #[test]
 fn a_gap_that_is_made_good_ends_as_soon_as_there_is_room_for_the_marker() {
-    let session = synced(|config| {
+    let session = durable(|config| {
         config.writes_max = 1;
         config.overflow = Overflow::Hold;
     });
@@ -504,7 +504,7 @@ fn a_gap_that_is_made_good_ends_as_soon_as_there_is_room_for_the_marker() {
 
 #[test]
 fn the_sweep_skips_a_dirty_block_that_is_being_written_to() {
-    let session = synced(|_| ());
+    let session = durable(|_| ());
     mark_dirty(&session, 2 * BLOCK, 512);
     let busy = issued(submit(&session, "busy", 2 * BLOCK, 512));
     mark_dirty(&session, 3 * BLOCK, 512);
@@ -655,7 +655,7 @@ fn an_urgent_write_finds_room_among_kept_records_ahead_of_a_write_that_waits_for
 
 #[test]
 fn a_failed_write_is_the_reason_of_its_gap_and_not_of_the_next_one() {
-    let session = synced(|_| ());
+    let session = durable(|_| ());
     let issue = session.captured(captured(submit(&session, "w", 0, 512)));
     session.completed(issue.ticket, false);
     issue_urgent(&session, Urgency::PayloadUnavailable, 512);
@@ -800,9 +800,11 @@ fn a_write_over_a_block_that_is_kept_dirty_and_another_goes_at_the_limit() {
 #[test]
 fn a_write_that_the_resync_has_kept_too_long_still_waits_for_what_the_base_image_needs() {
     let limit = 100 * Tick::PER_MS;
-    let session = session(|config| config.hold_limit = limit);
+    let session = session(|config| (config.hold_limit, config.epoch_bytes) = (limit, BLOCK));
     session.begin();
     done(&session, read(session.sweep()), true);
+    drain(&session);
+    session.acknowledge(EpochId::new(1)).unwrap();
     let flying = uncaptured(&session, 0, 512);
     assert_held(&submit(&session, "over a dirty and an unsynced block", BLOCK - 512, 1024));
     session.host().now.set(limit);

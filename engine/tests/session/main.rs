@@ -67,10 +67,11 @@ impl Host for TestHost {
 
 type TestSession = Session<TestHost>;
 
-/// A session over four blocks with a queue of eight, not begun.
+/// A session over four blocks with a queue of eight, half of it the sweep's, not begun. What the
+/// sweep reads closes no epoch.
 fn session(change: impl FnOnce(&mut Config)) -> TestSession {
     let mut config = Config::new(8 * BLOCK);
-    config.read_bytes = BLOCK;
+    (config.read_bytes, config.epoch_swept_bytes) = (BLOCK, u64::MAX);
     change(&mut config);
     Session::new(TestHost::default(), Geometry::new(4 * BLOCK, 512, 16 << 10).unwrap(), config)
         .unwrap()
@@ -83,6 +84,17 @@ fn synced(change: impl FnOnce(&mut Config)) -> TestSession {
     sweep_all(&session);
     drain(&session);
     assert_eq!(session.status().blocks_synced, 4);
+    session
+}
+
+/// As [`synced`], and the server has acknowledged it: the sweep has all of its memory.
+fn durable(change: impl FnOnce(&mut Config)) -> TestSession {
+    let session = synced(|config| {
+        config.epoch_bytes = 4 * BLOCK;
+        change(config);
+    });
+    session.acknowledge(EpochId::new(1)).unwrap();
+    tidy(&session);
     session
 }
 

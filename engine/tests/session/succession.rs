@@ -124,6 +124,53 @@ fn records_that_were_given_up_are_a_gap_for_the_next_service() {
     assert!(session.status().consistent);
 }
 
+/// Drains everything; returns the epochs that end there.
+fn ended(session: &TestSession) -> Vec<EpochId> {
+    let mut ended = Vec::new();
+    while let Step::Do(drained) = session.drain(u64::MAX) {
+        let record = drained.record();
+        ended.extend((record.kind == RecordKind::EpochEnd).then_some(record.epoch));
+        session.drained(drained);
+    }
+    ended
+}
+
+#[test]
+fn a_first_sync_of_any_speed_waits_for_acknowledgements_and_a_service_that_ends_costs_no_t0() {
+    // The sweep's memory is a quarter of the volume.
+    let config = Config { read_bytes: BLOCK, ..Config::new(16 * BLOCK) };
+    let geometry = Geometry::new(32 * BLOCK, 512, 16 << 10).unwrap();
+    let session = TestSession::new(TestHost::default(), geometry, config).unwrap();
+    session.begin();
+    let mut waits = 0;
+    while !session.status().base_complete {
+        while let Step::Do(read) = session.sweep() {
+            done(&session, read, true);
+            drain(&session);
+        }
+        waits += u64::from(session.status().blocks_unsynced > 0);
+        if waits == 1 {
+            // A held write does not wait for the server.
+            assert_held(&submit(&session, "w", 31 * BLOCK, 512));
+            done(&session, read(session.hold()), true);
+            complete_captured(&session, dispatched(&session));
+        }
+        // The service ends; the next one says what the server has.
+        session.leave();
+        let durable = Seq::new(session.status().acknowledged_seq);
+        assert_eq!(session.drain_from(durable), Ok(true), "every record is there");
+        let ended = ended(&session);
+        assert_waits(&session.sweep());
+        session.host().woken.borrow_mut().clear();
+        session.acknowledge(*ended.first().expect("an epoch has ended")).unwrap();
+        tidy(&session);
+        assert!(session.host().woken.borrow().contains(&Worker::Sweep));
+    }
+    let status = session.status();
+    assert_eq!((status.gaps, status.records_given_up), (0, 0));
+    assert!(waits > 3, "{waits}");
+}
+
 #[test]
 fn kept_records_cost_no_write_its_room() {
     let session = synced(|_| ());

@@ -174,7 +174,7 @@ fn a_write_without_payload_is_issued_at_once_even_before_t0() {
 
 #[test]
 fn an_urgent_write_without_a_slot_is_issued_and_only_its_own_block_waits_for_it() {
-    let session = synced(|config| config.writes_max = 1);
+    let session = durable(|config| config.writes_max = 1);
     let urgent = |name, block| {
         let extent = Extent::new(block * BLOCK, 512).unwrap();
         issued(session.submit(name, extent, Urgency::MustNotWait))

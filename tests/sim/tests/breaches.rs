@@ -43,6 +43,9 @@ each_is_found! {
     fn records_that_are_freed_before_they_are_acknowledged_make_a_needless_gap() {
         KeptTooShort => Gap
     }
+    fn a_sweep_that_does_not_wait_for_acknowledgements_makes_a_needless_gap() {
+        SweepTakesKept => Gap
+    }
     fn records_that_were_given_up_and_count_as_kept_break_loss() {
         GivenUpForgotten => Loss, Resume, Point, Order
     }

@@ -1,14 +1,16 @@
 //! Kept records: those that were drained and are not acknowledged. A service that comes after a
 //! lost one drains them again (rule RESUME, rules.md#resume).
 //!
-//! They take what the queue does not use for anything else: when room is needed, the oldest ones
-//! are given up, before anything waits. While no service is there they are pinned: without the
-//! oldest ones, those behind them would be worth nothing.
+//! They take what the queue does not use for anything else: when a write needs room, the oldest
+//! ones are given up, before it waits. The sweep takes nothing from them: it waits until they are
+//! acknowledged. So a first sync, however fast, loses no record that the server lacks. While no
+//! service is there they are pinned: without the oldest ones, those behind them would be worth
+//! nothing.
 //!
 //! No call frees more than [`CHUNK`] of them (rule HANG, rules.md#hang). So a long payload may find
 //! room at a later try only: [`CaptureQueue::has_more_to_give_up`].
 
-use snapless_fixed::arena::{Arena, End, MemoryRange};
+use snapless_fixed::arena::{End, MemoryRange};
 use snapless_types::Seq;
 
 use super::{CaptureQueue, Drained, Record, Region, SWEEP, WRITES, whole_granules};
@@ -66,12 +68,12 @@ impl CaptureQueue {
     /// Frees some of the acknowledged records; true if more of them wait.
     pub fn free_acknowledged(&mut self) -> bool {
         for _ in 0..CHUNK {
-            if !self.is_oldest_acknowledged() {
+            if !self.has_acknowledged() {
                 break;
             }
             self.free_oldest();
         }
-        self.is_oldest_acknowledged()
+        self.has_acknowledged()
     }
 
     /// True if every record after this one is there, or still to come.
@@ -95,8 +97,10 @@ impl CaptureQueue {
 
     /// True if there may be no room in a region only because more kept records are to be given up.
     pub fn has_more_to_give_up(&self, region: Region) -> bool {
-        let arena = if region == Region::Sweep { SWEEP } else { WRITES };
-        self.to_give_up() > 0 && self.helps(arena)
+        match region {
+            Region::Sweep => self.has_acknowledged(),
+            Region::Writes | Region::Holds => self.to_give_up() > 0 && self.helps(WRITES),
+        }
     }
 
     /// Bytes of payload memory of kept records.
@@ -128,7 +132,8 @@ impl CaptureQueue {
         true
     }
 
-    /// Memory for a payload that finds no room beside the kept records.
+    /// Memory for a payload that finds no room beside the kept records. For the sweep only those
+    /// leave that are acknowledged.
     #[inline(never)]
     pub(super) fn take_from_kept(
         &mut self,
@@ -137,7 +142,8 @@ impl CaptureQueue {
         end: End,
     ) -> Option<MemoryRange> {
         for _ in 0..CHUNK {
-            if !self.helps(arena) || !self.give_up_oldest() {
+            let may = arena == WRITES || self.has_acknowledged() || sabotaged!(SweepTakesKept);
+            if !may || !self.helps(arena) || !self.give_up_oldest() {
                 return None;
             }
             if let Some(memory) = self.arena_mut(arena).take(len, end) {
@@ -171,7 +177,7 @@ impl CaptureQueue {
     fn give_up_oldest(&mut self) -> bool {
         let may = self.to_give_up() > 0;
         if may {
-            let counts = self.lost == 0 && !self.is_oldest_acknowledged();
+            let counts = self.lost == 0 && !self.has_acknowledged();
             self.kept.given_up += u64::from(counts);
             self.free_oldest();
         }
@@ -189,19 +195,18 @@ impl CaptureQueue {
         }
     }
 
-    /// True if less than a quarter is free of something that kept records have a part of.
+    /// True if less than a quarter is free of something that writes need and kept records have a
+    /// part of.
     #[inline]
     fn is_short(&self) -> bool {
-        let is_short = |arena: &Arena, kept| kept > 0 && arena.used() > arena.capacity() / 4 * 3;
-        let [sweep, writes] = &*self.arenas;
-        is_short(sweep, self.kept.bytes_in(SWEEP))
-            || is_short(writes, self.kept.bytes_in(WRITES))
+        let writes = &self.arenas[WRITES];
+        self.kept.bytes_in(WRITES) > 0 && writes.used() > writes.capacity() / 4 * 3
             || self.free_records() < self.records.len() / 4
     }
 
     /// True if an arena may have more room without the oldest kept records.
     fn helps(&self, arena: usize) -> bool {
-        self.kept.bytes_in(arena) > 0 || self.is_oldest_acknowledged()
+        self.kept.bytes_in(arena) > 0 || self.has_acknowledged()
     }
 
     /// Number of the oldest record that is there; of the next one if there is none.
@@ -210,7 +215,8 @@ impl CaptureQueue {
         Seq::new(self.last_seq.get() + 1 - (self.kept.count + self.len) as u64)
     }
 
-    fn is_oldest_acknowledged(&self) -> bool {
+    /// True if the oldest kept record is acknowledged, and waits to be freed.
+    pub fn has_acknowledged(&self) -> bool {
         self.kept.count > 0 && self.oldest() <= self.kept.acknowledged
     }
 
@@ -345,12 +351,31 @@ mod tests {
         assert!(queue.reserve(PAGE, Sweep).is_none() && !queue.has_more_to_give_up(Sweep));
         assert_eq!(queue.given_up(), 0, "it would be of no use");
         queue.cancel(reserved);
+    }
+
+    #[test]
+    fn the_sweep_waits_for_acknowledgements_and_writes_do_not() {
+        let mut queue = queue();
         for _ in 0..4 {
             commit(&mut queue, 1, Sweep).unwrap();
             drain(&mut queue);
         }
-        assert_eq!(queue.given_up(), 2, "a quarter of the sweep's is free");
+        assert!(queue.reserve(PAGE, Sweep).is_none() && !queue.has_more_to_give_up(Sweep));
+        assert_eq!(queue.given_up(), 0);
+        queue.acknowledge(Seq::new(2));
+        assert!(queue.has_more_to_give_up(Sweep));
+        let reserved = queue.reserve(PAGE, Sweep).expect("room of an acknowledged record");
+        queue.cancel(reserved);
+        while queue.free_acknowledged() {}
         assert!(queue.has_all_after(Seq::new(2)));
+        assert_eq!((queue.given_up(), queue.kept_bytes()), (0, 2 * PAGE));
+        assert!(queue.reserve(3 * PAGE, Sweep).is_none());
+        for _ in 0..20 {
+            write(&mut queue, 1);
+            drain(&mut queue);
+        }
+        assert!(queue.given_up() > 2, "a write needs room");
+        assert!(queue.reserve(4 * PAGE, Sweep).is_some());
     }
 
     #[test]

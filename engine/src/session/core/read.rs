@@ -178,7 +178,10 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
             let record = self.record(kind, Some(whole));
             self.state.capture_queue.commit(reservation, record);
             match reader {
-                Reader::Sweep => self.state.counts[0].blocks_by_sweep += blocks.len(),
+                Reader::Sweep => {
+                    self.state.counts[0].blocks_by_sweep += blocks.len();
+                    self.state.epochs.note_swept(whole.len());
+                }
                 Reader::Hold => self.state.counts[0].blocks_by_hold += blocks.len(),
             }
             whole.len()

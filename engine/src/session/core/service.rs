@@ -148,6 +148,7 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
     pub(super) fn tidy(&mut self) -> bool {
         let (state, table) = (&mut *self.state, &self.shared.table);
         let was_losing = state.epochs.is_losing();
+        let frees_memory = state.capture_queue.has_acknowledged();
         let more = state.capture_queue.discard()
             || state.capture_queue.free_acknowledged()
             || state.epochs.tidy(|blocks| {
@@ -157,6 +158,10 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
             self.resume_capturing_if_drained();
             // Records have waited behind those that were lost.
             self.call.wake(Worker::Drain);
+        }
+        if frees_memory {
+            // It waits for the memory of what is not acknowledged.
+            self.call.wake(Worker::Sweep);
         }
         more
     }

@@ -14,6 +14,9 @@
 //! | `ReadFailed` | a write was held for the whole hold limit, and a read of its blocks failed, or the disk answered no read |
 //! | `Outgrown` | the volume grows, or the arriving write passes its end |
 //!
+//! The sweep gives no record up that the server lacks: without it, the end of the service would be
+//! a gap.
+//!
 //! **Bounded work under the lock** (rule HANG, rules.md#hang): writes wait for the session's lock,
 //! so what a verb looks at, of blocks, of records and of other writes, grows with the write that it
 //! is about and with those beside that, not with the volume, the queue or all writes.
@@ -88,7 +91,7 @@ impl World {
             }
         }
         let session = self.session.as_ref().expect("verbs are called while there is a session");
-        let gaps = session.status().gaps;
+        let before = session.status();
         #[cfg(debug_assertions)]
         let steps = session.steps();
         let result = call(session);
@@ -116,7 +119,12 @@ impl World {
         if !status.losing && self.unchecked_loss.take().is_some() {
             self.check_loss_of_service()?;
         }
-        if status.gaps > gaps {
+        ensure!(
+            verb != Verb::Sweep || status.records_given_up == before.records_given_up,
+            Rule::Gap,
+            "the sweep gives up records that the server lacks"
+        );
+        if status.gaps > before.gaps {
             self.check_gap(verb, status.gap_reason)?;
             self.ledger.gaps.push((self.step, status.gap_reason));
         }
