@@ -4,7 +4,7 @@
 //! off.
 
 use std::io;
-use std::net::{Shutdown, ToSocketAddrs};
+use std::net::{Shutdown, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -206,27 +206,6 @@ pub(crate) fn reach(
     cancelled: &dyn Fn() -> bool,
 ) -> Result<Socket, LinkError> {
     let failed = |source| LinkError::Connect { address: address.to_owned(), source };
-    let (sender, connected) = mpsc::channel();
-    let (name, own_limits) = (address.to_owned(), *limits);
-    // Neither the look-up of a name nor a connect can be interrupted. The thread of one that is
-    // given up ends within its limits, and closes what it has connected.
-    let connecting = thread::Builder::new().name("connect".to_owned()).spawn(move || {
-        let _given_up = sender.send(connect_any(&name, &own_limits));
-    });
-    drop(connecting.map_err(failed)?);
-    loop {
-        match connected.recv_timeout(RECEIVE_STEP) {
-            Ok(stream) => return stream.map_err(failed),
-            Err(RecvTimeoutError::Timeout) if cancelled() => return Err(LinkError::Cancelled),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => {
-                return Err(failed(io::Error::other("the connecting thread has failed")));
-            }
-        }
-    }
-}
-
-fn connect_any(address: &str, limits: &LinkLimits) -> io::Result<Socket> {
     let tcp = TcpLimits {
         send: limits.send,
         probe_after: PROBE_AFTER,
@@ -234,13 +213,43 @@ fn connect_any(address: &str, limits: &LinkLimits) -> io::Result<Socket> {
         probes: None,
     };
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for candidate in address.to_socket_addrs()? {
-        match Socket::connect(&candidate, limits.connect, &tcp) {
-            Ok(socket) => return Ok(socket),
+    for candidate in addresses(address, cancelled, failed)? {
+        match Socket::connect(&candidate, limits.connect, &tcp, cancelled) {
+            Ok(Some(socket)) => return Ok(socket),
+            Ok(None) => return Err(LinkError::Cancelled),
             Err(error) => last = error,
         }
     }
-    Err(last)
+    Err(failed(last))
+}
+
+/// The addresses of `host:port`.
+fn addresses(
+    address: &str,
+    cancelled: &dyn Fn() -> bool,
+    failed: impl Fn(io::Error) -> LinkError,
+) -> Result<Vec<SocketAddr>, LinkError> {
+    if let Ok(address) = address.parse() {
+        return Ok(vec![address]);
+    }
+    let (sender, found) = mpsc::channel();
+    let name = address.to_owned();
+    // The look-up of a name cannot be interrupted. The thread of one that is given up ends when the
+    // system answers.
+    let finding = thread::Builder::new().name("look-up".to_owned()).spawn(move || {
+        let _given_up = sender.send(name.to_socket_addrs().map(Vec::from_iter));
+    });
+    drop(finding.map_err(&failed)?);
+    loop {
+        match found.recv_timeout(RECEIVE_STEP) {
+            Ok(found) => return found.map_err(failed),
+            Err(RecvTimeoutError::Timeout) if cancelled() => return Err(LinkError::Cancelled),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(failed(io::Error::other("the look-up of the name has failed")));
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -422,6 +431,41 @@ mod tests {
         let connected = Link::connect(&free, &LinkLimits::default(), &|| false);
         let error = connected.unwrap_err().to_string();
         assert!(error.contains(&free), "{error}");
+    }
+
+    /// A server that takes no connection, and those that fill its queue: the next one's begin is
+    /// not answered.
+    #[cfg(target_os = "linux")]
+    fn silent() -> (SocketAddr, socket2::Socket, Vec<TcpStream>) {
+        use socket2::{Domain, Socket, Type};
+        let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        listener.listen(0).unwrap();
+        let address = listener.local_addr().unwrap().as_socket().unwrap();
+        let connect = |_| TcpStream::connect_timeout(&address, Duration::from_millis(200)).ok();
+        let waiting = (0..16).map_while(connect).collect();
+        (address, listener, waiting)
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_connection_whose_begin_is_not_answered_ends_at_a_stop_and_leaves_no_thread() {
+        use std::sync::atomic::AtomicUsize;
+        let (address, _listener, _waiting) = silent();
+        let threads = || {
+            let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+            let names = tasks
+                .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
+            names.filter(|name| name.starts_with("connect")).count()
+        };
+        let asked = AtomicUsize::new(0);
+        let stopped = || asked.fetch_add(1, Ordering::Relaxed) >= 3;
+        let reached = reach(&address.to_string(), &LinkLimits::default(), &stopped);
+        assert!(matches!(reached, Err(LinkError::Cancelled)), "{reached:?}");
+        assert_eq!(threads(), 0);
+        let limits = LinkLimits { connect: Duration::from_millis(300), ..LinkLimits::default() };
+        let reached = reach(&address.to_string(), &limits, &|| false);
+        assert!(matches!(reached, Err(LinkError::Connect { .. })), "{reached:?}");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use socket2::{SockRef, TcpKeepalive};
+use socket2::{Domain, SockRef, TcpKeepalive, Type};
 
 use crate::stream::{RECEIVE_STEP, Stream, is_transient};
 
@@ -61,13 +61,29 @@ impl Socket {
         Ok(Self { tcp, send_limit, made, heard: AtomicU64::new(0) })
     }
 
-    /// Connects to one address.
+    /// Connects to one address within this time; `None` soon after `cancelled` is true. On the
+    /// caller's thread, so that nothing of it is left then.
     pub(crate) fn connect(
         address: &SocketAddr,
         limit: Duration,
         limits: &TcpLimits,
-    ) -> io::Result<Self> {
-        Self::new(TcpStream::connect_timeout(address, limit)?, limits)
+        cancelled: &dyn Fn() -> bool,
+    ) -> io::Result<Option<Self>> {
+        let begun = Instant::now();
+        let protocol = Some(socket2::Protocol::TCP);
+        let socket = socket2::Socket::new(Domain::for_address(*address), Type::STREAM, protocol)?;
+        let mut connected = socket.connect_timeout(&(*address).into(), limit.min(RECEIVE_STEP));
+        // Past its time the system goes on connecting.
+        while connected.as_ref().is_err_and(|error| error.kind() == ErrorKind::TimedOut)
+            && begun.elapsed() < limit
+        {
+            if cancelled() {
+                return Ok(None);
+            }
+            connected = wait_connected(&socket, RECEIVE_STEP);
+        }
+        connected?;
+        Self::new(socket.into(), limits).map(Some)
     }
 
     /// Sends all of it within this time, whether the other end lives or not.
@@ -113,13 +129,26 @@ impl Socket {
 
     /// Waits until the socket is ready, or for the time given.
     fn wait(&self, until: PollFlags, limit: Duration) -> io::Result<()> {
-        let limit = Timespec::try_from(limit.max(Duration::from_millis(1)));
-        let limit = limit.map_err(|_| io::Error::from(ErrorKind::InvalidInput))?;
-        match poll(&mut [PollFd::new(&self.tcp, until)], Some(&limit)) {
-            Err(rustix::io::Errno::INTR) | Ok(_) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        poll_for(PollFd::new(&self.tcp, until), limit)
     }
+}
+
+fn poll_for(socket: PollFd<'_>, limit: Duration) -> io::Result<()> {
+    let limit = Timespec::try_from(limit.max(Duration::from_millis(1)));
+    let limit = limit.map_err(|_| io::Error::from(ErrorKind::InvalidInput))?;
+    match poll(&mut [socket], Some(&limit)) {
+        Err(rustix::io::Errno::INTR) | Ok(_) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Waits until a socket is connected, for so long; [`ErrorKind::TimedOut`] if it is not then.
+fn wait_connected(socket: &socket2::Socket, limit: Duration) -> io::Result<()> {
+    poll_for(PollFd::new(socket, PollFlags::OUT), limit)?;
+    if let Some(error) = socket.take_error()? {
+        return Err(error);
+    }
+    socket.peer_addr().map(|_| ()).map_err(|_| ErrorKind::TimedOut.into())
 }
 
 impl Stream for Socket {
