@@ -353,6 +353,22 @@ fn a_stalled_server_stops_the_drain() {
 }
 
 #[test]
+fn a_stop_ends_at_the_flush_limit_while_a_server_that_lives_reads_nothing() {
+    let harness = Harness::new();
+    harness.server.behave(|manners| (manners.stalled, manners.alive) = (true, true));
+    let running = harness.start();
+    wait_for_session(&harness);
+    let record = 64 + 1_048_576;
+    for i in 0..120 {
+        harness.driver.write(i << 20, &[7; 2048]);
+    }
+    wait_until("window and socket are full", || harness.driver.queued() < 120 * record);
+    let took = running.stop();
+    assert!(took < harness.limits.send / 2, "no sender is waited for: {took:?}");
+    assert_eq!(harness.driver.seen().last(), Some(&Seen::Closed));
+}
+
+#[test]
 fn a_server_that_is_slow_is_waited_for_and_a_dead_one_is_not() {
     let mut harness = Harness::new();
     harness.limits.send = Duration::from_secs(1);
