@@ -33,7 +33,7 @@ use crate::state::{Remembered, SessionStore, StateError};
 use crate::stop::StopSignal;
 use crate::stream::{Stream, StreamEnd, StreamError, WATERMARK_INTERVAL};
 use crate::watch::{Resized, Watch};
-use crate::window::ANSWER_LIMIT;
+use crate::window::AnswerLimits;
 
 /// How often it is looked whether a volume that was removed is there again.
 const VOLUME_POLL: Duration = Duration::from_secs(1);
@@ -52,7 +52,7 @@ pub struct Limits {
     /// How often the server is told that nothing is written.
     pub watermark: Duration,
     /// How long a frame waits until the server says what it has of it.
-    pub answer: Duration,
+    pub answer: AnswerLimits,
 }
 
 impl Default for Limits {
@@ -62,7 +62,7 @@ impl Default for Limits {
             backoff: BackoffLimits::default(),
             flush: Duration::from_secs(10),
             watermark: WATERMARK_INTERVAL,
-            answer: ANSWER_LIMIT,
+            answer: AnswerLimits::default(),
         }
     }
 }
@@ -237,7 +237,7 @@ impl Pipeline {
             stop: &self.stop,
             flush_limit: self.limits.flush,
             watermark_interval: self.limits.watermark,
-            answer_limit: self.limits.answer,
+            answer_limits: self.limits.answer,
         };
         let mut save = || self.save(&mut state);
         // Without an answer nothing is known to have changed.

@@ -36,7 +36,7 @@ use crate::session::Reason;
 use crate::stop::StopSignal;
 use crate::watch::Watch;
 use crate::watermark::Captured;
-use crate::window::Window;
+use crate::window::{AnswerLimits, Window};
 
 pub use error::StreamError;
 
@@ -80,7 +80,7 @@ pub struct Stream<'a> {
     /// How often the server is told that nothing is written.
     pub watermark_interval: Duration,
     /// How long a frame waits until the server says what it has of it.
-    pub answer_limit: Duration,
+    pub answer_limits: AnswerLimits,
 }
 
 impl Stream<'_> {
@@ -95,7 +95,7 @@ impl Stream<'_> {
     ) -> Result<StreamEnd, StreamError> {
         let halted = StopSignal::new();
         let window = Window::new(self.resend_window, welcome.durable_seq())
-            .with_answer_limit(self.answer_limit);
+            .with_answer_limits(self.answer_limits);
         let links = Links::new(self.port, &self.dialling, self.counters, &window, &halted);
         if let Some(reason) = links.join(&link, welcome)? {
             return Ok(StreamEnd::Diverged(reason));
@@ -154,7 +154,10 @@ impl Stream<'_> {
             if self.stop.is_set() {
                 let flush = match &mut flush {
                     Some(flush) => flush,
-                    none => none.insert(self.begin_flush(now)?),
+                    none => {
+                        window.hurry();
+                        none.insert(self.begin_flush(now)?)
+                    }
                 };
                 let flushed = flush.is_done(self.counters);
                 // Without a link it would be a wait for a server that may be away for long.

@@ -16,8 +16,10 @@
 //! and a link that breaks before the epoch is durable cannot be joined.
 //!
 //! A frame about which the server can be asked ([`crate::compare`]) waits for the answer when its
-//! turn comes, up to a limit; the questions go ahead of it, so that it seldom waits. A server that
-//! answers late is asked all the same, and waited for again once it has answered.
+//! turn comes, up to a limit; the questions go ahead of it, so that it seldom waits. While the
+//! window has room the limit is long ([`AnswerLimits`]): there is a gap in any case until
+//! everything was compared, and nothing is lost by the wait. A server that answers late is asked
+//! all the same, and waited for again once it has answered.
 //!
 //! A watermark is sent only while the window is empty: then the server has acknowledged every
 //! record that was drained, and the watermark's record is the last of them.
@@ -39,14 +41,34 @@ mod state;
 use state::{Asking, Inquiry, Kept, Phase, State};
 
 /// How long a frame whose turn has come waits for an answer.
-pub const ANSWER_LIMIT: Duration = Duration::from_secs(2);
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AnswerLimits {
+    /// While at most three quarters of the window are in use. The sweep, whose reads are compared,
+    /// waits for acknowledgements before it fills as much of a window of the usual length.
+    pub with_room: Duration,
+    /// In a fuller window, behind which the driver's queue fills, and before a stop.
+    pub without: Duration,
+}
+
+impl AnswerLimits {
+    /// The same limit in both cases.
+    pub fn both(limit: Duration) -> Self {
+        Self { with_room: limit, without: limit }
+    }
+}
+
+impl Default for AnswerLimits {
+    fn default() -> Self {
+        Self { with_room: Duration::from_mins(1), without: Duration::from_secs(2) }
+    }
+}
 
 /// The window of one claim.
 #[derive(Debug)]
 pub struct Window {
     /// Most bytes of frames that are kept; one frame always has room.
     limit: usize,
-    answer_limit: Duration,
+    answer_limits: AnswerLimits,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -87,16 +109,17 @@ impl Window {
             watermark: None,
             asking: Asking { durable, ..Asking::default() },
             phase: Phase::Open,
+            hurries: false,
             has_link: false,
         };
         let (state, changed) = (Mutex::new(state), Condvar::new());
-        Self { limit, answer_limit: ANSWER_LIMIT, state, changed }
+        Self { limit, answer_limits: AnswerLimits::default(), state, changed }
     }
 
-    /// With another limit of the wait for an answer.
+    /// With other limits of the wait for an answer.
     #[must_use]
-    pub fn with_answer_limit(self, answer_limit: Duration) -> Self {
-        Self { answer_limit, ..self }
+    pub fn with_answer_limits(self, answer_limits: AnswerLimits) -> Self {
+        Self { answer_limits, ..self }
     }
 
     /// Appends a frame, as soon as it has room; false if the claim ends.
@@ -133,7 +156,10 @@ impl Window {
             if let Some(request) = state.next_request() {
                 return Next::Compare(request);
             }
-            if let Some(left) = state.answer_is_due_within(self.answer_limit) {
+            let has_room = state.bytes <= self.limit / 4 * 3 && !state.hurries;
+            let AnswerLimits { with_room, without } = self.answer_limits;
+            let limit = if has_room { with_room } else { without };
+            if let Some(left) = state.answer_is_due_within(limit) {
                 let waited = self.changed.wait_timeout(state, left);
                 state = waited.unwrap_or_else(PoisonError::into_inner).0;
                 continue;
@@ -264,9 +290,16 @@ impl Window {
         state.frames.len() - state.sent
     }
 
+    /// From now on no answer is waited for longer than in a window without room: everything is to
+    /// be sent soon.
+    pub fn hurry(&self) {
+        self.change(|state| state.hurries = true);
+    }
+
     /// Nothing follows what is there: the session has ended.
     pub fn finish(&self) {
         self.change(|state| {
+            state.hurries = true;
             if state.phase == Phase::Open {
                 state.phase = Phase::Finished;
             }

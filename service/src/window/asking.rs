@@ -110,7 +110,7 @@ mod tests {
     use snapless_wire::id::FileTime;
     use snapless_wire::record::{Position, RecordHeader};
 
-    use super::super::{Next, NoJoint, Window};
+    use super::super::{AnswerLimits, Next, NoJoint, Window};
     use super::*;
     use crate::compare::Touched;
 
@@ -138,7 +138,11 @@ mod tests {
 
     /// A window with `count` frames of such blocks, behind record 10, which the server has.
     fn window(count: u64, answer_limit: Duration) -> Window {
-        let window = Window::new(1 << 20, Seq::new(10)).with_answer_limit(answer_limit);
+        window_within(count, AnswerLimits::both(answer_limit))
+    }
+
+    fn window_within(count: u64, limits: AnswerLimits) -> Window {
+        let window = Window::new(1 << 20, Seq::new(10)).with_answer_limits(limits);
         let geometry = Geometry::new(1 << 30, 512, 16 << 10).unwrap();
         let mut touched = Touched::new(geometry, Seq::new(10));
         for block in 0..count {
@@ -215,6 +219,39 @@ mod tests {
         assert_eq!(request(&window).extents()[0].0.offset(), (REQUESTS_MAX * BLOCK) as u64);
     }
 
+    /// What is sent of two frames whose answers never come, after `change`.
+    fn sent_only_after(change: impl FnOnce(&Window)) {
+        let short = Duration::from_millis(1);
+        let window = window_within(2, AnswerLimits { with_room: LONG, without: short });
+        assert_eq!(window.begin_comparing_link(&welcome(10)), Ok(false));
+        let _unanswered = [request(&window), request(&window)];
+        thread::scope(|scope| {
+            let waiter = scope.spawn(|| [sent(&window), sent(&window)]);
+            thread::sleep(Duration::from_millis(50));
+            assert!(!waiter.is_finished(), "the window has room");
+            change(&window);
+            assert_eq!(waiter.join().unwrap(), [FULL, FULL]);
+        });
+    }
+
+    #[test]
+    fn while_the_window_has_room_an_answer_is_waited_for_and_no_longer() {
+        sent_only_after(|window| {
+            for seq in 13.. {
+                if window.lock().bytes > (1 << 20) / 4 * 3 {
+                    break;
+                }
+                assert!(window.put(resync(seq, seq)));
+            }
+        });
+    }
+
+    #[test]
+    fn before_a_stop_or_an_end_no_answer_is_waited_for_long() {
+        sent_only_after(Window::hurry);
+        sent_only_after(Window::finish);
+    }
+
     #[test]
     fn an_answer_to_nothing_that_was_asked_changes_nothing() {
         let window = window(1, LONG);
@@ -259,7 +296,8 @@ mod tests {
 
     #[test]
     fn nothing_is_asked_before_the_server_has_what_it_is_asked_about() {
-        let window = Window::new(1 << 20, Seq::new(10)).with_answer_limit(LONG);
+        let window =
+            Window::new(1 << 20, Seq::new(10)).with_answer_limits(AnswerLimits::both(LONG));
         let geometry = Geometry::new(1 << 30, 512, 16 << 10).unwrap();
         let mut touched = Touched::new(geometry, Seq::new(12));
         let end = EpochId::new(2);

@@ -27,6 +27,8 @@ pub(super) struct State {
     /// What the server is asked.
     pub(super) asking: Asking,
     pub(super) phase: Phase,
+    /// Everything is to be sent soon.
+    pub(super) hurries: bool,
     pub(super) has_link: bool,
 }
 

@@ -19,6 +19,7 @@ use snapless_service::counters::Counters;
 use snapless_service::pipeline::{Limits, Pipeline};
 use snapless_service::state::SessionStore;
 use snapless_service::stop::StopSignal;
+use snapless_service::window::AnswerLimits;
 use snapless_types::Overflow;
 use snapless_wire::id::VolumeGuid;
 use snapless_wire::ioctl::SweepLimits;
@@ -141,6 +142,6 @@ fn limits(link: LinkLimits, answer: Duration) -> Limits {
         backoff: BackoffLimits { min: Duration::from_millis(5), max: Duration::from_millis(40) },
         flush: Duration::from_secs(2),
         watermark: Duration::from_millis(5),
-        answer,
+        answer: AnswerLimits::both(answer),
     }
 }
