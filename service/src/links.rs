@@ -150,6 +150,7 @@ impl<'a> Links<'a> {
                 Ok(None)
             }
             Err(NoJoint::Behind) => Err(StreamError::WindowExceeded),
+            Err(NoJoint::Other) => Ok(Some(Reason::OtherPast { durable: welcome.durable_seq() })),
             Err(NoJoint::Ahead) => {
                 let (durable, captured) = (welcome.durable_seq(), self.window.last());
                 Ok(Some(Reason::Ahead { durable, captured }))

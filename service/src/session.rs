@@ -179,6 +179,11 @@ pub enum Reason {
         /// The driver's last record.
         captured: Seq,
     },
+    /// The server has other records with the numbers of this past's.
+    OtherPast {
+        /// The server's last record.
+        durable: Seq,
+    },
     /// Too few numbers are left behind the server's last record.
     UsedUp {
         /// The server's last record.
@@ -193,7 +198,9 @@ impl Reason {
         let durable = match self {
             Self::Unknown | Self::UsedUp { .. } => 0,
             Self::Lost { durable, .. } => durable,
-            Self::LostRecords { durable, .. } | Self::Ahead { durable, .. } => durable.get(),
+            Self::LostRecords { durable, .. }
+            | Self::Ahead { durable, .. }
+            | Self::OtherPast { durable } => durable.get(),
         };
         if durable == 0 { Verdict::StartOver(self) } else { Verdict::Verify(self) }
     }
@@ -217,6 +224,11 @@ impl std::fmt::Display for Reason {
                 f,
                 "the server has it up to record {durable}, but the driver has made {captured} \
                  records only: was this machine put back to an older state, or copied?"
+            ),
+            Self::OtherPast { durable } => write!(
+                f,
+                "the server has other records of it, up to record {durable}, than this service and \
+                 its driver have made: was this machine put back to an older state, or copied?"
             ),
             Self::UsedUp { durable } => write!(
                 f,
@@ -266,6 +278,11 @@ pub fn judge(
     }
     if durable > captured {
         return Reason::Ahead { durable, captured }.verdict();
+    }
+    if claim.plan == Plan::Start && durable > Seq::new(0) {
+        // The server has nothing of a session that has just begun, unless its number was given
+        // before.
+        return Reason::OtherPast { durable }.verdict();
     }
     match remembered.filter(|state| state.session == claim.session) {
         Some(state) if durable_epoch < state.acknowledged_epoch => {
@@ -516,6 +533,7 @@ mod tests {
         let resumed = Plan::Resume(SESSION);
         for (plan, remembered, durable, verdict) in [
             (Plan::Start, None, 0, Verdict::Continue),
+            (Plan::Start, None, 1, Verdict::Verify(Reason::OtherPast { durable: Seq::new(10) })),
             (resumed, None, 0, Verdict::Continue),
             (resumed, Some(&state), 7, Verdict::Verify(lost)),
             (resumed, Some(&state), 8, Verdict::Continue),

@@ -80,6 +80,9 @@ pub enum NoJoint {
     Behind,
     /// The server has records that the driver has not handed out.
     Ahead,
+    /// What the server has ends where no epoch of the kept frames does: it has other records with
+    /// their numbers.
+    Other,
 }
 
 /// What a link has to do next.
@@ -253,8 +256,11 @@ impl Window {
             if durable > state.last() {
                 return Err(NoJoint::Ahead);
             }
+            // What is durable ends with an epoch, whose end was sent if it is behind this one.
+            let contradiction =
+                if durable > state.before { NoJoint::Other } else { NoJoint::Behind };
             let durable = Acknowledge::new(welcome.durable_epoch(), durable);
-            let place = state.place_of(&durable).ok_or(NoJoint::Behind)?;
+            let place = state.place_of(&durable).ok_or(contradiction)?;
             state.drop_first(place + 1);
         }
         if !compares && state.frames.iter().any(|kept| kept.is_elided) {
@@ -407,8 +413,11 @@ mod tests {
         for (epoch, seq) in [(4, 31), (9, 90)] {
             assert_eq!(window.begin_link(&welcome(epoch, seq)), Err(NoJoint::Ahead));
         }
-        for (epoch, seq) in [(0, 0), (2, 4), (3, 20), (3, 15), (5, 30)] {
+        for (epoch, seq) in [(0, 0), (2, 4)] {
             assert_eq!(window.begin_link(&welcome(epoch, seq)), Err(NoJoint::Behind));
+        }
+        for (epoch, seq) in [(3, 20), (3, 15), (5, 30)] {
+            assert_eq!(window.begin_link(&welcome(epoch, seq)), Err(NoJoint::Other));
         }
         assert!(!window.has_link());
         assert_eq!(window.begin_link(&welcome(4, 30)), Ok(true));

@@ -204,6 +204,24 @@ fn a_machine_that_was_put_back_has_its_session_verified() {
 }
 
 #[test]
+fn a_machine_that_was_put_back_with_its_memory_and_whose_records_end_elsewhere_is_verified() {
+    let (harness, running, session, last) = durable();
+    harness.server.behave(|manners| manners.refuse = Some("away".into()));
+    harness.server.cut();
+    wait_until("it was refused", || running.counters.report().last_error.is_some());
+    // What the machine makes in this past has other ends than what the server has of the other one.
+    for content in 0..4 {
+        harness.driver.write(0, &[content]);
+    }
+    harness.driver.end_epoch();
+    wait_until("they are in the window", || harness.driver.queued() == 0);
+    harness.server.invent(session, 3, last + 2);
+    harness.server.behave(|manners| manners.refuse = None);
+    goes_on(&harness, session, (last + 2, 3), GapReason::Diverged);
+    assert!(harness.driver.seen().contains(&Seen::Stopped(session)));
+}
+
+#[test]
 fn a_volume_that_goes_and_comes_back_goes_on_in_its_session() {
     let (harness, running, session, last) = durable();
     harness.driver.set_removed(true);

@@ -199,7 +199,7 @@ impl Service {
                 Outcome::Streams
             }
             Err(NoJoint::Behind) => Outcome::Fails,
-            Err(NoJoint::Ahead) => Outcome::StartsOver(durable.seq > 0),
+            Err(NoJoint::Ahead | NoJoint::Other) => Outcome::StartsOver(durable.seq > 0),
         }
     }
 

@@ -361,9 +361,10 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
     /// True if neither a block nor another write keeps the write from being captured.
     #[inline]
     fn is_ready(&self, change: &Change) -> bool {
-        (sabotaged!(HoldForgotten) || self.shared.table.all(change.blocks, BlockState::Synced))
-            // ORDER: the disk applies overlapping writes in any order.
-            && (sabotaged!(OverlapForgotten) || !self.state.in_flight.overlaps(change))
+        let table = &self.shared.table;
+        let is_synced = sabotaged!(HoldForgotten) || table.all(change.blocks, BlockState::Synced);
+        // ORDER: the disk applies overlapping writes in any order.
+        is_synced && (sabotaged!(OverlapForgotten) || !self.state.in_flight.overlaps(change))
     }
 
     /// Hands out a write to be issued: one with a payload is to be copied first, another goes into
