@@ -8,8 +8,8 @@ use snapless_driver_client::{Driver, DriverError, DriverPort, SessionStatus, Vol
 use snapless_types::{EpochId, Extent, Geometry};
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 use snapless_wire::ioctl::{
-    ABI_VERSION, DeviceName, DrainFrom, Protection, SPECIAL_FILE_PAGING, SessionPhase,
-    StartRequest, StatusFlags, StatusReply,
+    ABI_VERSION, DeviceName, DrainFrom, KeepStateRequest, Protection, SPECIAL_FILE_PAGING,
+    SessionPhase, StartRequest, StatusFlags, StatusReply,
 };
 use zerocopy::FromZeros;
 use zerocopy::little_endian::{U32, U64};
@@ -151,6 +151,10 @@ impl DriverPort for TestDriver {
 
     fn review(&self, _are_still: bool) -> Result<(), DriverError> {
         Err(DriverError::Busy(Call::Review))
+    }
+
+    fn keep_state(&self, _request: &KeepStateRequest) -> Result<(), DriverError> {
+        Err(DriverError::Busy(Call::KeepState))
     }
 
     fn status(&self, _session: SessionId) -> Result<SessionStatus, DriverError> {

@@ -11,14 +11,14 @@ use snapless_types::{EpochId, Extent, Geometry};
 use snapless_wire::id::{SessionId, VolumeGuid};
 use snapless_wire::ioctl::{
     AcknowledgeRequest, CONTROL_DEVICE_PATH, DeviceName, DrainFrom, DrainFromReply,
-    DrainFromRequest, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN, IOCTL_DRAIN_FROM, IOCTL_LIST_VOLUMES,
-    IOCTL_RESUME, IOCTL_REVIEW, IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_VERSION, ListRequest,
-    Protection, ReviewRequest, SessionReply, SessionRequest, StartRequest, StatusReply,
-    VersionReply, VolumeEntry,
+    DrainFromRequest, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN, IOCTL_DRAIN_FROM, IOCTL_KEEP_STATE,
+    IOCTL_LIST_VOLUMES, IOCTL_RESUME, IOCTL_REVIEW, IOCTL_START, IOCTL_STATUS, IOCTL_STOP,
+    IOCTL_VERSION, KeepStateRequest, ListRequest, Protection, ReviewRequest, SessionReply,
+    SessionRequest, StartRequest, StatusReply, VersionReply, VolumeEntry,
 };
 use windows_strings::HSTRING;
 use windows_sys::Win32::Foundation::{
-    ERROR_ACCESS_DENIED, ERROR_BUSY, ERROR_DEVICE_NOT_CONNECTED, ERROR_FILE_NOT_FOUND,
+    ERROR_ACCESS_DENIED, ERROR_BUSY, ERROR_CRC, ERROR_DEVICE_NOT_CONNECTED, ERROR_FILE_NOT_FOUND,
     ERROR_INSUFFICIENT_BUFFER, ERROR_INVALID_PARAMETER, ERROR_MORE_DATA, ERROR_NO_MORE_FILES,
     ERROR_NO_SUCH_DEVICE, ERROR_NO_SYSTEM_RESOURCES, ERROR_NOT_ENOUGH_MEMORY, ERROR_NOT_FOUND,
     ERROR_OPERATION_ABORTED, ERROR_PATH_NOT_FOUND, GENERIC_READ, GENERIC_WRITE, HANDLE,
@@ -201,6 +201,10 @@ impl DriverPort for ControlDevice {
         self.send(Call::Review, IOCTL_REVIEW, request.as_bytes())
     }
 
+    fn keep_state(&self, request: &KeepStateRequest) -> Result<(), DriverError> {
+        self.send(Call::KeepState, IOCTL_KEEP_STATE, request.as_bytes())
+    }
+
     fn status(&self, session: SessionId) -> Result<SessionStatus, DriverError> {
         let request = SessionRequest::new(self.version, session);
         let reply: StatusReply = self.ask(Call::Status, IOCTL_STATUS, request.as_bytes())?;
@@ -251,12 +255,17 @@ fn call_error(call: Call, source: io::Error) -> DriverError {
     match os_code(&source) {
         // These calls act on the session that the handle claimed; if there is none, it has ended.
         Some(ERROR_NOT_FOUND)
-            if matches!(call, Call::DrainFrom | Call::Drain | Call::Acknowledge | Call::Review) =>
+            if matches!(
+                call,
+                Call::DrainFrom | Call::Drain | Call::Acknowledge | Call::Review | Call::KeepState
+            ) =>
         {
             DriverError::SessionEnded(call)
         }
         Some(ERROR_INVALID_PARAMETER) if call == Call::Acknowledge => DriverError::ImpossibleEpoch,
         Some(ERROR_INVALID_PARAMETER) if call == Call::DrainFrom => DriverError::ImpossibleSeq,
+        // `STATUS_DATA_ERROR`.
+        Some(ERROR_CRC) if call == Call::KeepState => DriverError::NoStateArea,
         Some(ERROR_NO_SYSTEM_RESOURCES | ERROR_NOT_ENOUGH_MEMORY) => DriverError::NoMemory(call),
         Some(ERROR_DEVICE_NOT_CONNECTED) => DriverError::SessionEnded(call),
         Some(ERROR_OPERATION_ABORTED) => DriverError::Cancelled(call),

@@ -31,6 +31,8 @@ pub enum Call {
     Acknowledge,
     /// `IOCTL_REVIEW`.
     Review,
+    /// `IOCTL_KEEP_STATE`.
+    KeepState,
     /// `IOCTL_STATUS`.
     Status,
     /// `IOCTL_STOP`.
@@ -49,6 +51,7 @@ impl std::fmt::Display for Call {
             Self::Drain => "drain",
             Self::Acknowledge => "acknowledge",
             Self::Review => "review",
+            Self::KeepState => "keep state",
             Self::Status => "status",
             Self::Stop => "stop",
         })
@@ -100,6 +103,9 @@ pub enum DriverError {
     /// A server that has records which were not drained, or lacks some that it acknowledged.
     #[error("the driver refused to go on behind a record that no server can have as its last one")]
     ImpossibleSeq,
+    /// The volume does not have the state area where it should be.
+    #[error("the driver found no state area where the volume should have it")]
+    NoStateArea,
     /// The driver knows no such volume or session.
     #[error("the driver knows no such volume or session ({0})")]
     NotFound(Call),

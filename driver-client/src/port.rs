@@ -8,8 +8,8 @@
 use snapless_types::{EpochId, Extent, Geometry};
 use snapless_wire::id::{SessionId, VolumeGuid};
 use snapless_wire::ioctl::{
-    DeviceName, DrainFrom, Protection, SessionPhase, SessionReply, StartRequest, VersionReply,
-    VolumeEntry, negotiate,
+    DeviceName, DrainFrom, KeepStateRequest, Protection, SessionPhase, SessionReply, StartRequest,
+    VersionReply, VolumeEntry, negotiate,
 };
 
 use crate::error::{Call, DriverError};
@@ -70,6 +70,9 @@ pub trait DriverPort: Send + Sync {
     /// Says whether the files still have all the extents that the claimed session's start excluded;
     /// after t0.
     fn review(&self, are_still: bool) -> Result<(), DriverError>;
+
+    /// Says where the driver keeps the claimed session's state while the machine is off.
+    fn keep_state(&self, request: &KeepStateRequest) -> Result<(), DriverError>;
 
     /// A session's state and counters. Needs no claim.
     fn status(&self, session: SessionId) -> Result<SessionStatus, DriverError>;

@@ -57,6 +57,8 @@ pub struct SessionStatus {
     /// The numbers of its records are known.
     #[serde(skip)]
     pub placed: bool,
+    /// What the session continues with; `None` if it was verified from the start, or is a new one.
+    pub saved: Option<Saved>,
     /// Why the present gap began, or else the last one; `None` if there was none, or for a reason
     /// of a newer driver.
     #[serde(serialize_with = "json::gap_reason")]
@@ -74,6 +76,20 @@ pub struct SessionStatus {
     /// The counters, each under its own name.
     #[serde(flatten, serialize_with = "json::counters")]
     pub counters: SessionCounters,
+}
+
+/// A state that was saved when the machine went down. It holds if the server's last record is one
+/// of `acknowledged` to `captured`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub struct Saved {
+    /// Last record of the newest acknowledged epoch then.
+    #[serde(serialize_with = "json::seq")]
+    pub acknowledged: Seq,
+    /// Last record of the stream then.
+    #[serde(serialize_with = "json::seq")]
+    pub captured: Seq,
+    /// Bytes that the server may lack: they are read.
+    pub bytes: u64,
 }
 
 /// A read that failed.
@@ -106,6 +122,14 @@ impl SessionStatus {
             offset: reply.read_failed_offset.get(),
             status: reply.read_failed_status.get(),
         };
+        let saved = Saved {
+            acknowledged: reply.saved_acknowledged_seq.get(),
+            captured: reply.saved_captured_seq.get(),
+            bytes: reply.saved_bytes.get(),
+        };
+        if saved.acknowledged > saved.captured || saved.bytes > reply.length.get() {
+            return Err(bad(format!("a state cannot be {saved:?}")));
+        }
         Ok(Self {
             phase,
             block_size: reply.block_size.get(),
@@ -122,6 +146,7 @@ impl SessionStatus {
             consistent: flags.consistent,
             continues: flags.continues,
             placed: flags.placed,
+            saved: (reply.saved.get() != 0).then_some(saved),
             gap_reason: reply.gap_reason(),
             protection: Protection::from_wire(reply.protection.get()),
             read_failure: (failure.status != 0).then_some(failure),

@@ -12,11 +12,11 @@ use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{
     AcknowledgeRequest, BadRequest, DRAIN_BUFFER_MIN, DeviceName, DrainFrom, DrainFromReply,
     DrainFromRequest, ExcludedExtents, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN, IOCTL_DRAIN_FROM,
-    IOCTL_LIST_VOLUMES, IOCTL_RESUME, IOCTL_REVIEW, IOCTL_START, IOCTL_STATUS, IOCTL_STOP,
-    IOCTL_VERSION, ListRequest, ReviewRequest, SessionReply, SessionRequest, StartRequest,
-    StartSettings, StatusReply, VersionReply,
+    IOCTL_KEEP_STATE, IOCTL_LIST_VOLUMES, IOCTL_RESUME, IOCTL_REVIEW, IOCTL_START, IOCTL_STATUS,
+    IOCTL_STOP, IOCTL_VERSION, KeepStateRequest, ListRequest, ReviewRequest, SessionReply,
+    SessionRequest, StartRequest, StartSettings, StatusReply, VersionReply,
 };
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// Why a request is refused before anything is done for it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -91,6 +91,13 @@ pub trait Driver {
     fn acknowledge(&self, session: Self::Claimed, epoch: EpochId) -> Result<(), StatusOf<Self>>;
     /// Notes whether the files still have the session's excluded extents.
     fn review(&self, session: Self::Claimed, are_still: bool) -> Result<(), StatusOf<Self>>;
+    /// Says where the session's state is kept while the machine is off. The request is checked, as
+    /// far as it can be without the volume.
+    fn keep_state(
+        &self,
+        session: Self::Claimed,
+        request: &KeepStateRequest,
+    ) -> Result<(), StatusOf<Self>>;
     /// State and counters.
     fn status(&self, session: Self::Found) -> StatusReply;
     /// Ends a session.
@@ -124,6 +131,10 @@ pub fn dispatch<D: Driver>(driver: &D, request: D::Request, code: u32) {
         }
         IOCTL_REVIEW => {
             let result = review(driver, &request);
+            request.complete(result);
+        }
+        IOCTL_KEEP_STATE => {
+            let result = keep_state(driver, &request);
             request.complete(result);
         }
         IOCTL_STATUS => status(driver, request),
@@ -195,6 +206,13 @@ fn review<D: Driver>(driver: &D, request: &D::Request) -> Result<(), StatusOf<D>
 }
 
 #[inline(never)]
+fn keep_state<D: Driver>(driver: &D, request: &D::Request) -> Result<(), StatusOf<D>> {
+    let input: &KeepStateRequest = read_in_place(request.input())?;
+    input.check().map_err(refusal)?;
+    driver.keep_state(claimed(driver, request)?, input)
+}
+
+#[inline(never)]
 fn status<D: Driver>(driver: &D, request: D::Request) {
     match named_session(driver, &request) {
         Ok((_, session)) => answer(request, driver.status(session).as_bytes()),
@@ -241,6 +259,17 @@ fn read<T: FromBytes + KnownLayout + Immutable>(input: &[u8]) -> Result<T, Refus
         return Err(Refusal::TooSmall);
     }
     T::read_from_bytes(input).map_err(|_| Refusal::InvalidParameter)
+}
+
+/// As [`read`], for one that is long for a kernel's stack.
+fn read_in_place<T>(input: &[u8]) -> Result<&T, Refusal>
+where
+    T: FromBytes + KnownLayout + Immutable + Unaligned,
+{
+    if input.len() < size_of::<T>() {
+        return Err(Refusal::TooSmall);
+    }
+    T::ref_from_bytes(input).map_err(|_| Refusal::InvalidParameter)
 }
 
 #[inline(never)]

@@ -15,8 +15,8 @@ use snapless_engine::Tick;
 use snapless_types::{EpochId, Overflow};
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{
-    DeviceName, DrainFrom, ExcludedExtents, IOCTL_VERSION, Protection, SessionReply, StartSettings,
-    StatusReply, VolumeEntry,
+    DeviceName, DrainFrom, ExcludedExtents, IOCTL_VERSION, KeepStateRequest, Protection,
+    SessionReply, StartSettings, StatusReply, VolumeEntry,
 };
 use wdk_sys::{
     NTSTATUS, STATUS_BUFFER_TOO_SMALL, STATUS_INSUFFICIENT_RESOURCES,
@@ -190,6 +190,10 @@ impl control::Driver for Sessions<'_> {
 
     fn review(&self, session: Shared<Session>, are_still: bool) -> Result<(), Status> {
         session.review_excluded(are_still).map_err(Status)
+    }
+
+    fn keep_state(&self, _: Shared<Session>, _: &KeepStateRequest) -> Result<(), Status> {
+        Err(Status(STATUS_NOT_SUPPORTED))
     }
 
     fn status(&self, (volume, session): Self::Found) -> StatusReply {

@@ -5,6 +5,7 @@
 //! | [`block`] | [`BlockIndex`], [`BlockRange`] |
 //! | [`extent`] | [`Extent`] |
 //! | [`geometry`] | [`Geometry`] and the one check of a volume's sizes |
+//! | [`regions`] | [`Regions`]: what a saved state has one bit for |
 //! | [`stream`] | [`Seq`], [`EpochId`], [`RecordKind`], [`Clearing`] |
 //! | [`counters`] | [`SessionCounters`], [`HoldTimes`] |
 //! | [`gap`] | [`GapReason`], [`Overflow`] |
@@ -21,6 +22,7 @@ pub mod extent;
 pub mod gap;
 pub mod geometry;
 mod numbered;
+pub mod regions;
 pub mod stream;
 pub mod tick;
 
@@ -29,5 +31,6 @@ pub use counters::{HOLD_BUCKETS, HoldTimes, SessionCounters};
 pub use extent::Extent;
 pub use gap::{GapReason, Overflow};
 pub use geometry::{Geometry, GeometryError};
+pub use regions::{REGIONS_MAX, Regions};
 pub use stream::{Clearing, EpochId, ORIGIN_MAX, RecordKind, Seq};
 pub use tick::Tick;

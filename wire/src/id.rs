@@ -4,7 +4,7 @@
 
 use core::fmt;
 
-use snapless_types::{EpochId, Seq};
+use snapless_types::{EpochId, Extent, Seq};
 use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -57,6 +57,10 @@ guid! {
 guid! {
     /// One protection of one volume, from its t0 on.
     SessionId
+}
+guid! {
+    /// A volume's state area.
+    AreaId
 }
 
 impl VolumeGuid {
@@ -130,6 +134,79 @@ little_endian! {
 little_endian! {
     /// An instant: 100 ns intervals since 1601-01-01 UTC, as Windows' `FILETIME` counts.
     FileTime
+}
+
+/// A run of bytes of the volume; of no bytes, if there is none.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
+)]
+#[repr(C)]
+pub struct ExtentLe {
+    offset: U64,
+    len: U64,
+}
+
+impl ExtentLe {
+    /// No bytes.
+    pub const NONE: Self = Self { offset: U64::ZERO, len: U64::ZERO };
+
+    /// These bytes.
+    pub fn new(extent: &Extent) -> Self {
+        Self { offset: U64::new(extent.offset()), len: U64::new(extent.len()) }
+    }
+
+    /// The bytes; `None` if there are none, or no volume has them.
+    pub fn get(&self) -> Option<Extent> {
+        Extent::new(self.offset.get(), self.len.get())
+    }
+
+    /// What may be no run of bytes.
+    #[cfg(test)]
+    pub(crate) fn unchecked(offset: u64, len: u64) -> Self {
+        Self { offset: U64::new(offset), len: U64::new(len) }
+    }
+
+    /// Where they begin.
+    pub(crate) fn offset(&self) -> u64 {
+        self.offset.get()
+    }
+
+    /// How many they are.
+    pub(crate) fn len(&self) -> u64 {
+        self.len.get()
+    }
+}
+
+/// Up to `N` runs of bytes of the volume, in any order: those that there are come first.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
+)]
+#[repr(transparent)]
+pub struct Extents<const N: usize>([ExtentLe; N]);
+
+impl<const N: usize> Extents<N> {
+    /// None.
+    pub const NONE: Self = Self([ExtentLe::NONE; N]);
+
+    /// These; `None` if they are too many.
+    pub fn new(extents: &[Extent]) -> Option<Self> {
+        let mut all = Self::NONE;
+        for (place, extent) in all.0.get_mut(..extents.len())?.iter_mut().zip(extents) {
+            *place = ExtentLe::new(extent);
+        }
+        Some(all)
+    }
+
+    /// True if each is one that a volume can have, and none is behind a place without one.
+    pub fn is_sound(&self) -> bool {
+        let count = self.iter().count();
+        self.0.iter().skip(count).all(|place| *place == ExtentLe::NONE)
+    }
+
+    /// The runs.
+    pub fn iter(&self) -> impl Iterator<Item = Extent> + '_ {
+        self.0.iter().map_while(ExtentLe::get)
+    }
 }
 
 impl FileTime {

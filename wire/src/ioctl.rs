@@ -17,12 +17,14 @@ use crate::id::{EpochIdLe, SessionId};
 
 mod drain_from;
 mod excluded;
+mod keep_state;
 mod protection;
 mod status;
 mod version;
 
 pub use drain_from::{DrainFrom, DrainFromReply, DrainFromRequest, ORIGIN_SKIP, origin_behind};
 pub use excluded::{EXCLUDED_MAX, ExcludedExtents, ReviewRequest};
+pub use keep_state::{ALWAYS_MAX, KeepStateRequest};
 pub use protection::Protection;
 pub use status::{SessionPhase, StatusFlags, StatusReply};
 pub use version::{ABI_OLDEST, ABI_VERSION, VersionReply, is_spoken, negotiate};
@@ -70,6 +72,10 @@ pub const IOCTL_REVIEW: u32 = ctl_code(0x808, METHOD_BUFFERED);
 /// the claimed session's stream: what follows is drained next, again if it was drained before.
 /// `STATUS_INVALID_PARAMETER` for a record that the server cannot have.
 pub const IOCTL_DRAIN_FROM: u32 = ctl_code(0x809, METHOD_BUFFERED);
+
+/// Input [`KeepStateRequest`]; no output. Says where the driver keeps the claimed session's state
+/// while the machine is off. `STATUS_DATA_ERROR` if the area is not there.
+pub const IOCTL_KEEP_STATE: u32 = ctl_code(0x80b, METHOD_BUFFERED);
 
 /// The least output buffer of a drain, in bytes: one record of the longest payload with its header.
 pub const DRAIN_BUFFER_MIN: usize =
@@ -358,6 +364,8 @@ pub enum BadRequest {
     Seq,
     /// Neither yes nor no.
     Lose,
+    /// No volume can have such a state area.
+    StateArea,
 }
 
 /// Input of [`IOCTL_RESUME`], [`IOCTL_STATUS`], [`IOCTL_STOP`].
@@ -476,6 +484,7 @@ mod tests {
         assert_eq!(IOCTL_STOP, 0x8053_e01c);
         assert_eq!(IOCTL_REVIEW, 0x8053_e020);
         assert_eq!(IOCTL_DRAIN_FROM, 0x8053_e024);
+        assert_eq!(IOCTL_KEEP_STATE, 0x8053_e02c);
     }
 
     #[test]

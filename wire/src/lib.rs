@@ -6,6 +6,7 @@
 //! | [`ioctl`] | driver ↔ service, command line |
 //! | [`frame`] | service ↔ server, and the entries of a repository segment (feature `frame`) |
 //! | [`compare`] | what two of those frames carry: extents and their hashes (feature `frame`) |
+//! | [`state_area`] | what the driver keeps on the volume while the machine is off |
 //! | [`id`] | the identities and counters that all of them carry |
 //!
 //! Every structure is little-endian with alignment 1, has a pinned size, and is parsed into a type
@@ -21,3 +22,4 @@ pub mod frame;
 pub mod id;
 pub mod ioctl;
 pub mod record;
+pub mod state_area;

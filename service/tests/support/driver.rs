@@ -10,8 +10,8 @@ use snapless_driver_client::{Driver, DriverError, DriverPort, SessionStatus, Vol
 use snapless_types::{EpochId, Extent, GapReason, Geometry, RecordKind, Seq};
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 use snapless_wire::ioctl::{
-    ABI_VERSION, DRAIN_BUFFER_MIN, DeviceName, DrainFrom, ORIGIN_SKIP, Protection,
-    SPECIAL_FILE_PAGING, SessionPhase, StartRequest, StatusFlags, StatusReply,
+    ABI_VERSION, DRAIN_BUFFER_MIN, DeviceName, DrainFrom, KeepStateRequest, ORIGIN_SKIP,
+    Protection, SPECIAL_FILE_PAGING, SessionPhase, StartRequest, StatusFlags, StatusReply,
 };
 use snapless_wire::record::{Position, RecordHeader};
 use zerocopy::FromZeros;
@@ -613,6 +613,10 @@ impl DriverPort for FakePort {
 
     fn review(&self, are_still: bool) -> Result<(), DriverError> {
         self.shared.change(|state| state.seen.push(Seen::Reviewed(are_still)));
+        Ok(())
+    }
+
+    fn keep_state(&self, _request: &KeepStateRequest) -> Result<(), DriverError> {
         Ok(())
     }
 

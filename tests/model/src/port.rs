@@ -6,7 +6,7 @@ use snapless_driver_client::status::SessionStatus;
 use snapless_driver_client::{DriverError, DriverPort, Volume};
 use snapless_types::{EpochId, Geometry};
 use snapless_wire::id::SessionId;
-use snapless_wire::ioctl::{ABI_VERSION, DrainFrom, StartRequest};
+use snapless_wire::ioctl::{ABI_VERSION, DrainFrom, KeepStateRequest, StartRequest};
 
 use crate::driver::{Call, Driver};
 use crate::server::Acknowledgement;
@@ -63,6 +63,10 @@ impl DriverPort for Port<'_> {
     }
 
     fn review(&self, _: bool) -> Result<(), DriverError> {
+        Err(DriverError::Absent)
+    }
+
+    fn keep_state(&self, _: &KeepStateRequest) -> Result<(), DriverError> {
         Err(DriverError::Absent)
     }
 

@@ -1,21 +1,14 @@
 //! The extents of paging, swap and hibernation files that a session leaves out of the base image.
 
 use snapless_types::Extent;
-use zerocopy::little_endian::{U32, U64};
+use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::BadRequest;
+use crate::id::ExtentLe;
 
 /// Extents in a start request, at most.
 pub const EXCLUDED_MAX: usize = 64;
-
-/// A run of bytes of the volume.
-#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-pub struct ExtentLe {
-    offset: U64,
-    len: U64,
-}
 
 /// The extents in a start request: ascending, and none overlaps the one before it.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -32,26 +25,22 @@ impl ExcludedExtents {
         let mut all = Self::NONE;
         for place in &mut all.extents {
             let Some(extent) = rest.next() else { break };
-            *place = ExtentLe { offset: U64::new(extent.offset()), len: U64::new(extent.len()) };
+            *place = ExtentLe::new(extent);
             all.count += 1;
         }
         for extent in rest {
-            let shortest = all.extents.iter_mut().min_by_key(|place| place.len.get());
-            if let Some(shortest) = shortest.filter(|place| place.len.get() < extent.len()) {
-                *shortest =
-                    ExtentLe { offset: U64::new(extent.offset()), len: U64::new(extent.len()) };
+            let shortest = all.extents.iter_mut().min_by_key(|place| place.len());
+            if let Some(shortest) = shortest.filter(|place| place.len() < extent.len()) {
+                *shortest = ExtentLe::new(extent);
             }
         }
         let count = (all.count.get() as usize).min(EXCLUDED_MAX);
-        all.extents[..count].sort_unstable_by_key(|place| place.offset.get());
+        all.extents[..count].sort_unstable_by_key(ExtentLe::offset);
         all
     }
 
     /// No extent.
-    pub const NONE: Self = Self {
-        count: U32::ZERO,
-        extents: [ExtentLe { offset: U64::ZERO, len: U64::ZERO }; EXCLUDED_MAX],
-    };
+    pub const NONE: Self = Self { count: U32::ZERO, extents: [ExtentLe::NONE; EXCLUDED_MAX] };
 
     /// Checks their number, their order, and each extent.
     ///
@@ -61,8 +50,8 @@ impl ExcludedExtents {
         let count = self.count.get() as usize;
         let mut end = 0;
         for place in self.extents.get(..count).ok_or(BadRequest::Excluded)? {
-            let extent = Extent::new(place.offset.get(), place.len.get());
-            let extent = extent.filter(|it| it.offset() >= end).ok_or(BadRequest::Excluded)?;
+            let extent = place.get().filter(|it| it.offset() >= end);
+            let extent = extent.ok_or(BadRequest::Excluded)?;
             end = extent.end();
         }
         Ok(())
@@ -71,7 +60,7 @@ impl ExcludedExtents {
     /// The extents, once they are checked.
     pub fn iter(&self) -> impl Iterator<Item = Extent> + '_ {
         let places = self.extents.iter().take(self.count.get() as usize);
-        places.filter_map(|place| Extent::new(place.offset.get(), place.len.get()))
+        places.filter_map(ExtentLe::get)
     }
 }
 
@@ -133,7 +122,7 @@ mod tests {
 
     #[test]
     fn extents_that_cannot_be_are_refused() {
-        let place = |offset, len| ExtentLe { offset: U64::new(offset), len: U64::new(len) };
+        let place = ExtentLe::unchecked;
         let refused = |count: u32, extents: &[ExtentLe]| {
             let mut excluded = ExcludedExtents { count: U32::new(count), ..ExcludedExtents::NONE };
             excluded.extents[..extents.len()].copy_from_slice(extents);

@@ -71,6 +71,15 @@ macro_rules! status_reply {
             pub read_failed_offset: U64,
             /// The `NTSTATUS` that it ended with; 0 if none has failed.
             pub read_failed_status: U32,
+            /// 1 if the session continues with a state that was saved when the machine went down: it
+            /// reads only what the server may lack; 0 if not.
+            pub saved: U32,
+            /// [`SavedState::acknowledged`](crate::state_area::SavedState::acknowledged).
+            pub saved_acknowledged_seq: SeqLe,
+            /// [`SavedState::captured`](crate::state_area::SavedState::captured).
+            pub saved_captured_seq: SeqLe,
+            /// Bytes of the regions that are read.
+            pub saved_bytes: U64,
             /// [`HoldTimes::longest_us`].
             pub hold_longest_us: U64,
             /// [`HoldTimes::buckets`].
@@ -116,7 +125,7 @@ impl StatusReply {
 }
 
 const _: () =
-    assert!(size_of::<StatusReply>() == 92 + 8 * HOLD_BUCKETS + size_of::<SessionCounters>());
+    assert!(size_of::<StatusReply>() == 120 + 8 * HOLD_BUCKETS + size_of::<SessionCounters>());
 
 /// Flags of a session: bits of [`StatusReply::flags`].
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]

@@ -3,12 +3,14 @@
 
 use snapless_types::Geometry;
 use snapless_wire::ioctl::{
-    AcknowledgeRequest, BadRequest, DEVICE_NAME_MAX, DRAIN_BUFFER_MIN, DeviceName,
+    ALWAYS_MAX, AcknowledgeRequest, BadRequest, DEVICE_NAME_MAX, DRAIN_BUFFER_MIN, DeviceName,
     DrainFromRequest, HOLD_LIMIT_MAX_MS, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN, IOCTL_DRAIN_FROM,
-    IOCTL_LIST_VOLUMES, IOCTL_RESUME, IOCTL_REVIEW, IOCTL_START, IOCTL_STATUS, IOCTL_STOP,
-    IOCTL_VERSION, QUEUE_BYTES_MAX, QUEUE_BYTES_MIN, ReviewRequest, SWEEP_LATENCY_MAX_MS,
-    SWEEP_RATE_MIN, SessionPhase, SessionRequest, StartRequest, SweepLimits, is_spoken,
+    IOCTL_KEEP_STATE, IOCTL_LIST_VOLUMES, IOCTL_RESUME, IOCTL_REVIEW, IOCTL_START, IOCTL_STATUS,
+    IOCTL_STOP, IOCTL_VERSION, KeepStateRequest, QUEUE_BYTES_MAX, QUEUE_BYTES_MIN, ReviewRequest,
+    SWEEP_LATENCY_MAX_MS, SWEEP_RATE_MIN, SessionPhase, SessionRequest, StartRequest, SweepLimits,
+    is_spoken,
 };
+use snapless_wire::state_area::{AREA_LEN, STAMP_LEN};
 use zerocopy::FromBytes;
 
 use super::{Target, split};
@@ -38,6 +40,9 @@ pub(super) const TARGET: Target = Target {
         "acknowledge",
         "review",
         "review: odd",
+        "keep state",
+        "keep state: no area",
+        "keep state: bad",
         "drain from",
         "drain from: bad record",
         "drain from: odd",
@@ -67,6 +72,7 @@ fn run(input: &[u8]) -> &'static str {
         IOCTL_DRAIN_FROM => {
             DrainFromRequest::read_from_bytes(input).map_or("length", |it| drain_from(&it))
         }
+        IOCTL_KEEP_STATE => KeepStateRequest::ref_from_bytes(input).map_or("length", keep_state),
         IOCTL_DRAIN => drain(input),
         other => {
             // A number on the wire is a phase or none, whatever it is.
@@ -89,6 +95,24 @@ fn drain_from(request: &DrainFromRequest) -> &'static str {
     }
 }
 
+fn keep_state(request: &KeepStateRequest) -> &'static str {
+    match request.check() {
+        Ok(true) => {
+            assert!(!request.area().is_nil());
+            assert!(request.extent().is_some_and(|area| area.len() == AREA_LEN as u64));
+            let stamped: u64 = request.stamp().iter().map(|range| range.len()).sum();
+            assert!((1..=STAMP_LEN as u64).contains(&stamped));
+            assert!(request.always().iter().count() <= ALWAYS_MAX);
+            "keep state"
+        }
+        Ok(false) => {
+            assert!(request.area().is_nil());
+            "keep state: no area"
+        }
+        Err(_) => "keep state: bad",
+    }
+}
+
 fn start(request: &StartRequest) -> &'static str {
     let settings = match request.settings() {
         Ok(settings) => settings,
@@ -105,7 +129,7 @@ fn start(request: &StartRequest) -> &'static str {
         Err(BadRequest::SweepLatency) => return "start: bad sweep latency",
         Err(BadRequest::Continues) => return "start: bad reason",
         Err(BadRequest::Excluded) => return "start: bad excluded extents",
-        Err(BadRequest::Review | BadRequest::Seq | BadRequest::Lose) => {
+        Err(BadRequest::Review | BadRequest::Seq | BadRequest::Lose | BadRequest::StateArea) => {
             panic!("a start has no such field")
         }
     };

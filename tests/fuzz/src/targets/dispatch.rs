@@ -12,8 +12,9 @@ use snapless_types::EpochId;
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{
     DRAIN_BUFFER_MIN, DeviceName, DrainFrom, ExcludedExtents, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN,
-    IOCTL_DRAIN_FROM, IOCTL_LIST_VOLUMES, IOCTL_RESUME, IOCTL_REVIEW, IOCTL_START, IOCTL_STATUS,
-    IOCTL_STOP, IOCTL_VERSION, SessionReply, StartSettings, StatusReply, VolumeEntry,
+    IOCTL_DRAIN_FROM, IOCTL_KEEP_STATE, IOCTL_LIST_VOLUMES, IOCTL_RESUME, IOCTL_REVIEW,
+    IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_VERSION, KeepStateRequest, SessionReply,
+    StartSettings, StatusReply, VolumeEntry,
 };
 use zerocopy::FromZeros;
 
@@ -64,6 +65,11 @@ pub(super) const TARGET: Target = Target {
         "review: bad parameter",
         "review: bad request",
         "review: not found",
+        "keep state: done",
+        "keep state: too small",
+        "keep state: bad parameter",
+        "keep state: bad request",
+        "keep state: not found",
         "status: answered",
         "status: too small",
         "status: bad parameter",
@@ -288,6 +294,14 @@ impl<'a> control::Driver for &'a Model {
         Ok(())
     }
 
+    fn keep_state(&self, session: SessionId, request: &KeepStateRequest) -> Result<(), Status> {
+        let sessions = self.sessions.borrow();
+        let claimed = sessions.iter().any(|known| known.id == session && known.claimant.is_some());
+        assert!(claimed, "only who drains a session says where its state is");
+        assert!(request.check().is_ok(), "the request is checked");
+        Ok(())
+    }
+
     fn status(&self, session: SessionId) -> StatusReply {
         assert!(self.find(session).is_some());
         StatusReply::new_zeroed()
@@ -311,6 +325,7 @@ fn name_of(code: u32, end: End) -> &'static str {
         IOCTL_DRAIN => "drain",
         IOCTL_ACKNOWLEDGE => "acknowledge",
         IOCTL_REVIEW => "review",
+        IOCTL_KEEP_STATE => "keep state",
         IOCTL_STATUS => "status",
         IOCTL_STOP => "stop",
         _ => "other",

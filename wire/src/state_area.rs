@@ -1,0 +1,425 @@
+//! The state area: 64 KiB of a volume in which the driver keeps a session's state while the machine
+//! is off.
+//!
+//! The service makes the area as a file, by [`blank_area`]; the driver reads and writes its bytes
+//! past the file system. It has two *slots*, each of which is numbered and has a checksum: the one
+//! that [`newest`] finds counts. A slot that is [`Kind::Saved`] has a [`SavedState`], a bit for each
+//! region of the volume that the server may lack ([`Regions`]), and the *stamp*: bytes of the
+//! volume, as they were. It says nothing any more once it is overwritten by one that is
+//! [`Kind::Used`].
+//!
+//! | bytes of a slot | what |
+//! | --- | --- |
+//! | 0 to 4,095 | header, zeros behind it |
+//! | 4,096 to 8,191 | one bit for each region, from the lowest bit of the first byte on |
+//! | 8,192 to 32,767 | the stamp's ranges one after the other, zeros behind them |
+
+use snapless_types::{Geometry, REGIONS_MAX, Regions, Seq};
+use zerocopy::little_endian::{U32, U64};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::id::{AreaId, Extents, FileTime, SeqLe, SessionId};
+
+/// Bytes of an area.
+pub const AREA_LEN: usize = 2 * SLOT_LEN;
+/// Bytes of a slot.
+pub const SLOT_LEN: usize = 32 << 10;
+/// Bytes of a slot's map.
+pub const MAP_LEN: usize = 4 << 10;
+/// Bytes of the stamp, at most.
+pub const STAMP_LEN: usize = SLOT_LEN - STAMP_AT;
+/// Ranges of the stamp, at most.
+pub const STAMP_RANGES_MAX: usize = 4;
+/// Bytes of a sector, at most: each part of a slot is whole sectors.
+pub const SECTOR_SIZE_MAX: u32 = 4 << 10;
+
+/// Where a slot's map begins.
+pub const MAP_AT: usize = 4 << 10;
+/// Where a slot's stamp begins.
+pub const STAMP_AT: usize = MAP_AT + MAP_LEN;
+
+const MAGIC: [u8; 8] = *b"SNPLSTAT";
+const VERSION: u32 = 1;
+
+const _: () = assert!(MAP_LEN as u64 * 8 == REGIONS_MAX);
+
+snapless_types::numbered_enum! {
+    /// What a slot says.
+    pub enum Kind: u32 {
+        /// Nothing: the volume was written to since.
+        Used = 0 => "used",
+        /// What the server may lack of the volume.
+        Saved = 1 => "saved",
+    }
+}
+
+/// The beginning of a slot.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct Header {
+    magic: [u8; 8],
+    version: U32,
+    kind: U32,
+    area: AreaId,
+    generation: U64,
+    session: SessionId,
+    length: U64,
+    sector_size: U32,
+    block_size: U32,
+    region_size: U64,
+    acknowledged: SeqLe,
+    captured: SeqLe,
+    stamp: Extents<STAMP_RANGES_MAX>,
+    saved_at: FileTime,
+    reserved: U32,
+    /// CRC-32C of the slot with zeros here.
+    crc: U32,
+}
+
+const HEADER_LEN: usize = size_of::<Header>();
+const CRC_AT: usize = HEADER_LEN - size_of::<U32>();
+const _: () = assert!(HEADER_LEN == 176);
+
+/// What a saved slot says of the session and its volume.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SavedState {
+    /// Whose state it is.
+    pub session: SessionId,
+    /// The volume.
+    pub geometry: Geometry,
+    /// The last record of the newest acknowledged epoch.
+    pub acknowledged: Seq,
+    /// The last record that the driver made. What a server that has a record from `acknowledged` to
+    /// this one as its last may lack of the volume, is in regions whose bits are set.
+    pub captured: Seq,
+    /// Where the stamp's bytes are on the volume, in the order in which the slot has them.
+    pub stamp: Extents<STAMP_RANGES_MAX>,
+    /// When it was saved.
+    pub saved_at: FileTime,
+}
+
+/// A sound slot.
+#[derive(Clone, Copy, Debug)]
+pub struct Slot<'a> {
+    index: usize,
+    generation: u64,
+    saved: Option<SavedState>,
+    bytes: &'a [u8],
+}
+
+impl<'a> Slot<'a> {
+    /// Which of the two it is.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// Its number.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The state, if it is [`Kind::Saved`].
+    pub fn saved(&self) -> Option<&SavedState> {
+        self.saved.as_ref()
+    }
+
+    /// A bit for each region.
+    pub fn map(&self) -> &'a [u8] {
+        self.bytes.get(MAP_AT..STAMP_AT).unwrap_or_default()
+    }
+
+    /// The stamp's bytes, zeros behind them.
+    pub fn stamp(&self) -> &'a [u8] {
+        self.bytes.get(STAMP_AT..).unwrap_or_default()
+    }
+
+    fn read(index: usize, bytes: &'a [u8], area: AreaId) -> Option<Self> {
+        let (header, _) = Header::ref_from_prefix(bytes).ok()?;
+        let is_it = bytes.len() == SLOT_LEN
+            && header.magic == MAGIC
+            && header.version.get() == VERSION
+            && !area.is_nil()
+            && header.area == area
+            && header.crc.get() == checksum(bytes);
+        if !is_it {
+            return None;
+        }
+        let saved = match Kind::from_wire(header.kind.get())? {
+            Kind::Used => None,
+            Kind::Saved => Some(header.saved()?),
+        };
+        Some(Self { index, generation: header.generation.get(), saved, bytes })
+    }
+}
+
+impl Header {
+    fn saved(&self) -> Option<SavedState> {
+        let (length, sector_size) = (self.length.get(), self.sector_size.get());
+        let geometry = Geometry::new(length, sector_size, self.block_size.get()).ok()?;
+        let (acknowledged, captured) = (self.acknowledged.get(), self.captured.get());
+        let stamped = stamped(&self.stamp, &geometry)?;
+        let is_sound = !self.session.is_nil()
+            && sector_size <= SECTOR_SIZE_MAX
+            && self.region_size.get() == Regions::of(&geometry).size()
+            && acknowledged <= captured
+            && captured.get() < u64::MAX
+            && stamped > 0;
+        let Self { session, stamp, saved_at, .. } = *self;
+        is_sound.then_some(SavedState {
+            session,
+            geometry,
+            acknowledged,
+            captured,
+            stamp,
+            saved_at,
+        })
+    }
+}
+
+/// Bytes of a stamp of these ranges; `None` if the volume has not all of them in whole sectors, or
+/// they are too many.
+pub fn stamped(ranges: &Extents<STAMP_RANGES_MAX>, geometry: &Geometry) -> Option<usize> {
+    let mut sum = 0_u64;
+    for range in ranges.iter() {
+        if range.end() > geometry.length() || !geometry.is_sector_aligned(&range) {
+            return None;
+        }
+        sum = sum.checked_add(range.len())?;
+    }
+    let sum = usize::try_from(sum).ok()?;
+    (ranges.is_sound() && sum <= STAMP_LEN).then_some(sum)
+}
+
+/// The slot of the area with this identity that counts; `None` if no slot is sound.
+pub fn newest(area: &[u8], id: AreaId) -> Option<Slot<'_>> {
+    if area.len() != AREA_LEN {
+        return None;
+    }
+    let slots = area.chunks_exact(SLOT_LEN).enumerate();
+    let sound = slots.filter_map(|(index, bytes)| Slot::read(index, bytes, id));
+    // If two have one number, the one that says less counts.
+    sound.max_by_key(|slot| (slot.generation, slot.saved.is_none()))
+}
+
+/// Makes a slot of `slot` that says nothing.
+pub fn seal_used(slot: &mut [u8; SLOT_LEN], area: AreaId, generation: u64) {
+    slot.fill(0);
+    let mut header = Header::new_zeroed();
+    header.kind = U32::new(Kind::Used.to_wire());
+    seal(slot, header, area, generation);
+}
+
+/// Makes a slot of `slot`, whose map and stamp are in place.
+pub fn seal_saved(slot: &mut [u8; SLOT_LEN], area: AreaId, generation: u64, state: &SavedState) {
+    let SavedState { session, geometry, acknowledged, captured, stamp, saved_at } = *state;
+    if let Some(page) = slot.get_mut(..MAP_AT) {
+        page.fill(0);
+    }
+    let header = Header {
+        kind: U32::new(Kind::Saved.to_wire()),
+        session,
+        length: U64::new(geometry.length()),
+        sector_size: U32::new(geometry.sector_size()),
+        block_size: U32::new(geometry.block_size()),
+        region_size: U64::new(Regions::of(&geometry).size()),
+        acknowledged: acknowledged.into(),
+        captured: captured.into(),
+        stamp,
+        saved_at,
+        ..Header::new_zeroed()
+    };
+    seal(slot, header, area, generation);
+}
+
+fn seal(slot: &mut [u8; SLOT_LEN], header: Header, area: AreaId, generation: u64) {
+    let generation = U64::new(generation);
+    let mut header =
+        Header { magic: MAGIC, version: U32::new(VERSION), area, generation, ..header };
+    header.crc = U32::ZERO;
+    put(slot, &header);
+    header.crc = U32::new(checksum(slot));
+    put(slot, &header);
+}
+
+fn put(slot: &mut [u8; SLOT_LEN], header: &Header) {
+    if let Some(place) = slot.get_mut(..HEADER_LEN) {
+        place.copy_from_slice(header.as_bytes());
+    }
+}
+
+/// Makes an area of `area` that says nothing.
+pub fn blank_area(area: &mut [u8; AREA_LEN], id: AreaId) {
+    let (slots, _) = area.as_chunks_mut::<SLOT_LEN>();
+    for (slot, generation) in slots.iter_mut().zip([2, 1]) {
+        seal_used(slot, id, generation);
+    }
+}
+
+/// CRC-32C of a slot, with zeros for the checksum in it.
+fn checksum(slot: &[u8]) -> u32 {
+    let crc = slot.iter().enumerate().fold(u32::MAX, |crc, (at, byte)| {
+        let is_checksum = (CRC_AT..HEADER_LEN).contains(&at);
+        let byte = if is_checksum { 0 } else { *byte };
+        let index = usize::from((crc.to_le_bytes()[0]) ^ byte);
+        CRC_TABLE[index] ^ (crc >> 8)
+    });
+    !crc
+}
+
+/// What each byte does to the checksum. The kernel has no other CRC-32C: the crate needs `std`.
+static CRC_TABLE: [u32; 256] = crc_table();
+
+const fn crc_table() -> [u32; 256] {
+    /// Castagnoli's polynomial, reversed.
+    const POLYNOMIAL: u32 = 0x82f6_3b78;
+    let mut table = [0; 256];
+    let mut index = 0;
+    while index < table.len() {
+        #[allow(clippy::cast_possible_truncation)]
+        let mut crc = index as u32;
+        let mut bit = 0;
+        while bit < 8 {
+            crc = if crc & 1 == 1 { (crc >> 1) ^ POLYNOMIAL } else { crc >> 1 };
+            bit += 1;
+        }
+        table[index] = crc;
+        index += 1;
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use snapless_types::Extent;
+
+    const ID: AreaId = AreaId([7; 16]);
+
+    fn blank() -> Vec<u8> {
+        let mut area = vec![0; AREA_LEN];
+        blank_area(area.as_mut_slice().try_into().unwrap(), ID);
+        area
+    }
+
+    fn slot(area: &mut [u8], index: usize) -> &mut [u8; SLOT_LEN] {
+        (&mut area[index * SLOT_LEN..][..SLOT_LEN]).try_into().unwrap()
+    }
+
+    fn state() -> SavedState {
+        let stamp = [(0, 512), (1 << 20, 8192)].map(|(at, len)| Extent::new(at, len).unwrap());
+        SavedState {
+            session: SessionId([3; 16]),
+            geometry: Geometry::new(1 << 30, 512, 64 << 10).unwrap(),
+            acknowledged: Seq::new(5),
+            captured: Seq::new(9),
+            stamp: Extents::new(&stamp).unwrap(),
+            saved_at: FileTime::new(77),
+        }
+    }
+
+    /// A blank area whose second slot has this state.
+    fn saved(state: &SavedState) -> Vec<u8> {
+        let mut area = blank();
+        let slot = slot(&mut area, 1);
+        slot[MAP_AT] = 0b101;
+        slot[STAMP_AT..][..3].copy_from_slice(b"abc");
+        seal_saved(slot, ID, 3, state);
+        area
+    }
+
+    fn kind(area: &[u8]) -> Option<(usize, u64, Option<SavedState>)> {
+        newest(area, ID).map(|slot| (slot.index(), slot.generation(), slot.saved().copied()))
+    }
+
+    #[test]
+    fn a_blank_area_says_nothing() {
+        assert_eq!(kind(&blank()), Some((0, 2, None)));
+        assert!(newest(&blank(), AreaId([8; 16])).is_none(), "another area's");
+        assert!(newest(&blank()[1..], ID).is_none());
+        assert!(newest(&[0; AREA_LEN], AreaId::NIL).is_none());
+    }
+
+    #[test]
+    fn a_saved_state_comes_back_until_it_is_used() {
+        let mut area = saved(&state());
+        assert_eq!(kind(&area), Some((1, 3, Some(state()))));
+        let found = newest(&area, ID).unwrap();
+        assert_eq!((found.map()[0], &found.stamp()[..4]), (0b101, &b"abc\0"[..]));
+        assert_eq!((found.map().len(), found.stamp().len()), (MAP_LEN, STAMP_LEN));
+        seal_used(slot(&mut area, 1), ID, 4);
+        assert_eq!(kind(&area), Some((1, 4, None)));
+    }
+
+    #[test]
+    fn a_damaged_slot_does_not_count_wherever_the_damage_is() {
+        let sound = saved(&state());
+        for at in [0, 8, 12, 16, 32, CRC_AT, HEADER_LEN, MAP_AT, STAMP_AT, SLOT_LEN - 1] {
+            let mut area = sound.clone();
+            area[SLOT_LEN + at] ^= 1;
+            assert_eq!(kind(&area), Some((0, 2, None)), "{at}");
+        }
+        let mut both = sound;
+        both[9] ^= 1;
+        both[SLOT_LEN + 9] ^= 1;
+        assert_eq!(kind(&both), None);
+    }
+
+    #[test]
+    fn a_state_that_cannot_be_does_not_count() {
+        let geometry = |sector_size| Geometry::new(1 << 30, sector_size, 64 << 10).unwrap();
+        let stamp = |offset, len| Extents::new(&[Extent::new(offset, len).unwrap()]).unwrap();
+        let odd = [
+            SavedState { session: SessionId::NIL, ..state() },
+            SavedState { acknowledged: Seq::new(10), ..state() },
+            SavedState { captured: Seq::new(u64::MAX), ..state() },
+            SavedState { stamp: Extents::NONE, ..state() },
+            SavedState { stamp: stamp(1 << 30, 512), ..state() },
+            SavedState { stamp: stamp(1, 512), ..state() },
+            SavedState { stamp: stamp(0, STAMP_LEN as u64 + 512), ..state() },
+            SavedState { geometry: geometry(8 << 10), ..state() },
+        ];
+        for state in odd {
+            assert_eq!(kind(&saved(&state)), Some((0, 2, None)), "{state:?}");
+        }
+        assert!(kind(&saved(&SavedState { geometry: geometry(512), ..state() })).is_some());
+    }
+
+    #[test]
+    fn of_two_slots_of_one_number_the_one_counts_that_says_less() {
+        for used in [0, 1] {
+            let mut area = blank();
+            seal_used(slot(&mut area, used), ID, 9);
+            seal_saved(slot(&mut area, 1 - used), ID, 9, &state());
+            assert_eq!(kind(&area), Some((used, 9, None)));
+        }
+    }
+
+    #[test]
+    fn the_bytes_of_a_slot_are_pinned() {
+        let area = saved(&state());
+        let slot = &area[SLOT_LEN..];
+        assert_eq!(&slot[..16], b"SNPLSTAT\x01\0\0\0\x01\0\0\0");
+        assert_eq!(slot[16..32], [7; 16]);
+        assert_eq!(slot[32..40], 3_u64.to_le_bytes());
+        assert_eq!(slot[40..56], [3; 16]);
+        assert_eq!(slot[56..64], (1_u64 << 30).to_le_bytes());
+        assert_eq!(slot[72..80], (64_u64 << 10).to_le_bytes());
+        assert_eq!((slot[80], slot[88], slot[160]), (5, 9, 77));
+        assert_eq!(slot[172..176], checksum(slot).to_le_bytes());
+    }
+
+    #[test]
+    fn the_checksum_is_crc_32c() {
+        // RFC 3720, B.4: 32 bytes of zeros, of ones, and counting up.
+        let crc = |bytes: &[u8]| {
+            let crc = bytes.iter().fold(u32::MAX, |crc, byte| {
+                CRC_TABLE[usize::from(crc.to_le_bytes()[0] ^ byte)] ^ (crc >> 8)
+            });
+            !crc
+        };
+        assert_eq!(crc(&[0; 32]), 0x8a91_36aa);
+        assert_eq!(crc(&[0xff; 32]), 0x62a8_ab43);
+        let counting: Vec<u8> = (0..32).collect();
+        assert_eq!(crc(&counting), 0x46dd_794e);
+    }
+}
