@@ -190,6 +190,14 @@ pub fn stamped(ranges: &Extents<STAMP_RANGES_MAX>, geometry: &Geometry) -> Optio
     (ranges.is_sound() && sum <= STAMP_LEN).then_some(sum)
 }
 
+/// The identity of an area; `None` if no slot is sound.
+pub fn area_id(area: &[u8]) -> Option<AreaId> {
+    area.chunks_exact(SLOT_LEN).find_map(|bytes| {
+        let (header, _) = Header::ref_from_prefix(bytes).ok()?;
+        newest(area, header.area).map(|_| header.area)
+    })
+}
+
 /// The slot of the area with this identity that counts; `None` if no slot is sound.
 pub fn newest(area: &[u8], id: AreaId) -> Option<Slot<'_>> {
     if area.len() != AREA_LEN {
