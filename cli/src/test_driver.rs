@@ -4,6 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use snapless_driver_client::error::Call;
 use snapless_driver_client::file_system::Unanswered;
+use snapless_driver_client::port::KeptPlace;
+use snapless_driver_client::state_place::NoPlace;
 use snapless_driver_client::{Driver, DriverError, DriverPort, SessionStatus, Volume, VolumeName};
 use snapless_types::{EpochId, Extent, Geometry};
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
@@ -117,6 +119,10 @@ impl Driver for TestDriver {
         _special_files: u32,
     ) -> Result<Vec<Extent>, Unanswered> {
         Ok(Vec::new())
+    }
+
+    fn state_place(&self, _device: &DeviceName) -> Result<KeptPlace, NoPlace> {
+        Err(NoPlace::NotNtfs)
     }
 }
 

@@ -33,8 +33,12 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::error::{Call, DriverError};
 use crate::file_system::Unanswered;
+use crate::identity::random_area;
 use crate::overlapped::{Event, control};
-use crate::port::{Driver, DriverPort, Volume, check_version, geometry};
+use crate::port::{Driver, DriverPort, KeptPlace, Volume, check_version, geometry};
+use crate::sectors::Sectors;
+use crate::state_file::StateFile;
+use crate::state_place::{NoPlace, StatePlace};
 use crate::status::SessionStatus;
 use crate::volume::{VolumeName, device_text};
 use crate::volume_handle::VolumeHandle;
@@ -97,6 +101,29 @@ impl Driver for WindowsDriver {
         }
         let extents = VolumeHandle::open(device)?.special_extents(special_files);
         extents.map_err(Unanswered::Layout)
+    }
+
+    fn state_place(&self, device: &DeviceName) -> Result<KeptPlace, NoPlace> {
+        let unreadable = |error: Unanswered| NoPlace::Unreadable(error.to_string());
+        let volume = VolumeHandle::open(device).map_err(unreadable)?;
+        let place = match StatePlace::find(&mut Sectors::new(&volume)) {
+            Ok(place) => Some(place),
+            Err(NoPlace::NoFile) => None,
+            Err(other) => return Err(other),
+        };
+        match (StateFile::open(device, &volume), place) {
+            (Ok(file), Some(place)) => Ok(KeptPlace { place, held: Box::new(file) }),
+            (Ok(mut file), None) => {
+                file.fill(random_area())?;
+                // It has to reach the disk first.
+                Err(NoPlace::NoFile)
+            }
+            // The volume opens no files by their names, and so moves none.
+            (Err(error), Some(place)) if error.kind() == io::ErrorKind::NotFound => {
+                Ok(KeptPlace { place, held: Box::new(()) })
+            }
+            (Err(error), _) => Err(error.into()),
+        }
     }
 }
 

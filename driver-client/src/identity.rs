@@ -3,7 +3,7 @@
 //! Rule: a session's identity is random and never reused; a volume that Windows gave no GUID gets
 //! the same one for its device name every time.
 
-use snapless_wire::id::{SessionId, VolumeGuid};
+use snapless_wire::id::{AreaId, SessionId, VolumeGuid};
 use uuid::Uuid;
 
 /// Namespace of the GUIDs that stand for volumes known by a device name only. Fixed for ever:
@@ -13,6 +13,11 @@ const DEVICE_NAMESPACE: Uuid = Uuid::from_u128(0x5b0e_6d53_7c0f_4a53_9d5a_6f2b_0
 /// A fresh random session identity.
 pub fn random_session() -> SessionId {
     SessionId(Uuid::new_v4().to_bytes_le())
+}
+
+/// A fresh random identity of a state area.
+pub fn random_area() -> AreaId {
+    AreaId(Uuid::new_v4().to_bytes_le())
 }
 
 /// A fresh random number, from the same source.

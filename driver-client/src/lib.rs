@@ -8,6 +8,7 @@
 //! | [`protection`] | why a volume cannot be protected |
 //! | [`file_system`] | what only a volume's file system knows of that |
 //! | [`file_layout`] | where a volume's paging, swap and hibernation files are |
+//! | [`state_place`] | where on a volume the driver can save the state of its session |
 //! | [`status`] | a session's counters; the progress, rate and holds derived from them |
 //! | [`paths`] | paths of Snapless's files |
 //!
@@ -21,6 +22,9 @@ mod known_folder;
 pub mod paths;
 pub mod port;
 pub mod protection;
+#[cfg(any(windows, test))]
+mod sectors;
+pub mod state_place;
 pub mod status;
 pub mod volume;
 
@@ -28,6 +32,8 @@ pub mod volume;
 pub mod control;
 #[cfg(windows)]
 mod overlapped;
+#[cfg(windows)]
+mod state_file;
 #[cfg(windows)]
 mod volume_handle;
 

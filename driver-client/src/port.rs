@@ -5,6 +5,8 @@
 //! acknowledged for the next one, as long as its queue has room (rule RESUME), so a pipeline drops
 //! its port whenever it cannot vouch for what it drained.
 
+use std::any::Any;
+
 use snapless_types::{EpochId, Extent, Geometry};
 use snapless_wire::id::{SessionId, VolumeGuid};
 use snapless_wire::ioctl::{
@@ -14,6 +16,7 @@ use snapless_wire::ioctl::{
 
 use crate::error::{Call, DriverError};
 use crate::file_system::Unanswered;
+use crate::state_place::{NoPlace, StatePlace};
 use crate::status::SessionStatus;
 use crate::volume::{VolumeName, device_text};
 
@@ -39,6 +42,18 @@ pub trait Driver: Send + Sync {
         device: &DeviceName,
         special_files: u32,
     ) -> Result<Vec<Extent>, Unanswered>;
+
+    /// Where on a device's volume the driver can save the state of its session. The volume gets a
+    /// file for it if it has none.
+    fn state_place(&self, device: &DeviceName) -> Result<KeptPlace, NoPlace>;
+}
+
+/// A place for the state, and what keeps the file system from moving it.
+pub struct KeptPlace {
+    /// The place.
+    pub place: StatePlace,
+    /// Held as long as the place is in use.
+    pub held: Box<dyn Any + Send>,
 }
 
 /// One handle to the control device. All verbs may be called from several threads at once.

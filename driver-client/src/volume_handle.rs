@@ -5,7 +5,10 @@
 //! system (docs: `NtCreateFile`, direct open of a device).
 
 use std::ffi::c_void;
-use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
+use std::fs::File;
+use std::io;
+use std::os::windows::fs::FileExt;
+use std::os::windows::io::{AsHandle, AsRawHandle, BorrowedHandle, FromRawHandle};
 use std::ptr;
 use std::time::Instant;
 
@@ -31,6 +34,7 @@ use windows_sys::Win32::System::Ioctl::{
 
 use crate::file_layout::{SEARCH_LIMIT, Search, request};
 use crate::file_system::{Answers, Status, Unanswered};
+use crate::sectors::ReadAt;
 
 /// Room for one reply about files: some hundred of them.
 const LAYOUT_REPLY_LEN: usize = 256 << 10;
@@ -38,7 +42,7 @@ const LAYOUT_REPLY_LEN: usize = 256 << 10;
 const END_OF_FILE: u32 = 0xC000_0011;
 
 /// An open volume.
-pub(crate) struct VolumeHandle(OwnedHandle);
+pub(crate) struct VolumeHandle(File);
 
 impl VolumeHandle {
     /// Opens the volume with this device name.
@@ -73,7 +77,7 @@ impl VolumeHandle {
         };
         failure(status).map_err(Unanswered::Open)?;
         // SAFETY: the call above opened this handle for us alone.
-        Ok(Self(unsafe { OwnedHandle::from_raw_handle(handle) }))
+        Ok(Self(unsafe { File::from_raw_handle(handle) }))
     }
 
     /// Asks the file system.
@@ -184,6 +188,18 @@ impl VolumeHandle {
             self.control(FSCTL_IS_VOLUME_OWNED_BYCSVFS, &[], (&raw mut owned).cast(), 1)
         }?;
         Ok((len == 1).then_some(owned))
+    }
+}
+
+impl ReadAt for VolumeHandle {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.seek_read(buffer, offset)
+    }
+}
+
+impl AsHandle for VolumeHandle {
+    fn as_handle(&self) -> BorrowedHandle<'_> {
+        self.0.as_handle()
     }
 }
 
