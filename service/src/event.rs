@@ -39,6 +39,8 @@ pub enum Event {
     SessionEnded = 204,
     /// A session continues, and every block is compared with the server's content.
     SessionVerified = 205,
+    /// A session continues after an orderly restart, and what the server may lack is compared.
+    SessionCaughtUp = 206,
     /// The base image is complete.
     BaseComplete = 210,
     /// A gap has begun.
@@ -77,7 +79,7 @@ pub enum Event {
 
 impl Event {
     /// Every event.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::ServiceStarted,
         Self::ServiceStopped,
         Self::ServiceFailed,
@@ -87,6 +89,7 @@ impl Event {
         Self::SessionReplaced,
         Self::SessionEnded,
         Self::SessionVerified,
+        Self::SessionCaughtUp,
         Self::BaseComplete,
         Self::GapBegan,
         Self::GapEnded,
@@ -118,6 +121,7 @@ impl Event {
             | Self::ServiceStopped
             | Self::SessionStarted
             | Self::SessionResumed
+            | Self::SessionCaughtUp
             | Self::BaseComplete
             | Self::GapEnded => Severity::Information,
             Self::SessionFound

@@ -39,6 +39,7 @@ pub mod runner;
 pub mod session;
 pub mod size;
 pub mod state;
+mod state_keeper;
 pub mod stop;
 pub mod stream;
 pub mod watch;

@@ -6,6 +6,7 @@
 //! what is not acknowledged, and the next attempt drains it again (rule RESUME, rules.md#resume).
 
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use crate::report::Activity;
@@ -30,6 +31,7 @@ use crate::session::{
     start_request,
 };
 use crate::state::{Remembered, SessionStore, StateError};
+use crate::state_keeper::StateKeeper;
 use crate::stop::StopSignal;
 use crate::stream::{Stream, StreamEnd, StreamError, WATERMARK_INTERVAL};
 use crate::watch::{Resized, Watch};
@@ -208,7 +210,10 @@ impl Pipeline {
                     state.acknowledged_epoch = welcome.durable_epoch().get();
                     self.store.save(&state)?;
                     let (why, diverged) = (status.gap_reason, served.diverged.take());
-                    Beginning::Verified { why, diverged, length: status.length }
+                    match status.saved {
+                        Some(saved) => Beginning::CaughtUp { bytes: saved.bytes },
+                        None => Beginning::Verified { why, diverged, length: status.length },
+                    }
                 }
                 Ok(has_all) => Beginning::Resumed { has_all, is_known: remembered.is_some() },
             }
@@ -250,7 +255,19 @@ impl Pipeline {
         };
         let sector_size = claim.geometry.sector_size();
         let watch = Watch::new(&name.to_string(), sector_size, &resized, &notice::report);
-        let end = stream.run(link, &welcome, watch, &mut save);
+        let keeper = StateKeeper {
+            name: &name.to_string(),
+            device: &device,
+            driver: &self.driver,
+            port: &*port,
+        };
+        let over = StopSignal::new();
+        let end = thread::scope(|scope| {
+            scope.spawn(|| keeper.run(&over));
+            let end = stream.run(link, &welcome, watch, &mut save);
+            over.set();
+            end
+        });
         save();
         match end? {
             StreamEnd::Diverged(reason) => self.give_up(&*port, served, reason),
@@ -338,6 +355,13 @@ impl Pipeline {
                     how(has_all)
                 );
                 (Event::SessionFound, text)
+            }
+            Beginning::CaughtUp { bytes } => {
+                let text = format!(
+                    "session {session} continues after an orderly restart: {bytes} bytes that the \
+                     server may lack are read and compared, and what differs is sent"
+                );
+                (Event::SessionCaughtUp, text)
             }
             Beginning::Verified { why, diverged, length } => {
                 let why = why.map_or("of a newer driver's", GapReason::text);
@@ -461,6 +485,11 @@ enum Beginning {
         has_all: bool,
         /// The service remembers it.
         is_known: bool,
+    },
+    /// It continues one whose state was saved when the machine went down.
+    CaughtUp {
+        /// Bytes that the server may lack.
+        bytes: u64,
     },
     /// It continues one of which the driver had nothing.
     Verified {

@@ -8,7 +8,8 @@
 //! | --- | --- |
 //! | all that the server lacks | without a gap |
 //! | the session, but not all of that | with a gap, until what changed in it was read |
-//! | nothing of it, as after a restart | with a gap, until every block was compared |
+//! | what it saved when the machine went down | with a gap, until what the server may lack was compared |
+//! | nothing of it, as after a crash | with a gap, until every block was compared |
 //! | what contradicts the server | it is stopped, and then as above |
 //!
 //! Only if the server has nothing, the volume has another shape, or the numbers of its records are
@@ -20,6 +21,7 @@
 
 use snapless_driver_client::identity::{random_number, random_session};
 use snapless_driver_client::protection::obstacle;
+use snapless_driver_client::status::Saved;
 use snapless_driver_client::{DriverError, DriverPort, SessionStatus, Volume};
 use snapless_types::{GapReason, Geometry, Overflow, Seq};
 use snapless_wire::frame::{Hello, Welcome};
@@ -248,13 +250,15 @@ pub struct Driven {
     /// The numbers of its records are known; if not, the session continues one of an earlier start
     /// and goes on behind whatever the server has.
     pub placed: bool,
+    /// What it continues with. It reads only what a server may lack whose last record is in there.
+    pub saved: Option<Saved>,
 }
 
 impl Driven {
     /// From the driver's status.
     pub fn of(status: &SessionStatus) -> Self {
-        let SessionStatus { acknowledged_seq, last_seq, placed, .. } = *status;
-        Self { acknowledged: acknowledged_seq, captured: last_seq, placed }
+        let SessionStatus { acknowledged_seq, last_seq, placed, saved, .. } = *status;
+        Self { acknowledged: acknowledged_seq, captured: last_seq, placed, saved }
     }
 }
 
@@ -266,14 +270,14 @@ pub fn judge(
     welcome: &Welcome,
 ) -> Verdict {
     let (durable, durable_epoch) = (welcome.durable_seq(), welcome.durable_epoch().get());
-    let Driven { acknowledged, captured, placed } = *driven;
+    let Driven { acknowledged, captured, placed, saved } = *driven;
     if !placed {
         return if durable_epoch == 0 {
             Reason::Unknown.verdict()
         } else if origin_behind(durable, u64::MAX).is_none() {
             Reason::UsedUp { durable }.verdict()
         } else {
-            Verdict::Continue
+            saved.map_or(Verdict::Continue, |saved| judge_saved(&saved, durable))
         };
     }
     if durable > captured {
@@ -291,6 +295,19 @@ pub fn judge(
         }
         _ if durable < acknowledged => Reason::LostRecords { durable, acknowledged }.verdict(),
         _ => Verdict::Continue,
+    }
+}
+
+/// A state that was saved speaks of the server as it was then: of one that has lost records since,
+/// or has some that the driver had not made, it does not know what may differ.
+fn judge_saved(saved: &Saved, durable: Seq) -> Verdict {
+    let Saved { acknowledged, captured, .. } = *saved;
+    if durable < acknowledged {
+        Reason::LostRecords { durable, acknowledged }.verdict()
+    } else if durable > captured {
+        Reason::Ahead { durable, captured }.verdict()
+    } else {
+        Verdict::Continue
     }
 }
 
@@ -540,10 +557,20 @@ mod tests {
             (resumed, Some(&other), 1, Verdict::Continue),
             (resumed, None, 1, Verdict::Continue),
         ] {
-            let driven = Driven { acknowledged: Seq::new(0), captured: Seq::new(80), placed: true };
+            let driven = Driven {
+                acknowledged: Seq::new(0),
+                captured: Seq::new(80),
+                placed: true,
+                saved: None,
+            };
             assert_eq!(judge(&claim(plan), remembered, &driven, &welcome(durable)), verdict);
         }
-        let driven = Driven { acknowledged: Seq::new(80), captured: Seq::new(89), placed: true };
+        let driven = Driven {
+            acknowledged: Seq::new(80),
+            captured: Seq::new(89),
+            placed: true,
+            saved: None,
+        };
         let lost = Reason::LostRecords { durable: Seq::new(70), acknowledged: Seq::new(80) };
         let judged =
             |remembered, epoch| judge(&claim(resumed), remembered, &driven, &welcome(epoch));
@@ -558,7 +585,12 @@ mod tests {
     #[test]
     fn a_server_that_has_nothing_gets_a_new_session() {
         let state = remembered(SESSION);
-        let driven = Driven { acknowledged: Seq::new(80), captured: Seq::new(89), placed: true };
+        let driven = Driven {
+            acknowledged: Seq::new(80),
+            captured: Seq::new(89),
+            placed: true,
+            saved: None,
+        };
         let judged = judge(&claim(Plan::Resume(SESSION)), Some(&state), &driven, &welcome(0));
         assert_eq!(judged, Verdict::StartOver(Reason::Lost { durable: 0, acknowledged: 8 }));
         let unplaced = Driven { placed: false, ..driven };

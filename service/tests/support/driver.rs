@@ -5,10 +5,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use snapless_driver_client::error::Call;
 use snapless_driver_client::file_system::{Answers, Unanswered};
+use snapless_driver_client::port::KeptPlace;
+use snapless_driver_client::state_place::{NoPlace, StatePlace};
 use snapless_driver_client::volume::device_text;
 use snapless_driver_client::{Driver, DriverError, DriverPort, SessionStatus, Volume, VolumeName};
 use snapless_types::{EpochId, Extent, GapReason, Geometry, RecordKind, Seq};
-use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
+use snapless_wire::id::{AreaId, FileTime, SessionId, VolumeGuid};
 use snapless_wire::ioctl::{
     ABI_VERSION, DRAIN_BUFFER_MIN, DeviceName, DrainFrom, KeepStateRequest, ORIGIN_SKIP,
     Protection, SPECIAL_FILE_PAGING, SessionPhase, StartRequest, StatusFlags, StatusReply,
@@ -19,6 +21,8 @@ use zerocopy::little_endian::{U16, U32, U64};
 
 /// Bytes of the volume.
 pub const LENGTH: u64 = 1 << 30;
+/// What a session reads that continues with a saved state.
+pub const SAVED_BYTES: u64 = 3 << 20;
 /// What the wall clock shows when a session begins: 2020-01-01T00:00:00Z.
 const TIME: u64 = 132_223_104_000_000_000;
 
@@ -72,6 +76,13 @@ struct State {
     forgets: bool,
     /// How often the status was asked for.
     asked: u64,
+    /// Where the session's state can be saved; a new file is on the disk at the next look.
+    place: Option<StatePlace>,
+    place_is_new: bool,
+    /// Where the driver was told to save it.
+    kept_at: Option<AreaId>,
+    /// What was saved: the last acknowledged record, and the last one.
+    saved: Option<(u64, u64)>,
     next_port: u64,
     session: Option<Session>,
     seen: Vec<Seen>,
@@ -94,6 +105,8 @@ struct Session {
     drains: bool,
     /// Why it continues one of an earlier start, until it is known behind which record.
     unplaced: Option<GapReason>,
+    /// What it continues with.
+    saved: Option<(u64, u64)>,
     /// Records that were drained, with their numbers.
     kept: VecDeque<(u64, Vec<u8>)>,
     queue: VecDeque<(u64, Vec<u8>)>,
@@ -118,6 +131,10 @@ impl FakeDriver {
             withholds: false,
             forgets: false,
             asked: 0,
+            place: None,
+            place_is_new: false,
+            kept_at: None,
+            saved: None,
             next_port: 1,
             session: None,
             seen: Vec::new(),
@@ -298,6 +315,37 @@ impl FakeDriver {
         self.state.change(|state| (state.session, state.boot) = (None, state.boot + 1));
     }
 
+    /// Restarts the machine in order: the driver saves what it knows of the session, if it was told
+    /// where. Its service has stopped.
+    pub fn restart_in_order(&self) {
+        self.state.change(|state| {
+            let session = state.session.as_ref().expect("a session whose state is saved");
+            let saved = (session.acknowledged_seq, session.last_seq);
+            state.saved = state.kept_at.map(|_| saved);
+        });
+        self.restart();
+    }
+
+    /// Gives the volume a place for a session's state; one that is new is found at the second look.
+    pub fn set_place(&self, place: StatePlace, is_new: bool) {
+        self.state.change(|state| (state.place, state.place_is_new) = (Some(place), is_new));
+    }
+
+    /// What the driver saved is of another time.
+    pub fn set_saved(&self, acknowledged: u64, captured: u64) {
+        self.state.change(|state| state.saved = Some((acknowledged, captured)));
+    }
+
+    /// The volume has no place for a session's state any more.
+    pub fn lose_place(&self) {
+        self.state.change(|state| state.place = None);
+    }
+
+    /// Where the driver was told to save a session's state.
+    pub fn kept_at(&self) -> Option<AreaId> {
+        self.state.lock().kept_at
+    }
+
     /// Changes the length of the volume.
     pub fn set_length(&self, length: u64) {
         self.state.change(|state| state.length = length);
@@ -429,6 +477,13 @@ impl Driver for FakeDriver {
         let later = state.paging[1].clone();
         Ok(std::mem::replace(&mut state.paging[0], later))
     }
+
+    fn state_place(&self, _device: &DeviceName) -> Result<KeptPlace, NoPlace> {
+        let mut state = self.state.lock();
+        let is_new = std::mem::take(&mut state.place_is_new);
+        let place = state.place.clone().ok_or(NoPlace::NotNtfs)?;
+        if is_new { Err(NoPlace::NoFile) } else { Ok(KeptPlace { place, held: Box::new(()) }) }
+    }
 }
 
 struct FakePort {
@@ -487,6 +542,7 @@ impl DriverPort for FakePort {
                 claimant: Some(self.id),
                 drains: settings.continues.is_none(),
                 unplaced: settings.continues,
+                saved: state.saved.take().filter(|_| settings.continues.is_some()),
                 kept: VecDeque::new(),
                 queue: VecDeque::new(),
                 last_seq: 0,
@@ -616,7 +672,9 @@ impl DriverPort for FakePort {
         Ok(())
     }
 
-    fn keep_state(&self, _request: &KeepStateRequest) -> Result<(), DriverError> {
+    fn keep_state(&self, request: &KeepStateRequest) -> Result<(), DriverError> {
+        let is_kept = request.check().expect("a sound request");
+        self.shared.change(|state| state.kept_at = is_kept.then_some(request.area()));
         Ok(())
     }
 
@@ -642,6 +700,12 @@ impl DriverPort for FakePort {
             placed: session.unplaced.is_none(),
             ..StatusFlags::default()
         };
+        if let Some((acknowledged, captured)) = session.saved {
+            reply.saved = U32::new(1);
+            reply.saved_acknowledged_seq = Seq::new(acknowledged).into();
+            reply.saved_captured_seq = Seq::new(captured).into();
+            reply.saved_bytes = U64::new(SAVED_BYTES);
+        }
         reply.gap_reason = U16::new(session.unplaced.map_or(0, GapReason::to_wire));
         reply.flags = U32::new(flags.to_wire());
         SessionStatus::parse(&reply)

@@ -1,0 +1,110 @@
+//! What becomes of a session whose state the driver saved when the machine shut down: it goes on and
+//! reads what the server may lack, unless the server is not as it was then.
+
+mod support;
+
+use snapless_driver_client::state_place::StatePlace;
+use snapless_service::report::Activity;
+use snapless_types::{Extent, GapReason};
+use snapless_wire::id::{AreaId, SessionId};
+use support::driver::Seen;
+use support::{Harness, Running, wait_until};
+
+const AREA: AreaId = AreaId([9; 16]);
+
+fn place() -> StatePlace {
+    let boot_sector = Extent::new(0, 512).unwrap();
+    StatePlace { id: AREA, offset: 1 << 20, stamp: vec![boot_sector], always: Vec::new() }
+}
+
+/// A pipeline whose driver was told where to save the state, with an epoch that is durable; its
+/// session and last record.
+fn durable() -> (Harness, Running, SessionId, u64) {
+    let harness = Harness::new();
+    harness.driver.set_place(place(), false);
+    let running = harness.start();
+    wait_until("the driver knows the place", || harness.driver.kept_at() == Some(AREA));
+    let session = harness.driver.session().unwrap();
+    let epoch = harness.driver.epoch();
+    harness.driver.write(4096, &[1]);
+    let last = harness.driver.end_epoch();
+    wait_for(&harness, Seen::Acknowledged(epoch));
+    (harness, running, session, last)
+}
+
+#[track_caller]
+fn wait_for(harness: &Harness, call: Seen) {
+    wait_until(&format!("{call:?}"), || harness.driver.seen().contains(&call));
+}
+
+fn stopped(harness: &Harness, session: SessionId) -> bool {
+    harness.driver.seen().contains(&Seen::Stopped(session))
+}
+
+#[test]
+fn after_an_orderly_restart_the_session_goes_on_with_what_was_saved() {
+    let (harness, running, session, last) = durable();
+    running.stop();
+    harness.driver.restart_in_order();
+    let running = harness.start();
+    wait_for(&harness, Seen::Continued(session, GapReason::Restarted));
+    wait_for(&harness, Seen::DrainedFrom(last, true));
+    wait_until("it streams", || running.counters.report().activity == Activity::Streaming);
+    assert!(!stopped(&harness, session));
+    // The next restart finds the state only if the driver was told of its place again.
+    wait_until("the driver knows the place", || harness.driver.kept_at() == Some(AREA));
+}
+
+#[test]
+fn a_server_with_some_of_the_records_that_were_not_acknowledged_is_no_contradiction() {
+    let (harness, running, session, last) = durable();
+    running.stop();
+    harness.driver.restart_in_order();
+    for saved in [(last - 1, last + 5), (last, last)] {
+        harness.driver.set_saved(saved.0, saved.1);
+        let running = harness.start();
+        wait_until("it streams", || running.counters.report().activity == Activity::Streaming);
+        running.stop();
+        harness.driver.restart();
+    }
+    assert!(harness.driver.seen().contains(&Seen::DrainedFrom(last, true)));
+    assert!(!stopped(&harness, session));
+}
+
+#[test]
+fn a_server_that_lost_what_it_had_acknowledged_gets_every_block_compared() {
+    let (harness, running, session, _) = durable();
+    let epoch = harness.driver.epoch();
+    harness.driver.write(8192, &[2]);
+    harness.driver.end_epoch();
+    wait_for(&harness, Seen::Acknowledged(epoch));
+    running.stop();
+    harness.driver.restart_in_order();
+    let last = harness.server.roll_back(session, epoch - 1);
+    let _running = harness.start();
+    wait_for(&harness, Seen::Stopped(session));
+    wait_for(&harness, Seen::Continued(session, GapReason::Diverged));
+    wait_for(&harness, Seen::DrainedFrom(last, true));
+}
+
+#[test]
+fn a_machine_that_was_put_back_gets_every_block_compared() {
+    let (harness, running, session, last) = durable();
+    running.stop();
+    // An older state: the machine went on after it was saved.
+    harness.driver.restart_in_order();
+    harness.driver.set_saved(last - 2, last - 1);
+    let _running = harness.start();
+    wait_for(&harness, Seen::Stopped(session));
+    wait_for(&harness, Seen::Continued(session, GapReason::Diverged));
+    wait_for(&harness, Seen::DrainedFrom(last, true));
+}
+
+#[test]
+fn a_place_that_is_gone_is_forgotten() {
+    let (harness, running, ..) = durable();
+    running.stop();
+    harness.driver.lose_place();
+    let _running = harness.start();
+    wait_until("the driver was told", || harness.driver.kept_at().is_none());
+}
