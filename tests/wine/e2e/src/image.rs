@@ -6,15 +6,19 @@
 //! before and behind it.
 
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use snapless_driver_client::state_place::STATE_FILE;
+use snapless_wire::id::AreaId;
+use snapless_wire::state_area::{AREA_LEN, blank_area};
 use snapless_writer::extent::{Extent, SECTOR};
 use snapless_writer::payload::{Payload, WriteId};
 use snapless_writer::regions::Regions;
 
-use crate::error::E2eError;
+use crate::error::{E2eError, ensure};
 use crate::ntfs::{self, FileHash};
 use crate::process;
 
@@ -50,6 +54,8 @@ pub struct Image {
     pub regions: Regions,
     /// The real files.
     pub files: Vec<FileHash>,
+    /// The driver's own bytes: an image may have anything there.
+    pub state_area: Range<u64>,
 }
 
 impl Image {
@@ -68,6 +74,7 @@ impl Image {
         let scratch_len = len * SCRATCH_SHARE / 100 / 4096 * 4096;
         copy_scratch(dir, &pristine, SCRATCH_EARLY, scratch_len)?;
         let copied = copy_real_files(&pristine, len * FILES_SHARE / 100)?;
+        copy_state_file(dir, &pristine, seed)?;
         copy_scratch(dir, &pristine, SCRATCH_LATE, scratch_len)?;
 
         let mut extents = ntfs::data_extents(&pristine, SCRATCH_EARLY)?;
@@ -78,7 +85,8 @@ impl Image {
         let regions = Regions::new(extents).expect("two files of many clusters have extents");
         let files = ntfs::hashes(&pristine, is_real)?;
         compare(&pristine, &copied, &files)?;
-        Ok(Self { pristine, len, regions, files })
+        let state_area = state_area(&pristine)?;
+        Ok(Self { pristine, len, regions, files, state_area })
     }
 
     /// Checks that `restored` is a sound NTFS with the same real files. Returns how many there are.
@@ -90,7 +98,23 @@ impl Image {
 }
 
 fn is_real(name: &str) -> bool {
-    name != SCRATCH_EARLY && name != SCRATCH_LATE
+    ![SCRATCH_EARLY, SCRATCH_LATE, STATE_FILE].contains(&name)
+}
+
+/// The state file, as the service makes it where a file system opens files.
+fn copy_state_file(dir: &Path, image: &Path, seed: u64) -> Result<(), E2eError> {
+    let source = dir.join(STATE_FILE);
+    let mut area = Box::new([0; AREA_LEN]);
+    blank_area(&mut area, AreaId(u128::from(seed + 1).to_le_bytes()));
+    std::fs::write(&source, &area[..]).map_err(E2eError::file("write", &source))?;
+    copy_in(image, &source, STATE_FILE)?;
+    std::fs::remove_file(&source).map_err(E2eError::file("remove", &source))
+}
+
+fn state_area(image: &Path) -> Result<Range<u64>, E2eError> {
+    let extents = ntfs::data_extents(image, STATE_FILE)?;
+    ensure!(extents.len() == 1, NotExercised, "the state file is in {} pieces", extents.len());
+    Ok(extents[0].offset()..extents[0].end())
 }
 
 fn copy_scratch(dir: &Path, image: &Path, name: &str, len: u64) -> Result<(), E2eError> {

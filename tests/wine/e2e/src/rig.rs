@@ -133,6 +133,7 @@ impl Rig {
         let path = self.prefix.install(&self.programs.volume, DRIVERS)?;
         let kind = ["type=", "kernel", "start=", "demand", "group=", LOAD_ORDER_GROUP];
         self.sc(&[&["create", VOLUME_SERVICE][..], &kind, &["binpath=", &path]].concat())?;
+        let state_area_kib = u32::try_from(image.state_area.start >> 10).unwrap_or(0);
         let (image, journal) = (nt_path(&self.folder.volume), nt_path(&self.folder.journal));
         self.set_parameter(parameters::IMAGE_PATH, "REG_SZ", &image)?;
         self.set_parameter(parameters::JOURNAL_PATH, "REG_SZ", &journal)?;
@@ -142,6 +143,7 @@ impl Rig {
             (parameters::SLOW_PERCENT, SLOW_PERCENT),
             (parameters::SLOW_MS, SLOW_MS),
             (parameters::JITTER_US, jitter_us),
+            (parameters::STATE_AREA_KIB, state_area_kib),
             (parameters::IO_MODEL, 0),
         ] {
             self.set_parameter(name, "REG_DWORD", &value.to_string())?;
@@ -383,7 +385,8 @@ impl Rig {
         self.prefix.stop()
     }
 
-    /// Shuts the machine down, or cuts its power. The writer has ended; image and server stay.
+    /// Shuts the machine down, or cuts its power. The writer has ended, and in an orderly shutdown
+    /// the service; image and server stay.
     pub fn power_off(&mut self, in_order: bool) -> Result<(), E2eError> {
         for service in [DRIVER_SERVICE, service::NAME] {
             // Wine would start them in an order of its own.
@@ -392,7 +395,7 @@ impl Rig {
             self.prefix.run("reg", &demand)?;
         }
         if in_order {
-            self.stop_service()?;
+            self.agent.shutdown()?;
             return self.unload();
         }
         self.agent.command(ioctl::FLUSH, &())?;

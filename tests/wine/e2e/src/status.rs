@@ -41,6 +41,8 @@ macro_rules! status {
             pub shrunk: bool,
             /// Special files on the volume.
             pub special_files: Vec<String>,
+            /// What the session continues with; `None` if every block was read.
+            pub saved: Option<Saved>,
             /// The service's own counters; `None` while it does not serve the session.
             pub service: Option<Service>,
             $($(#[$doc])* pub $name: u64,)*
@@ -48,6 +50,13 @@ macro_rules! status {
     };
 }
 session_counters!(status);
+
+/// A state that was saved when the machine went down.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Saved {
+    /// Bytes that were read.
+    pub bytes: u64,
+}
 
 /// What the service has done since it started.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]

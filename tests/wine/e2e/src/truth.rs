@@ -30,7 +30,7 @@ pub struct Truth<'a> {
     model_path: PathBuf,
     applied: usize,
     /// Bytes that an image may have anything in.
-    dont_care: Range<u64>,
+    dont_care: Vec<Range<u64>>,
 }
 
 impl<'a> Truth<'a> {
@@ -40,13 +40,18 @@ impl<'a> Truth<'a> {
         let model = File::options().read(true).write(true).open(model_path);
         let model = model.map_err(E2eError::file("open", model_path))?;
         let (pristine, model_path) = (pristine.into(), model_path.into());
-        Ok(Self { journal, pristine, model, model_path, applied: 0, dont_care: 0..0 })
+        Ok(Self { journal, pristine, model, model_path, applied: 0, dont_care: Vec::new() })
     }
 
     /// Lets an image have anything in these bytes, which are whole sectors.
     #[must_use]
-    pub fn without(self, dont_care: Range<u64>) -> Self {
-        Self { dont_care, ..self }
+    pub fn without(mut self, dont_care: Range<u64>) -> Self {
+        self.dont_care.push(dont_care);
+        self
+    }
+
+    fn counts(&self, sector: u64) -> bool {
+        !self.dont_care.iter().any(|bytes| bytes.contains(&(sector * SECTOR)))
     }
 
     /// The prefixes of the journal, with lengths in `window`, that make the pristine image into
@@ -88,7 +93,7 @@ impl<'a> Truth<'a> {
             let found = read(&restored, image, entry.extent.offset(), data.len())?;
             let sectors = data.chunks_exact(SECTOR_BYTES).zip(found.chunks_exact(SECTOR_BYTES));
             for (sector, (model, image)) in entry.extent.sectors().zip(sectors) {
-                if model == image || self.dont_care.contains(&(sector * SECTOR)) {
+                if model == image || !self.counts(sector) {
                     differing.remove(&sector);
                 } else {
                     differing.insert(sector);
@@ -160,9 +165,8 @@ impl<'a> Truth<'a> {
             if want != found {
                 let sectors = want.chunks(SECTOR_BYTES).zip(found.chunks(SECTOR_BYTES));
                 let numbered = (offset / SECTOR..).zip(sectors);
-                let counts = |sector: &u64| !self.dont_care.contains(&(sector * SECTOR));
                 let other = numbered.filter(|(_, (a, b))| a != b).map(|(sector, _)| sector);
-                differing.extend(other.filter(counts));
+                differing.extend(other.filter(|sector| self.counts(*sector)));
             }
         }
         Ok(differing)

@@ -79,7 +79,8 @@ impl Evidence {
 
     /// A model of the volume that follows the journal.
     pub fn truth<'a>(&'a self, image: &Image, folder: &RunFolder) -> Result<Truth<'a>, E2eError> {
-        Truth::new(&self.journal, &image.pristine, &folder.model)
+        let truth = Truth::new(&self.journal, &image.pristine, &folder.model)?;
+        Ok(truth.without(image.state_area.clone()))
     }
 
     /// The lengths that the journal's prefix at t0 may have, by count and by the clock.

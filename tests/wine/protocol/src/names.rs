@@ -27,6 +27,9 @@ pub const VOLUME_CLASS_KEY: &str = r"\Registry\Machine\System\CurrentControlSet\
 /// The value in it: a list of services, the lowest filter first.
 pub const UPPER_FILTERS: &str = "UpperFilters";
 
+/// Bytes of the state area.
+pub const STATE_AREA_LEN: u64 = 64 << 10;
+
 /// Values of the test volume's `Parameters` key.
 pub mod parameters {
     /// `REG_SZ`: the file that holds the volume, as an NT path (`\??\Z:\…`).
@@ -43,6 +46,9 @@ pub mod parameters {
     pub const SLOW_MS: &str = "SlowMs";
     /// `REG_DWORD`: the most that any other request is delayed, in microseconds.
     pub const JITTER_US: &str = "JitterUs";
+    /// `REG_DWORD`: where the state area begins, in KiB; 0 if there is none. What is written there
+    /// is not in the journal: it is the driver's own.
+    pub const STATE_AREA_KIB: &str = "StateAreaKiB";
     /// `REG_DWORD`: how the volume takes data: 0 by memory descriptor lists, 1 by system buffers,
     /// 2 by addresses of its caller.
     pub const IO_MODEL: &str = "IoModel";

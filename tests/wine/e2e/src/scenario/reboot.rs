@@ -1,7 +1,8 @@
-//! The machine restarts, in order or by a power cut with records that no server has, and another
-//! system changes blocks of the volume while it is off. The session goes on, behind what the server
-//! has: every block is read, and what differs is sent. t0, a point before each restart and the
-//! latest image must be right. How much is sent depends on the load, as the service does not wait
+//! The machine restarts: by a power cut with records that no server has, in order, and in order
+//! with another system that changes the volume while the machine is off. The session goes on, behind
+//! what the server has. After an orderly restart only what the server may lack is read; if anything
+//! else may have happened, every block is. What differs is sent. t0, a point before each restart and
+//! the latest image must be right. How much is sent depends on the load, as the service does not wait
 //! long for the server's comparison: `server/tests/integration/restarts.rs` counts it.
 //!
 //! The truth of each time between two restarts is its own: the image as the machine found it, and
@@ -13,15 +14,16 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use snapless_driver_client::state_place::StatePlace;
 use snapless_writer::payload::{Payload, WriteId};
 
 use crate::console::{Console, step};
 use crate::error::{E2eError, ensure};
 use crate::process::{Signal, wait_until};
+use crate::rig::Rig;
 use crate::scenario::run::Run;
 use crate::scenario::{Setting, gap};
 use crate::service::ServiceSettings;
-use crate::status::Status;
 use crate::summary::Summary;
 use crate::verdict::{Evidence, Moment, as_len};
 
@@ -29,12 +31,14 @@ use crate::verdict::{Evidence, Moment, as_len};
 const SERVICE: ServiceSettings = ServiceSettings::holding(256);
 /// The longest delay of each request.
 const VOLUME_JITTER_US: u32 = 30_000;
-/// How often the machine restarts.
-const REBOOTS: usize = 2;
+/// How often the machine restarts: in each way once.
+const REBOOTS: usize = End::ALL.len();
 /// For longer runs: how often the machine restarts.
 const REBOOTS_VARIABLE: &str = "SNAPLESS_REBOOTS";
 /// Records that the server lacks at least when the machine goes down.
 const LOST_MIN: u64 = 100;
+/// Writes that come after the service has ended, or before it is there.
+const OUTSIDE_MIN: u64 = 20;
 /// Places that change while the machine is off, and bytes of each: parts of blocks.
 const CHANGES: u64 = 24;
 const CHANGE_LEN: u64 = 4096;
@@ -47,7 +51,35 @@ const OTHER_SYSTEM: u16 = u16::MAX;
 const EVENT_LIMIT: Duration = Duration::from_secs(20);
 /// Events of the service (`docs/events.md`).
 const SESSION_VERIFIED: u16 = 205;
+const SESSION_CAUGHT_UP: u16 = 206;
 const GAP_ENDED: u16 = 221;
+
+/// How the machine goes down, and what happens while it is off.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The power is cut, and another system changes the volume.
+    PowerCut,
+    /// In order, and nothing happens.
+    InOrder,
+    /// In order, and another system changes the volume.
+    InOrderAndChanged,
+}
+
+impl End {
+    const ALL: [Self; 3] = [Self::PowerCut, Self::InOrder, Self::InOrderAndChanged];
+
+    /// Of a restart, of which the first has number 1.
+    fn of(reboot: usize) -> Self {
+        Self::ALL[(reboot - 1) % Self::ALL.len()]
+    }
+}
+
+/// What is known of all restarts so far.
+#[derive(Default)]
+struct Restarts {
+    verified: usize,
+    caught_up: usize,
+}
 
 /// The time from one start of the machine to its end: what is needed to know each of its instants.
 struct Uptime {
@@ -68,13 +100,23 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     let synced = run.watch("first sync", |status| status.phase == "live")?;
     let first_sync = begun.seen.elapsed();
     run.disturbed = true;
-    let mut uptimes = Vec::new();
+    let (mut uptimes, mut restarts) = (Vec::new(), Restarts::default());
     for reboot in 1..=reboots {
         let moment = run.live_on()?;
-        go_down(&mut run, (setting.seed + reboot as u64).is_multiple_of(2))?;
+        let end = End::of(reboot);
+        match end {
+            End::PowerCut => cut_the_power(&mut run)?,
+            End::InOrder | End::InOrderAndChanged => shut_down(&mut run)?,
+        }
         uptimes.push(set_aside(&run, reboot - 1, moment)?);
-        run.image.pristine = change(&run, reboot)?;
-        come_back(&mut run, reboot, &synced.session)?;
+        if end == End::InOrder {
+            restarts.caught_up += 1;
+        } else {
+            change(&run, reboot)?;
+            restarts.verified += 1;
+        }
+        run.image.pristine = found(&run, reboot)?;
+        come_back(&mut run, &restarts, end, &synced.session)?;
     }
     let moment = run.live_on()?;
     let last = run.come_to_rest()?;
@@ -107,26 +149,47 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     Ok(summary)
 }
 
-/// The machine goes down with records that the server, which stopped answering, does not have. Only
-/// after a power cut they are lost.
-fn go_down(run: &mut Run<'_>, in_order: bool) -> Result<(), E2eError> {
+/// Waits until the server, which stopped answering, lacks records.
+fn lack_records(run: &mut Run<'_>) -> Result<(), E2eError> {
     run.rig.server().program.signal(Signal::STOP)?;
     run.watch("capture what no server has", |status| {
         status.last_seq >= status.acknowledged_seq + LOST_MIN
     })?;
-    let name = if in_order { "shut the machine down" } else { "cut the machine's power" };
-    let (rig, console) = (&mut run.rig, &mut *run.console);
-    step(console, name, |_| {
+    Ok(())
+}
+
+/// The power is cut: what the server lacks is lost.
+fn cut_the_power(run: &mut Run<'_>) -> Result<(), E2eError> {
+    lack_records(run)?;
+    let rig = &mut run.rig;
+    step(run.console, "cut the machine's power", |_| {
         rig.stop_writer()?;
-        if in_order {
-            // The service sends what was captured before it ends.
-            rig.server().program.signal(Signal::CONT)?;
-            return rig.power_off(true);
-        }
         let address = rig.server().address().to_owned();
         rig.server().program.kill();
         rig.power_off(false)?;
         rig.start_server(Some(&address)).map(|_| ())
+    })
+}
+
+/// The machine shuts down: the service sends what was captured before it ends, the volume is
+/// written to until the very end.
+fn shut_down(run: &mut Run<'_>) -> Result<(), E2eError> {
+    lack_records(run)?;
+    let rig = &mut run.rig;
+    step(run.console, "shut the machine down", |_| {
+        rig.server().program.signal(Signal::CONT)?;
+        rig.stop_service()?;
+        written_to(rig)?;
+        rig.stop_writer()?;
+        rig.power_off(true)
+    })
+}
+
+/// Waits for some writes.
+fn written_to(rig: &mut Rig) -> Result<(), E2eError> {
+    let before = rig.agent().counters()?.applied;
+    wait_until("writes without a service", EVENT_LIMIT, || {
+        Ok((rig.agent().counters()?.applied >= before + OUTSIDE_MIN).then_some(()))
     })
 }
 
@@ -140,10 +203,11 @@ fn set_aside(run: &Run<'_>, number: usize, moment: Moment) -> Result<Uptime, E2e
     Ok(Uptime { found: run.image.pristine.clone(), journal, writes, moment })
 }
 
-/// Changes the volume behind the driver's back; returns a copy of what the machine will find.
-fn change(run: &Run<'_>, reboot: usize) -> Result<PathBuf, E2eError> {
+/// Changes the volume behind the driver's back, as a system does that mounts it.
+fn change(run: &Run<'_>, reboot: usize) -> Result<(), E2eError> {
     let (volume, payload) = (&run.folder.volume, Payload::new(run.setting.seed));
-    let file = File::options().write(true).open(volume).map_err(E2eError::file("open", volume))?;
+    let file = File::options().read(true).write(true).open(volume);
+    let mut file = file.map_err(E2eError::file("open", volume))?;
     let mut rng = fastrand::Rng::with_seed(run.setting.seed + reboot as u64);
     for number in 1..=CHANGES {
         let regions = run.image.regions.extents();
@@ -155,32 +219,59 @@ fn change(run: &Run<'_>, reboot: usize) -> Result<PathBuf, E2eError> {
         payload.fill(id, offset, &mut bytes);
         file.write_all_at(&bytes, offset).map_err(E2eError::file("write", volume))?;
     }
+    let place = StatePlace::find(&mut file);
+    let place = place.map_err(|error| E2eError::Damaged(volume.clone(), error.to_string()))?;
+    // `$LogFile`, which nothing reads here.
+    let log = place.stamp[1].offset();
+    file.write_all_at(&[reboot as u8], log).map_err(E2eError::file("write", volume))
+}
+
+/// A copy of what the machine will find.
+fn found(run: &Run<'_>, reboot: usize) -> Result<PathBuf, E2eError> {
     let found = run.folder.root.join(format!("found-{reboot}.img"));
-    fs::copy(volume, &found).map_err(E2eError::file("copy to", &found))?;
+    fs::copy(&run.folder.volume, &found).map_err(E2eError::file("copy to", &found))?;
     Ok(found)
 }
 
-/// The session goes on, verified under load, and what the server has is left out.
-fn come_back(run: &mut Run<'_>, reboot: usize, session: &str) -> Result<Status, E2eError> {
+/// The session goes on under load, verified as far as it must be, and what the server has is left
+/// out.
+fn come_back(
+    run: &mut Run<'_>,
+    restarts: &Restarts,
+    end: End,
+    session: &str,
+) -> Result<(), E2eError> {
     let (rig, image, console) = (&mut run.rig, &run.image, &mut *run.console);
     step(console, "start the machine again", |_| {
         rig.power_on()?;
-        rig.start_service()?;
-        rig.start_writer(image, RATE)
+        rig.start_writer(image, RATE)?;
+        written_to(rig)?;
+        rig.start_service()
     })?;
     let status = run.watch("verify", gap::recovered)?;
     ensure!(status.session == session, Rule, "RESUME: a new session: {}", status.session);
-    for event in [SESSION_VERIFIED, GAP_ENDED] {
+    for (event, count) in [
+        (SESSION_VERIFIED, restarts.verified),
+        (SESSION_CAUGHT_UP, restarts.caught_up),
+        (GAP_ENDED, restarts.verified + restarts.caught_up),
+    ] {
         // The driver knows of the end of the gap before the service does.
         let logged = wait_until("the service to say so", EVENT_LIMIT, || {
-            Ok(Some(run.rig.times_logged(event)?).filter(|&logged| logged >= reboot))
+            Ok(Some(run.rig.times_logged(event)?).filter(|&logged| logged >= count))
         })?;
-        ensure!(logged == reboot, Rule, "RESUME: event {event} {logged} times in {reboot} reboots");
+        ensure!(logged == count, Rule, "RESUME: event {event} {logged} times instead of {count}");
+    }
+    if end == End::InOrder {
+        let saved = status.saved.map_or(u64::MAX, |saved| saved.bytes);
+        let most = run.image.len / 2;
+        ensure!((1..=most).contains(&saved), Rule, "RESUME: {saved} bytes were read, not {most}");
+        return Ok(());
     }
     // The service reports once a second.
     run.watch("the service's report of unchanged blocks", |status| {
         status.service.as_ref().is_some_and(|service| service.bytes_unchanged > 0)
-    })
+    })?;
+    Ok(())
 }
 
 fn compare(

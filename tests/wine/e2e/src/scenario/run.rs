@@ -322,7 +322,8 @@ impl<'a> Run<'a> {
     ) -> Result<(usize, u64), E2eError> {
         let journal = Journal::open(&self.folder.journal)?;
         let truth = Truth::new(&journal, &self.image.pristine, &self.folder.model)?
-            .without(self.dont_care.clone());
+            .without(self.dont_care.clone())
+            .without(self.image.state_area.clone());
         let t0 = t0.map(|t0| verdict::as_len(*t0.start())..=verdict::as_len(*t0.end()));
         let latest = latest.map_or(journal.entries().len(), verdict::as_len);
         verdict::compare(self.console, truth, &self.folder, t0, latest)?;

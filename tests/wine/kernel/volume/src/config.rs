@@ -2,13 +2,15 @@
 //!
 //! The rule: a value that is absent or makes no sense is an error; there are no defaults.
 
+use core::ops::Range;
+
 use nt::{
     println,
     registry::Key,
     status::{Failure, Result},
     unicode::Wide,
 };
-use protocol::names::parameters;
+use protocol::names::{STATE_AREA_LEN, parameters};
 use wdk_sys::{DO_BUFFERED_IO, DO_DIRECT_IO, STATUS_INVALID_PARAMETER};
 
 /// Bytes of a sector.
@@ -23,6 +25,8 @@ pub(crate) struct Config {
     pub(crate) slow_percent: u32,
     pub(crate) slow_ms: u32,
     pub(crate) jitter_us: u32,
+    /// Of no length if there is none.
+    pub(crate) state_area: Range<u64>,
     /// `DO_…`
     pub(crate) io_model: u32,
 }
@@ -50,7 +54,13 @@ impl Config {
             slow_percent: number(parameters::SLOW_PERCENT, 100)?,
             slow_ms: number(parameters::SLOW_MS, 10_000)?,
             jitter_us: number(parameters::JITTER_US, 1_000_000)?,
+            state_area: state_area(number(parameters::STATE_AREA_KIB, u32::MAX)?),
             io_model: [DO_DIRECT_IO, DO_BUFFERED_IO, 0][number(parameters::IO_MODEL, 2)? as usize],
         })
     }
+}
+
+fn state_area(kib: u32) -> Range<u64> {
+    let start = u64::from(kib) << 10;
+    start..if kib == 0 { 0 } else { start + STATE_AREA_LEN }
 }

@@ -5,6 +5,7 @@
 //! sees old sectors, new sectors, or some of each, as on a disk, but never half a sector.
 
 use alloc::vec::Vec;
+use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use nt::{
@@ -30,6 +31,8 @@ pub(crate) struct Store {
     image: Monitor<File>,
     length: AtomicU64,
     journal: Monitor<Journal>,
+    /// The driver's own bytes: writes there are not in the journal.
+    state_area: Range<u64>,
 }
 
 struct Journal {
@@ -56,6 +59,7 @@ impl Store {
             image: Monitor::new(image),
             length: AtomicU64::new(length),
             journal: Monitor::new(Journal { file, end, next_index: 0, joined: Vec::new() }),
+            state_area: config.state_area.clone(),
         })
     }
 
@@ -97,6 +101,10 @@ impl Store {
         }
         if !rest.is_empty() {
             self.image.lock().write_slice_at(offset + first.len() as u64, rest)?;
+        }
+        let end = offset + data.len() as u64;
+        if self.state_area.contains(&offset) && end <= self.state_area.end {
+            return Ok(());
         }
         journal.append(offset, data)
     }
