@@ -70,6 +70,9 @@ pub struct Budget {
     /// Reboots and power cuts of the machine
     #[arg(long, default_value_t = 0)]
     pub reboots: u8,
+    /// Orderly shutdowns and starts of the machine
+    #[arg(long, default_value_t = 0)]
+    pub shutdowns: u8,
     /// Writes while the driver is not there
     #[arg(long, default_value_t = 0)]
     pub writes_behind: u8,

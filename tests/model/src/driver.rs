@@ -11,6 +11,7 @@ use snapless_types::{GapReason, RecordKind};
 use crate::bounds::{BLOCKS_MAX, Sizes};
 use crate::record::{Content, Frame, Record};
 use crate::sabotage::Sabotage;
+use crate::saved::SavedState;
 use crate::server::Acknowledgement;
 
 /// `tracking::table::BlockState`.
@@ -116,6 +117,8 @@ pub struct Driver {
     base_is_lost: bool,
     /// The record that says that the base image is complete; 0 for none.
     complete_seq: u8,
+    /// What it continues with.
+    saved: Option<SavedState>,
     /// A gap had no room: rule LOSS.
     pub overflown: bool,
 }
@@ -140,7 +143,8 @@ pub struct Call {
 const JUMP: u8 = 40;
 
 impl Call {
-    fn is(&self, sabotage: Sabotage) -> bool {
+    /// True if this is the defect.
+    pub fn is(&self, sabotage: Sabotage) -> bool {
         self.sabotage == Some(sabotage)
     }
 }
@@ -154,9 +158,20 @@ impl Driver {
     }
 
     /// `Session::continued` and `Session::begin`.
-    pub fn continued(session: u8, reason: GapReason, call: &Call) -> Self {
+    pub fn continued(
+        session: u8,
+        reason: GapReason,
+        saved: Option<SavedState>,
+        call: &Call,
+    ) -> Self {
         let mut driver = Self::make(session, call);
         driver.continues = Some(reason);
+        driver.saved = saved;
+        for block in 0..call.sizes.blocks {
+            if saved.is_some_and(|saved| saved.marked & bit(block) == 0) {
+                driver.table[usize::from(block)] = BlockState::Synced;
+            }
+        }
         driver.origin = None;
         driver.attachment = Attachment::Away;
         driver.is_pinned = true;
@@ -195,6 +210,7 @@ impl Driver {
             gap: false,
             base_is_lost: false,
             complete_seq: 0,
+            saved: None,
             overflown: false,
         }
     }
@@ -229,6 +245,32 @@ impl Driver {
     /// `Status::acknowledged_seq`.
     pub fn acknowledged(&self) -> u8 {
         self.seq_outside(self.acknowledged_seq)
+    }
+
+    /// `Status::saved`.
+    pub fn saved(&self) -> Option<SavedState> {
+        self.saved
+    }
+
+    /// What the driver saves when the machine shuts down. A session that nobody has placed yet
+    /// knows of the server what the state said that it continues with.
+    pub fn save(&self, stamp: u8, call: &Call) -> Option<SavedState> {
+        let (acknowledged, captured) = if self.is_placed() {
+            (self.acknowledged(), self.captured())
+        } else {
+            self.saved.map(|saved| (saved.acknowledged, saved.captured))?
+        };
+        let unsafe_epochs = self.epochs.iter().fold(0, |union, epoch| union | epoch.touched);
+        let mut marked = self.losing;
+        if !call.is(Sabotage::SavesTooLittle) {
+            marked |= unsafe_epochs;
+        }
+        for block in 0..call.sizes.blocks {
+            if self.table[usize::from(block)] != BlockState::Synced {
+                marked |= bit(block);
+            }
+        }
+        Some(SavedState { session: self.session, acknowledged, captured, marked, stamp })
     }
 
     /// True if blocks of lost epochs are not dirty yet.

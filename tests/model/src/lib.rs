@@ -10,6 +10,7 @@
 //! | [`driver`] | `engine/src/session/core/`, `tracking/src/`: table, kept records, epochs, gap |
 //! | [`service`] | `service/src/{pipeline,links,window,state}.rs` |
 //! | [`server`] | `server/src/{storing,writer}.rs`, and copies of a repository |
+//! | [`saved`] | the state area, and the driver before it has a session |
 //! | [`world`] | the disk, the machine, the link; which step may come next |
 //! | [`check`] | the properties, and the exploration |
 //! | [`bounds`] | sizes, and how often each event may happen |
@@ -35,6 +36,7 @@ pub mod driver;
 mod port;
 pub mod record;
 pub mod sabotage;
+pub mod saved;
 pub mod server;
 pub mod service;
 pub mod world;

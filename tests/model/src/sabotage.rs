@@ -23,6 +23,16 @@ pub enum Sabotage {
     ContinuesWithoutGap,
     /// Continued session: one block is taken for synced
     DoesNotCompareABlock,
+    /// State area: blocks whose records are not acknowledged are not marked
+    SavesTooLittle,
+    /// State area: a state counts again after it was used
+    UsesStateTwice,
+    /// State area: a state counts although another system wrote to the volume
+    TrustsAnyStamp,
+    /// State area: what is written before the session is not marked
+    ForgetsWritesAtBoot,
+    /// State area: a state counts whatever the server has
+    TrustsAnyState,
     /// Continued session: its first record has a number that the server has
     NumbersTooEarly,
     /// Continued session: its records have numbers of a past that was left

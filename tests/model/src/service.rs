@@ -3,6 +3,7 @@
 //! What it decides the service's own code decides: [`judge`], [`go_on`] and
 //! [`Window`](snapless_service::window::Window).
 
+use snapless_driver_client::status::Saved;
 use snapless_service::batch;
 use snapless_service::session::{Claim, Driven, Plan, Verdict, go_on, judge};
 use snapless_service::state::Remembered;
@@ -16,6 +17,7 @@ use crate::driver::{Call, Driver};
 use crate::port::Port;
 use crate::record::{Frame, geometry};
 use crate::sabotage::Sabotage;
+use crate::saved::SavedState;
 use crate::server::Acknowledgement;
 
 /// The state file: a session and an epoch of it that was acknowledged.
@@ -147,6 +149,7 @@ impl Service {
             acknowledged: seq(driver.acknowledged()),
             captured: seq(driver.captured()),
             placed: was_placed,
+            saved: driver.saved().filter(|_| !call.is(Sabotage::TrustsAnyState)).map(status),
         };
         let remembered = remembered.map(|it| it.remembered(&geometry));
         match judge(&claim, remembered.as_ref(), &known, &welcome) {
@@ -306,6 +309,11 @@ impl Default for Service {
     fn default() -> Self {
         Self::new()
     }
+}
+
+fn status(saved: SavedState) -> Saved {
+    let SavedState { acknowledged, captured, .. } = saved;
+    Saved { acknowledged: seq(acknowledged), captured: seq(captured), bytes: 0 }
 }
 
 fn id(session: u8) -> SessionId {

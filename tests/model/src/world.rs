@@ -10,6 +10,7 @@ use crate::bounds::{BLOCKS_MAX, Budget, Sizes};
 use crate::driver::{Call, Driver, Submission};
 use crate::record::Content;
 use crate::sabotage::Sabotage;
+use crate::saved::{SavedState, Tracker};
 use crate::server::{Fault, Server};
 use crate::service::{Outcome, Service, Stage, StateFile};
 
@@ -106,7 +107,9 @@ pub enum Step {
         /// All are.
         applied: bool,
     },
-    /// The volume is written to while the driver is not there.
+    /// The machine shuts down in order, and starts again: the last-chance shutdown.
+    ShutDown,
+    /// Another system writes to the volume while the machine is off.
     WriteBehind(u8),
     /// A snapshot is made of the machine.
     Snapshot,
@@ -118,9 +121,11 @@ pub enum Step {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 struct Machine {
     disk: Content,
+    stamp: u8,
+    area: Option<SavedState>,
     file: Option<StateFile>,
     /// If it has the memory too.
-    memory: Option<(Content, [u8; BLOCKS_MAX], Option<Driver>, Service)>,
+    memory: Option<(Content, [u8; BLOCKS_MAX], Tracker, Option<Driver>, Service)>,
 }
 
 /// The whole.
@@ -134,6 +139,12 @@ pub struct World {
     in_flight: [u8; BLOCKS_MAX],
     /// The content that each block got last, in whatever past.
     newest: Content,
+    /// What each other system that writes to the disk changes.
+    stamp: u8,
+    /// The state area on the disk.
+    area: Option<SavedState>,
+    /// The driver, before it has a session.
+    tracker: Tracker,
     /// The driver's session.
     pub driver: Option<Driver>,
     /// The service.
@@ -161,6 +172,9 @@ impl World {
             issued: Content::default(),
             in_flight: [0; BLOCKS_MAX],
             newest: Content::default(),
+            stamp: 0,
+            area: None,
+            tracker: Tracker::Unknown,
             driver: None,
             service: Service::new(),
             file: None,
@@ -267,7 +281,7 @@ impl World {
                 steps.push(Step::Completed { block, succeeded: false, applied: false });
                 steps.push(Step::Completed { block, succeeded: false, applied: true });
             }
-            if self.left.writes_behind > 0 && self.driver.is_none() {
+            if self.left.writes_behind > 0 && self.is_off() {
                 steps.push(Step::WriteBehind(block));
             }
         }
@@ -295,6 +309,7 @@ impl World {
             (self.left.exchanges > 0 && self.server.has_other_copy(), Step::ExchangeRepository),
             (self.left.reboots > 0, Step::Reboot { applied: true }),
             (self.left.reboots > 0 && !self.is_idle_at_disk(), Step::Reboot { applied: false }),
+            (self.left.shutdowns > 0 && self.is_idle_at_disk(), Step::ShutDown),
             (self.left.snapshots > 0, Step::Snapshot),
             (self.left.reverts > 0 && self.snapshot.is_some(), Step::Revert),
         ] {
@@ -367,18 +382,24 @@ impl World {
                 self.left.reboots -= 1;
                 self.reboot(applied);
             }
+            Step::ShutDown => {
+                self.left.shutdowns -= 1;
+                self.shut_down(&call);
+            }
             Step::WriteBehind(block) => {
                 self.left.writes_behind -= 1;
+                self.stamp += 1;
                 let content = self.new_content(block);
                 self.disk[usize::from(block)] = content;
                 self.issued[usize::from(block)] = content;
             }
             Step::Snapshot => {
                 self.left.snapshots -= 1;
-                let memory =
-                    (self.issued, self.in_flight, self.driver.clone(), self.service.clone());
+                let (driver, service) = (self.driver.clone(), self.service.clone());
+                let memory = (self.issued, self.in_flight, self.tracker, driver, service);
                 let memory = rules.budget.with_memory.then_some(memory);
-                let machine = Machine { disk: self.disk, file: self.file, memory };
+                let Self { disk, stamp, area, file, .. } = *self;
+                let machine = Machine { disk, stamp, area, file, memory };
                 self.snapshot = Some(Box::new(machine));
             }
             Step::Revert => self.revert()?,
@@ -410,10 +431,15 @@ impl World {
         let left = if urgent { &mut self.left.urgent } else { &mut self.left.writes };
         *left -= 1;
         let content = self.new_content(block);
-        if let Some(driver) = &mut self.driver
-            && driver.submit(block, content, urgent, call) == Submission::Held
-        {
-            return None;
+        if let Some(driver) = &mut self.driver {
+            if driver.submit(block, content, urgent, call) == Submission::Held {
+                return None;
+            }
+        } else {
+            self.load(call);
+            if !call.is(Sabotage::ForgetsWritesAtBoot) {
+                self.tracker.note(block);
+            }
         }
         self.in_flight[place] = content;
         self.issued[place] = content;
@@ -441,19 +467,51 @@ impl World {
             self.disk = self.issued;
         }
         (self.issued, self.in_flight) = (self.disk, [0; BLOCKS_MAX]);
-        (self.driver, self.service) = (None, Service::new());
+        (self.tracker, self.driver, self.service) = (Tracker::Unknown, None, Service::new());
         let arrives = self.server.connection.as_ref().map_or(0, |it| it.up.len());
         self.server.cut(arrives);
+    }
+
+    /// True if no write has come by way of the driver since the machine started.
+    fn is_off(&self) -> bool {
+        self.driver.is_none() && self.tracker == Tracker::Unknown
+    }
+
+    /// The driver's last-chance shutdown: nothing is written any more.
+    fn shut_down(&mut self, call: &Call) {
+        match (&self.driver, self.tracker) {
+            (Some(driver), _) => self.area = driver.save(self.stamp, call),
+            (None, Tracker::Armed(saved)) => {
+                self.area = Some(SavedState { stamp: self.stamp, ..saved });
+            }
+            // What was saved holds, or was used.
+            (None, Tracker::Unknown | Tracker::Forgotten) => {}
+        }
+        self.reboot(true);
+    }
+
+    /// The driver looks at the state area before the first write, and marks it as used.
+    fn load(&mut self, call: &Call) {
+        if self.tracker != Tracker::Unknown {
+            return;
+        }
+        let found = self.area;
+        if !call.is(Sabotage::UsesStateTwice) {
+            self.area = None;
+        }
+        let is_trusting = call.is(Sabotage::TrustsAnyStamp);
+        let holds = found.filter(|saved| saved.stamp == self.stamp || is_trusting);
+        self.tracker = holds.map_or(Tracker::Forgotten, Tracker::Armed);
     }
 
     fn revert(&mut self) -> Option<()> {
         self.left.reverts -= 1;
         let machine = self.snapshot.clone()?;
         self.reboot(true);
-        (self.disk, self.file) = (machine.disk, machine.file);
-        self.issued = self.disk;
-        if let Some((issued, in_flight, driver, service)) = machine.memory {
-            (self.issued, self.in_flight) = (issued, in_flight);
+        (self.disk, self.stamp, self.area) = (machine.disk, machine.stamp, machine.area);
+        (self.issued, self.file) = (self.disk, machine.file);
+        if let Some((issued, in_flight, tracker, driver, service)) = machine.memory {
+            (self.issued, self.in_flight, self.tracker) = (issued, in_flight, tracker);
             (self.driver, self.service) = (driver, service);
             self.link_is_cut();
         }
@@ -534,16 +592,21 @@ impl World {
     /// `session::plan` and `Claim::take`.
     fn take_claim(&mut self, rules: &Rules, call: &Call) {
         let file = self.file;
+        if self.driver.is_none() {
+            self.load(call);
+        }
         let (is_resumed, session) = match (&self.driver, file) {
             (Some(driver), _) => (true, driver.session),
             (None, Some(file)) if !rules.sizes.begins_anew => {
                 self.continued += 1;
                 let reason = GapReason::Restarted;
-                self.driver = Some(Driver::continued(file.session, reason, call));
+                let saved = self.tracker.take(file.session);
+                self.driver = Some(Driver::continued(file.session, reason, saved, call));
                 (true, file.session)
             }
             (None, _) => {
                 self.sessions += 1;
+                self.tracker = Tracker::Forgotten;
                 self.driver = Some(Driver::start(self.sessions, call));
                 (false, self.sessions)
             }

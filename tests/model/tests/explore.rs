@@ -61,6 +61,7 @@ const NOTHING: Budget = Budget {
     copies: 0,
     exchanges: 0,
     reboots: 0,
+    shutdowns: 0,
     writes_behind: 0,
     snapshots: 0,
     reverts: 0,
@@ -135,6 +136,26 @@ fn a_session_continues_on_a_machine_that_was_put_back() {
 }
 
 #[test]
+fn after_an_orderly_restart_only_what_the_server_may_lack_is_read() {
+    holds(honest(SIZES, Budget { shutdowns: 1, ..A_WRITE }));
+    holds(honest(SIZES, Budget { shutdowns: 1, service_crashes: 1, ..A_WRITE }));
+}
+
+#[test]
+fn a_saved_state_counts_once_and_not_after_another_system() {
+    holds(honest(SIZES, Budget { shutdowns: 1, writes_behind: 1, ..A_WRITE }));
+    holds(honest(SIZES, Budget { shutdowns: 1, reboots: 1, ..A_WRITE }));
+    holds(honest(SIZES, Budget { shutdowns: 2, ..A_WRITE }));
+}
+
+#[test]
+fn a_saved_state_counts_for_no_server_and_no_disk_but_those_that_it_was_saved_for() {
+    let sizes = Sizes { blocks: 1, ..SIZES };
+    holds(honest(sizes, Budget { shutdowns: 1, copies: 1, exchanges: 1, ..A_WRITE }));
+    holds(honest(sizes, Budget { shutdowns: 1, snapshots: 1, reverts: 1, ..A_WRITE }));
+}
+
+#[test]
 fn a_repository_that_is_exchanged_for_an_older_copy_and_comes_back_is_noticed() {
     holds(honest(SIZES, Budget { copies: 1, exchanges: 2, ..A_WRITE }));
 }
@@ -187,6 +208,13 @@ fn every_defect_of_a_step_is_found() {
     is_broken(check(S::ForgetsHold, A_WRITE), "LOSS: the server refuses");
     is_broken(check(S::ContinuesWithoutGap, reboot), "LOSS: the server refuses");
     is_broken(check(S::DoesNotCompareABlock, reboot), "TRUTH");
+    let shutdown = Budget { shutdowns: 1, ..A_WRITE };
+    is_broken(check(S::SavesTooLittle, shutdown), "TRUTH");
+    is_broken(check(S::ForgetsWritesAtBoot, shutdown), "TRUTH");
+    is_broken(check(S::UsesStateTwice, Budget { reboots: 1, ..shutdown }), "TRUTH");
+    is_broken(check(S::TrustsAnyStamp, Budget { writes_behind: 1, ..shutdown }), "TRUTH");
+    let put_back = Budget { shutdowns: 1, copies: 1, exchanges: 1, ..A_WRITE };
+    is_broken(check(S::TrustsAnyState, put_back), "TRUTH");
     is_broken(check(S::NumbersTooEarly, reboot), "RESUME: driver, service and server agree");
     let twice = Budget { copies: 1, exchanges: 2, ..A_WRITE };
     // A service that lives notices it.
