@@ -15,6 +15,7 @@
 //! | [`settings`] | what the driver's registry values mean |
 //! | [`special_files`] | which special files are on a volume, and which writes are a paging file's |
 //! | [`starts`] | after how many failed starts the driver passes everything through |
+//! | [`tracker`] | which changes no session has, and which requests wait for a saved state |
 //!
 //! Rule: input from outside is checked here before anything acts on it, and nothing here can panic.
 #![no_std]
@@ -48,3 +49,4 @@ pub mod requests;
 pub mod settings;
 pub mod special_files;
 pub mod starts;
+pub mod tracker;

@@ -50,6 +50,12 @@ impl Excluded {
             })
     }
 
+    /// True if one of the extents that still may count shares a byte with this one.
+    pub fn overlaps(&self, extent: &Extent) -> bool {
+        matches!(self.stage, Stage::Given | Stage::Confirmed)
+            && self.from(extent.offset()).next().is_some_and(|it| it.overlaps(extent))
+    }
+
     /// Notes that a write to the files is let through.
     pub fn rely(&mut self) {
         self.relied_on = true;

@@ -13,10 +13,12 @@ use snapless_fixed::memory::boxed;
 use snapless_tracking::capture_queue::Drained;
 use snapless_tracking::config::{Config, StartError};
 use snapless_tracking::epochs::ImpossibleEpoch;
+use snapless_tracking::regions::RegionMap;
 use snapless_tracking::table::{BlockState, Table};
 use snapless_tracking::waiting::Fifo;
 use snapless_types::{
-    BlockIndex, BlockRange, Clearing, EpochId, Extent, GapReason, Geometry, RecordKind, Seq,
+    BlockIndex, BlockRange, Clearing, EpochId, Extent, GapReason, Geometry, RecordKind, Regions,
+    Seq,
 };
 
 use self::core::{Core, ImpossibleSeq, Read, ReadOutcome, Shared, State};
@@ -342,6 +344,36 @@ impl<H: Host> Session<H> {
     /// The state of a block. Takes no lock.
     pub fn block_state(&self, block: BlockIndex) -> BlockState {
         self.shared.table.get(block)
+    }
+
+    /// Notes what is known of the volume of a session that continues, before [`Session::begin`]: the
+    /// server has what the disk has in regions that are not marked (rule RESUME,
+    /// rules.md#resume). Their blocks are not read again.
+    ///
+    /// The host notes the writes that come without the session, and calls this once all of those
+    /// have completed.
+    pub fn know(&self, map: &RegionMap) {
+        let geometry = &self.shared.geometry;
+        if *map.regions() != Regions::of(geometry) {
+            return;
+        }
+        for mut blocks in map.unmarked().filter_map(|region| geometry.blocks_of(&region)) {
+            while !blocks.is_empty() {
+                let reached = self.locked(|core| core.know(blocks));
+                blocks = BlockRange::new(reached, blocks.end);
+            }
+        }
+    }
+
+    /// True if the server may lack what the disk has in these blocks, or will have when the writes
+    /// in flight are done. The work is in proportion to the blocks.
+    pub fn lacks(&self, blocks: BlockRange) -> bool {
+        self.locked(|core| core.lacks(blocks))
+    }
+
+    /// True if a write in flight may change a byte of this extent.
+    pub fn may_write(&self, extent: &Extent) -> bool {
+        self.locked(|core| core.may_write(extent))
     }
 
     /// What all verbs together have looked at, of the table, the epochs' bitmaps, the queue's

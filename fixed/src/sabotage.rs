@@ -46,6 +46,10 @@ pub enum Sabotage {
     GivenUpForgotten,
     /// RESUME: a block of a session that continues is not compared.
     BlockNotCompared,
+    /// RESUME: a saved state does not have the blocks of records that are not acknowledged.
+    UnacknowledgedNotSaved,
+    /// RESUME: a saved state does not have the regions of writes that come without a session.
+    WriteNotNoted,
     /// RESUME: the records of a session that continues have numbers that the server has already.
     NumberedTooEarly,
     /// RESUME: the records of a session that continues have numbers of a past that was left.
@@ -54,7 +58,7 @@ pub enum Sabotage {
 
 impl Sabotage {
     /// Every breach.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::HoldForgotten,
         Self::SpoiltReadUsed,
         Self::BaseCompleteTooEarly,
@@ -74,6 +78,8 @@ impl Sabotage {
         Self::SweepTakesKept,
         Self::GivenUpForgotten,
         Self::BlockNotCompared,
+        Self::UnacknowledgedNotSaved,
+        Self::WriteNotNoted,
         Self::NumberedTooEarly,
         Self::NumbersRepeated,
     ];

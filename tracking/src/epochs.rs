@@ -226,6 +226,25 @@ impl Epochs {
         self.lost_id.is_some()
     }
 
+    /// True if an epoch that is not acknowledged, or that was lost and is not gone through, touched
+    /// one of these blocks, or may have.
+    pub fn has_touched(&self, blocks: BlockRange) -> bool {
+        if blocks.is_empty() || sabotaged!(UnacknowledgedNotSaved) {
+            return false;
+        }
+        let first = blocks.start.0 >> self.granule_shift;
+        let last = (blocks.end.0 - 1) >> self.granule_shift;
+        let oldest = self.lost_id.unwrap_or(self.oldest_id);
+        // The open one is as old at least.
+        let epochs = (oldest..self.open_id + 1).filter_map(|id| self.slots.get(self.place(id)?));
+        epochs.into_iter().any(|epoch| {
+            bits::words(first, last + 1).any(|(index, mask)| {
+                self.steps.add(1);
+                epoch.touched.get(index).is_some_and(|word| word & mask != 0)
+            })
+        })
+    }
+
     /// Goes through some words of the bitmaps of acknowledged and lost epochs and clears them;
     /// calls `lost` with each run of blocks that a lost epoch touched. True if there is more to do.
     pub fn tidy(&mut self, mut lost: impl FnMut(BlockRange)) -> bool {
@@ -295,8 +314,12 @@ impl Epochs {
     }
 
     fn epoch(&mut self, id: u64) -> Option<&mut Epoch> {
-        let place = id.checked_rem(self.slots.len() as u64)?;
-        self.slots.get_mut(usize::try_from(place).ok()?)
+        let place = self.place(id)?;
+        self.slots.get_mut(place)
+    }
+
+    fn place(&self, id: u64) -> Option<usize> {
+        usize::try_from(id.checked_rem(self.slots.len() as u64)?).ok()
     }
 }
 
@@ -355,6 +378,32 @@ mod tests {
         assert_eq!(lost(&mut epochs), [1, 2, 63, 64]);
         assert_eq!(epochs.open_id().get(), 4);
         assert_eq!(lost(&mut epochs), []);
+    }
+
+    #[test]
+    fn what_is_not_acknowledged_has_touched_its_blocks_and_what_is_lost_until_it_is_told() {
+        let mut epochs = epochs(3, 200, 1 << 20);
+        epochs.touch(blocks(0, 2));
+        epochs.close(Seq::new(10));
+        epochs.touch(blocks(63, 65));
+        epochs.close(Seq::new(20));
+        epochs.touch(blocks(150, 151));
+        let touched = |epochs: &Epochs, start, end| epochs.has_touched(blocks(start, end));
+        for (start, end) in [(0, 1), (1, 200), (64, 66), (0, 200), (150, 151)] {
+            assert!(touched(&epochs, start, end), "{start}");
+        }
+        for (start, end) in [(2, 63), (65, 150), (151, 200), (5, 5)] {
+            assert!(!touched(&epochs, start, end), "{start}");
+        }
+        assert_eq!(acknowledge(&mut epochs, 1, 10), Ok(true));
+        assert!(!touched(&epochs, 0, 63) && touched(&epochs, 63, 64), "the first is durable");
+        assert!(!epochs.tidy(|_| panic!("nothing was lost")));
+        epochs.lose();
+        assert!(touched(&epochs, 63, 64) && touched(&epochs, 150, 151) && !touched(&epochs, 0, 63));
+        let mut told = Vec::new();
+        while epochs.tidy(|run| told.extend(run.iter().map(|block| block.0))) {}
+        assert_eq!(told, [63, 64, 150]);
+        assert!(!touched(&epochs, 0, 200), "they are dirty now");
     }
 
     #[test]

@@ -323,6 +323,15 @@ impl<W, Q: Fifo<W>> InFlight<W, Q> {
         self.grid.any(&change.extent, |id| overlaps(&self.slots, id, change))
     }
 
+    /// True if a write in flight may share a byte with this extent, which is in `blocks`.
+    pub fn may_write(&self, extent: &Extent, blocks: &BlockRange) -> bool {
+        let in_flight = |id| {
+            self.slots.place(id) == Place::InFlight
+                && self.slots.get(id).is_some_and(|it| it.change.extent.overlaps(extent))
+        };
+        self.grid.any(extent, in_flight) || self.untracked.may_meet(blocks)
+    }
+
     /// True if a tracked write in flight shares a block with `blocks`.
     pub fn touches(&self, blocks: &BlockRange) -> bool {
         self.is_any_in(Place::InFlight, blocks)

@@ -11,6 +11,7 @@
 //! | `epochs` | which blocks the unacknowledged part of the stream touched |
 //! | `in_flight` | the writes that are held or at the disk |
 //! | `origin` | where in its session's stream the records begin |
+//! | `regions` | the parts of the volume that the server may lack, after a restart |
 //! | `table` | the state of each block |
 //! | `waiting` | the writes for which no slot is free, which the host chains |
 #![no_std]
@@ -26,5 +27,6 @@ pub mod config;
 pub mod epochs;
 pub mod in_flight;
 pub mod origin;
+pub mod regions;
 pub mod table;
 pub mod waiting;

@@ -17,6 +17,7 @@
 //! | [`gap`] | when capturing stops and resumes, when a gap opens and closes |
 //! | [`service`] | what t0, a service that goes or comes, growth and stop do |
 //! | [`report`] | what the status says |
+//! | [`saved`] | what a state that is saved over a restart says, and what one is taken for |
 
 mod dispatch;
 mod drain;
@@ -25,6 +26,7 @@ mod hold;
 mod parts;
 mod read;
 mod report;
+mod saved;
 mod service;
 mod skip;
 mod stream;

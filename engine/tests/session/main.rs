@@ -18,6 +18,7 @@ mod control;
 mod gaps;
 mod paging;
 mod reads;
+mod saved;
 mod succession;
 mod writes;
 

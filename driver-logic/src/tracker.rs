@@ -1,0 +1,481 @@
+//! Which changes of a volume no session has, and which requests wait for that to be known (rule
+//! RESUME, rules.md#resume).
+//!
+//! ```text
+//! Unknown ──loaded──▶ Armed ──take──▶ None ──begin_save──▶ Saving ──seal──▶ Sealed ──▶ Voiding
+//!    └─────────────────┴───────────────▶                     └──────▶ None ◀──────────────┘
+//! ```
+//!
+//! When the machine comes up it is not known whether a state was saved: requests that change the
+//! volume wait until the area was read, and a saved state was overwritten by one that is used. From
+//! then on their regions are noted, until a session takes the map. When the machine goes down, what
+//! the server may lack is collected while writes go on and are noted, and is sealed: a write to a
+//! region that the sealed map does not have waits until the state on the disk is void.
+//!
+//! The driver keeps a tracker under a spin lock and the simulator of restarts drives the same one.
+
+use snapless_tracking::regions::RegionMap;
+use snapless_types::{Extent, Geometry, Regions, Seq};
+use snapless_wire::id::SessionId;
+use snapless_wire::state_area::SavedState;
+
+/// What is done with requests that change the volume.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Mode {
+    /// They go.
+    None = 0,
+    /// They wait: the area is not read yet.
+    Unknown = 1,
+    /// They are noted in the map of the state that was saved, and go.
+    Armed = 2,
+    /// They are noted in the map that is saved next, and go.
+    Saving = 3,
+    /// They go if the map has them. Otherwise the state becomes void first.
+    Sealed = 4,
+    /// They wait until the state is void.
+    Voiding = 5,
+}
+
+/// What a request does that changes the volume.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Arrival {
+    /// It goes.
+    Goes,
+    /// It waits.
+    Waits(Next),
+}
+
+/// What the host does for those that wait.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Next {
+    /// Nothing: it is under way.
+    Nothing,
+    /// Has the area read: then [`Tracker::loaded`].
+    Load,
+    /// Makes the state on the disk void: then [`Tracker::voided`].
+    Void,
+}
+
+/// A state that was saved, and the regions that were written to since.
+#[derive(Debug)]
+pub struct Known {
+    /// What was saved.
+    pub saved: SavedState,
+    /// What the server may lack.
+    pub map: RegionMap,
+}
+
+/// What a session that continues says of a state that it has taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Taken {
+    /// As [`SavedState::acknowledged`].
+    pub acknowledged: Seq,
+    /// As [`SavedState::captured`].
+    pub captured: Seq,
+    /// Bytes of the regions that the server may lack.
+    pub bytes: u64,
+}
+
+impl Known {
+    /// What a session says of it.
+    pub fn summary(&self) -> Taken {
+        let SavedState { acknowledged, captured, .. } = self.saved;
+        Taken { acknowledged, captured, bytes: self.map.marked_bytes() }
+    }
+}
+
+/// The changes of a volume that no session has.
+#[derive(Debug)]
+pub struct Tracker {
+    mode: Mode,
+    /// The saved state; none while a session's state is saved.
+    saved: Option<SavedState>,
+    map: Option<RegionMap>,
+    /// The bytes of the area: a write to them takes it away.
+    area: Option<Extent>,
+    /// A session takes the map next.
+    is_claimed: bool,
+    /// The sealed state is on the disk.
+    is_written: bool,
+}
+
+impl Tracker {
+    /// Of a volume of which no state is saved.
+    pub const NONE: Self = Self::new(Mode::None);
+    /// Of a volume that may have a saved state.
+    pub const UNKNOWN: Self = Self::new(Mode::Unknown);
+
+    const fn new(mode: Mode) -> Self {
+        Self { mode, saved: None, map: None, area: None, is_claimed: false, is_written: false }
+    }
+
+    /// What is done with requests that change the volume.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// A request changes these bytes.
+    pub fn writes(&mut self, extents: impl Iterator<Item = Extent> + Clone) -> Arrival {
+        let takes_area = || {
+            let area = self.area.as_ref();
+            area.is_some_and(|area| extents.clone().any(|extent| extent.overlaps(area)))
+        };
+        match self.mode {
+            Mode::None => return Arrival::Goes,
+            Mode::Unknown => return Arrival::Waits(Next::Load),
+            Mode::Voiding => return Arrival::Waits(Next::Nothing),
+            Mode::Armed | Mode::Saving if takes_area() => self.forget(),
+            Mode::Armed | Mode::Saving => extents.for_each(|extent| self.note(&extent)),
+            Mode::Sealed => {
+                let has = |extent| self.map.as_ref().is_some_and(|map| map.has(&extent));
+                if takes_area() || !extents.clone().all(has) {
+                    return self.void();
+                }
+            }
+        }
+        Arrival::Goes
+    }
+
+    /// A request changes the volume, and where is not known.
+    pub fn changes(&mut self) -> Arrival {
+        match self.mode {
+            Mode::None => Arrival::Goes,
+            Mode::Unknown => Arrival::Waits(Next::Load),
+            Mode::Voiding => Arrival::Waits(Next::Nothing),
+            Mode::Armed | Mode::Saving => {
+                self.forget();
+                Arrival::Goes
+            }
+            Mode::Sealed => self.void(),
+        }
+    }
+
+    /// The area was read: a state was saved, and is used on the disk now; or none is. From now on
+    /// requests that waited go, as they are taken by [`Tracker::writes`].
+    pub fn loaded(&mut self, known: Option<Known>, area: Option<Extent>) {
+        if self.mode != Mode::Unknown {
+            // The volume has gone meanwhile.
+            return;
+        }
+        *self = Self::NONE;
+        if let Some(Known { saved, map }) = known {
+            let mode = Mode::Armed;
+            *self = Self { mode, saved: Some(saved), map: Some(map), area, ..Self::NONE };
+        }
+    }
+
+    /// A session begins that may take the map: if it continues the one of the saved state, on the
+    /// same volume, what it takes. The map is no use to any other.
+    pub fn claim(&mut self, session: SessionId, geometry: &Geometry) -> Option<Taken> {
+        if self.mode != Mode::Armed {
+            return None;
+        }
+        let is_it = |saved: &&SavedState| saved.session == session && saved.geometry == *geometry;
+        let (Some(saved), Some(map)) = (self.saved.as_ref().filter(is_it), self.map.as_ref())
+        else {
+            self.forget();
+            return None;
+        };
+        self.is_claimed = true;
+        let SavedState { acknowledged, captured, .. } = *saved;
+        Some(Taken { acknowledged, captured, bytes: map.marked_bytes() })
+    }
+
+    /// The session does not begin after all.
+    pub fn give_back(&mut self) {
+        self.is_claimed = false;
+    }
+
+    /// The session has every change from now on, and all that came before is noted. `None` if the
+    /// map does not hold any more.
+    pub fn take(&mut self) -> Option<Known> {
+        if self.mode != Mode::Armed || !self.is_claimed {
+            return None;
+        }
+        let known = Option::zip(self.saved.take(), self.map.take());
+        self.forget();
+        known.map(|(saved, map)| Known { saved, map })
+    }
+
+    /// From now on requests are noted in this map, which says nothing yet, of a volume that has a
+    /// session. False if a state is being read, saved, or taken.
+    pub fn begin_save(&mut self, map: RegionMap, area: Extent) -> bool {
+        if self.mode != Mode::None {
+            return false;
+        }
+        let mode = Mode::Saving;
+        *self = Self { mode, map: Some(map), area: Some(area), ..Self::NONE };
+        true
+    }
+
+    /// As [`Tracker::begin_save`], for a volume without a session: the state that was saved before
+    /// is saved again. `None` if there is none.
+    pub fn begin_save_again(&mut self) -> Option<SavedState> {
+        if self.mode != Mode::Armed || self.is_claimed {
+            return None;
+        }
+        self.mode = Mode::Saving;
+        self.saved
+    }
+
+    /// Notes a change, while changes are noted.
+    pub fn note(&mut self, extent: &Extent) {
+        if let Some(map) = self.map.as_mut()
+            && matches!(self.mode, Mode::Armed | Mode::Saving)
+        {
+            map.note(extent);
+        }
+    }
+
+    /// Writes the map that is saved down, and seals it; false if the state is not to be saved any
+    /// more.
+    pub fn seal(&mut self, bytes: &mut [u8]) -> bool {
+        let Some(map) = self.map.as_ref().filter(|_| self.mode == Mode::Saving) else {
+            return false;
+        };
+        map.write(bytes);
+        (self.mode, self.is_written) = (Mode::Sealed, false);
+        true
+    }
+
+    /// The sealed state is on the disk, and what makes it void is ready.
+    pub fn written(&mut self) -> Next {
+        self.is_written = true;
+        if self.mode == Mode::Voiding { Next::Void } else { Next::Nothing }
+    }
+
+    /// What is on the disk of the sealed state is not known.
+    pub fn not_written(&mut self) {
+        if self.mode == Mode::Sealed {
+            self.mode = Mode::Voiding;
+        }
+    }
+
+    /// The state on the disk is void, or cannot be made so: requests that waited go.
+    pub fn voided(&mut self) {
+        if self.mode == Mode::Voiding {
+            self.forget();
+        }
+    }
+
+    /// Nothing is known of the volume any more, or it goes: requests go, unless they wait for a
+    /// state on the disk to be void.
+    pub fn forget_known(&mut self) {
+        if matches!(self.mode, Mode::Unknown | Mode::Armed | Mode::Saving) {
+            self.forget();
+        }
+    }
+
+    /// How the volume is cut into regions, while changes are noted.
+    pub fn regions(&self) -> Option<Regions> {
+        self.map.as_ref().map(|map| *map.regions())
+    }
+
+    fn void(&mut self) -> Arrival {
+        self.mode = Mode::Voiding;
+        Arrival::Waits(if self.is_written { Next::Void } else { Next::Nothing })
+    }
+
+    fn forget(&mut self) {
+        *self = Self::NONE;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use snapless_wire::id::{Extents, FileTime};
+
+    const REGION: u64 = 64 << 10;
+    const SESSION: SessionId = SessionId([3; 16]);
+    const GOES: Arrival = Arrival::Goes;
+
+    fn geometry() -> Geometry {
+        Geometry::new(100 * REGION, 512, 64 << 10).unwrap()
+    }
+
+    fn map() -> RegionMap {
+        RegionMap::new(Regions::of(&geometry())).unwrap()
+    }
+
+    fn region(number: u64) -> Extent {
+        Extent::new(number * REGION, 512).unwrap()
+    }
+
+    /// The area is in region 99.
+    fn area() -> Extent {
+        Extent::new(99 * REGION, REGION).unwrap()
+    }
+
+    fn known(marked: &[u64]) -> Known {
+        let saved = SavedState {
+            session: SESSION,
+            geometry: geometry(),
+            acknowledged: Seq::new(5),
+            captured: Seq::new(9),
+            stamp: Extents::new(&[region(0)]).unwrap(),
+            saved_at: FileTime::new(1),
+        };
+        let mut map = map();
+        marked.iter().for_each(|number| map.note(&region(*number)));
+        Known { saved, map }
+    }
+
+    fn armed(marked: &[u64]) -> Tracker {
+        let mut tracker = Tracker::UNKNOWN;
+        tracker.loaded(Some(known(marked)), Some(area()));
+        tracker
+    }
+
+    fn write(tracker: &mut Tracker, number: u64) -> Arrival {
+        tracker.writes([region(number)].into_iter())
+    }
+
+    /// A state that is sealed and has these regions.
+    fn sealed(marked: &[u64]) -> Tracker {
+        let mut tracker = Tracker::NONE;
+        assert!(tracker.begin_save(map(), area()));
+        marked.iter().for_each(|number| assert_eq!(write(&mut tracker, *number), GOES));
+        assert!(tracker.seal(&mut [0; 4096]));
+        tracker
+    }
+
+    #[test]
+    fn requests_wait_until_the_area_was_read_and_are_noted_from_then_on() {
+        let mut tracker = Tracker::UNKNOWN;
+        assert_eq!(write(&mut tracker, 7), Arrival::Waits(Next::Load));
+        assert_eq!(tracker.changes(), Arrival::Waits(Next::Load));
+        tracker.loaded(Some(known(&[3])), Some(area()));
+        assert_eq!((write(&mut tracker, 7), tracker.mode()), (GOES, Mode::Armed));
+        let taken = tracker.claim(SESSION, &geometry()).unwrap();
+        assert_eq!((taken.acknowledged, taken.captured), (Seq::new(5), Seq::new(9)));
+        assert_eq!(taken.bytes, 2 * REGION);
+        // It is noted until the session has every change.
+        assert_eq!(write(&mut tracker, 8), GOES);
+        let taken = tracker.take().unwrap();
+        assert!([3, 7, 8].iter().all(|number| taken.map.is_marked(*number)));
+        assert_eq!((taken.summary().bytes, tracker.mode()), (3 * REGION, Mode::None));
+        assert!(tracker.take().is_none(), "it is taken once");
+    }
+
+    #[test]
+    fn without_a_saved_state_nothing_is_noted() {
+        let mut tracker = Tracker::UNKNOWN;
+        tracker.loaded(None, Some(area()));
+        assert_eq!((write(&mut tracker, 7), tracker.mode()), (GOES, Mode::None));
+        assert_eq!(tracker.claim(SESSION, &geometry()), None);
+    }
+
+    #[test]
+    fn a_map_is_no_use_to_another_session_or_volume() {
+        let other = Geometry::new(100 * REGION, 512, 128 << 10).unwrap();
+        for (session, geometry) in [(SessionId([4; 16]), geometry()), (SESSION, other)] {
+            let mut tracker = armed(&[]);
+            assert_eq!((tracker.claim(session, &geometry), tracker.mode()), (None, Mode::None));
+            assert_eq!(tracker.claim(SESSION, &self::geometry()), None, "it is dropped");
+        }
+        let mut tracker = armed(&[1]);
+        assert!(tracker.take().is_none(), "nothing has claimed it");
+        assert!(tracker.claim(SESSION, &geometry()).is_some());
+        tracker.give_back();
+        assert!(tracker.take().is_none() && tracker.claim(SESSION, &geometry()).is_some());
+    }
+
+    #[test]
+    fn what_changes_the_volume_somewhere_or_takes_the_area_makes_the_map_useless() {
+        let mut tracker = armed(&[]);
+        assert!(tracker.claim(SESSION, &geometry()).is_some());
+        assert_eq!((tracker.changes(), tracker.mode()), (GOES, Mode::None));
+        assert!(tracker.take().is_none());
+        let mut tracker = armed(&[]);
+        assert_eq!((write(&mut tracker, 99), tracker.mode()), (GOES, Mode::None));
+        let takes: [fn(&mut Tracker) -> Arrival; 2] = [Tracker::changes, |it| write(it, 99)];
+        for take in takes {
+            let mut tracker = Tracker::NONE;
+            assert!(tracker.begin_save(map(), area()));
+            assert_eq!(take(&mut tracker), GOES);
+            assert!(!tracker.seal(&mut [0; 4096]), "it is not saved");
+        }
+    }
+
+    #[test]
+    fn a_volume_that_goes_lets_its_requests_go_and_what_was_read_comes_too_late() {
+        let mut tracker = Tracker::UNKNOWN;
+        assert_eq!(write(&mut tracker, 7), Arrival::Waits(Next::Load));
+        tracker.forget_known();
+        assert_eq!(write(&mut tracker, 7), GOES);
+        tracker.loaded(Some(known(&[])), None);
+        assert_eq!(tracker.mode(), Mode::None);
+    }
+
+    #[test]
+    fn what_comes_while_a_state_is_saved_is_in_it() {
+        let mut tracker = Tracker::NONE;
+        assert!(tracker.begin_save(map(), area()));
+        assert!(!tracker.begin_save(map(), area()), "it is being saved");
+        tracker.note(&region(1));
+        assert_eq!(tracker.writes([region(2), region(70)].into_iter()), GOES);
+        let mut bytes = [0; 4096];
+        assert!(tracker.seal(&mut bytes) && !tracker.seal(&mut bytes));
+        assert_eq!((bytes[0], bytes[8]), (0b110, 0b100_0000));
+        tracker.note(&region(3));
+        assert_eq!(write(&mut tracker, 3), Arrival::Waits(Next::Nothing), "it is sealed");
+    }
+
+    #[test]
+    fn a_write_that_a_sealed_state_does_not_have_waits_until_it_is_void() {
+        let mut tracker = sealed(&[1]);
+        assert_eq!(tracker.written(), Next::Nothing);
+        assert_eq!(write(&mut tracker, 1), GOES);
+        assert_eq!(write(&mut tracker, 2), Arrival::Waits(Next::Void));
+        assert_eq!(write(&mut tracker, 1), Arrival::Waits(Next::Nothing), "in order");
+        assert_eq!(tracker.changes(), Arrival::Waits(Next::Nothing));
+        tracker.forget_known();
+        assert_eq!(tracker.mode(), Mode::Voiding, "the write is under way");
+        tracker.voided();
+        assert_eq!(write(&mut tracker, 2), GOES);
+        let mut tracker = sealed(&[1]);
+        assert_eq!(
+            (tracker.written(), tracker.changes()),
+            (Next::Nothing, Arrival::Waits(Next::Void))
+        );
+        let mut tracker = Tracker::NONE;
+        assert!(tracker.begin_save(map(), area()));
+        tracker.note(&region(99));
+        assert!(tracker.seal(&mut [0; 4096]));
+        assert_eq!(tracker.written(), Next::Nothing);
+        assert_eq!(write(&mut tracker, 99), Arrival::Waits(Next::Void), "the area's own bytes");
+    }
+
+    #[test]
+    fn a_write_that_comes_before_the_sealed_state_is_on_the_disk_waits_for_that_too() {
+        let mut tracker = sealed(&[]);
+        assert_eq!(write(&mut tracker, 2), Arrival::Waits(Next::Nothing));
+        assert_eq!(tracker.written(), Next::Void);
+        tracker.voided();
+        assert_eq!(tracker.mode(), Mode::None);
+        let mut tracker = sealed(&[]);
+        tracker.not_written();
+        assert_eq!(write(&mut tracker, 2), Arrival::Waits(Next::Nothing));
+        assert_eq!(tracker.written(), Next::Void);
+    }
+
+    #[test]
+    fn a_state_that_no_session_has_taken_is_saved_again_with_what_came_since() {
+        let mut tracker = armed(&[1]);
+        assert_eq!(write(&mut tracker, 2), GOES);
+        assert_eq!(tracker.begin_save_again(), Some(known(&[]).saved));
+        assert_eq!(write(&mut tracker, 3), GOES);
+        let mut bytes = [0; 4096];
+        assert!(tracker.seal(&mut bytes));
+        assert_eq!(bytes[0], 0b1110);
+        let mut tracker = armed(&[1]);
+        assert!(tracker.claim(SESSION, &geometry()).is_some());
+        assert_eq!(tracker.begin_save_again(), None, "a session takes it");
+        let mut tracker = Tracker::NONE;
+        assert_eq!(tracker.begin_save_again(), None);
+    }
+}
