@@ -4,10 +4,12 @@
 //!
 //! A step is one thing that happens: a write arrives or completes, a worker calls its verb, a
 //! record travels, the server makes an epoch durable, the service goes or comes, the machine loses
-//! power, the server is put back to an older state, or exchanged for a copy and back. Whenever the
+//! power, the server is put back to an older state, or exchanged for a copy and back; or the driver
+//! saves its state, the machine goes down and comes up, and the next session takes it. Whenever the
 //! stream describes the volume and nothing is on its way, the replica must be the disk; at the end
 //! every such instant must be a point still.
 
+mod saved;
 mod server;
 
 use snapless_engine::{
@@ -20,6 +22,7 @@ use crate::host::{MS, SimHost};
 use crate::rng::Rng;
 use crate::volume::WriteId;
 
+use saved::Saved;
 use server::{Repository, SECTOR, SECTORS, SECTORS_IN_BLOCK, Server, sectors};
 
 /// Steps of a run under load, and at most until it comes to rest.
@@ -39,6 +42,10 @@ pub struct Played {
     pub points: u64,
     /// Blocks that were read again and not sent.
     pub unchanged: u64,
+    /// Sessions that continued with a state that was saved.
+    pub saved: u64,
+    /// Bytes that these did not read again.
+    pub spared: u64,
 }
 
 struct Flight {
@@ -76,7 +83,11 @@ struct World {
     flights: Vec<Flight>,
     /// Blocks without data that the sweep still has to skip.
     skips: Vec<BlockRange>,
+    /// What the driver keeps while the machine is off.
+    saved: Saved,
     is_attached: bool,
+    /// The system is being shut down.
+    is_going_down: bool,
     server: Server,
     known: Vec<Known>,
     /// A copy of the server's repository, and the instants of it.
@@ -131,7 +142,9 @@ impl World {
             reads: Vec::new(),
             flights: Vec::new(),
             skips: Vec::new(),
+            saved: Saved::new(),
             is_attached: true,
+            is_going_down: false,
             server: Server::new(geometry()),
             known: Vec::new(),
             copy: None,
@@ -156,6 +169,10 @@ impl World {
     /// One thing happens.
     fn act(&mut self, under_load: bool) -> Result<(), String> {
         self.host.advance(self.rng.below(2 * MS));
+        if self.is_going_down && self.rng.once_in(2) {
+            self.save();
+            return Ok(());
+        }
         match self.rng.below(if under_load { 64 } else { 40 }) {
             0..6 => self.read(|session| session.sweep()),
             6..9 => self.read(|session| session.hold()),
@@ -175,9 +192,11 @@ impl World {
                 0..6 => self.leave(),
                 6 => self.copy(),
                 7 => self.exchange(),
+                8..12 => self.is_going_down = true,
                 _ => {}
             },
             _ if self.rng.once_in(4) => self.restart(),
+            _ if self.saved.is_done() => self.restart(),
             _ => {}
         }
         Ok(())
@@ -214,7 +233,7 @@ impl World {
             }
         };
         let (ticket, write, memory) = (issue.ticket, issue.write, issue.payload);
-        self.flights.push(Flight { ticket, write, memory });
+        self.issue(Flight { ticket, write, memory });
     }
 
     fn complete(&mut self) {
@@ -325,6 +344,11 @@ impl World {
             self.start_again(GapReason::Diverged);
             return Ok(());
         }
+        if self.is_taken_in_vain(seq) {
+            self.stop();
+            self.begin_continued(GapReason::Restarted);
+            return Ok(());
+        }
         let origin = self.origin_behind(seq)?;
         let placed = self.session.place(seq, origin);
         let joined = placed.and_then(|()| self.session.drain_from(seq));
@@ -369,14 +393,33 @@ impl World {
             }
         }
         self.reads.clear();
+        self.is_going_down = false;
+        self.lose_power();
         // Another system writes, and frees.
-        for _ in 0..self.rng.below(4) {
+        let foreign = if self.rng.once_in(2) { self.rng.below(4) } else { 0 };
+        for _ in 0..foreign {
             let sector = self.rng.index(SECTORS);
             let id = self.content(sector, 1);
             let content = self.writes[id.0 as usize].content;
             self.disk[sector] = if self.rng.once_in(3) { 0 } else { content };
         }
+        self.come_up(reason, foreign > 0);
         self.boots += 1;
+        self.begin_continued(reason);
+    }
+
+    /// The driver's session is stopped: what is in flight completes.
+    fn stop(&mut self) {
+        self.reads.clear();
+        for Flight { write, .. } in std::mem::take(&mut self.flights) {
+            let Write { first, count, content } = self.writes[write.0 as usize];
+            self.disk[first..first + count].fill(content);
+        }
+    }
+
+    /// The driver begins the session anew, which continues if the server has anything of it.
+    fn begin_continued(&mut self, reason: GapReason) {
+        let (last, _) = self.server.end();
         // The clock that is never set begins anew; the other one does not.
         let host = SimHost::default();
         host.0.steps.set(self.boots);
@@ -384,6 +427,7 @@ impl World {
         let (geometry, config) = (self.geometry, config());
         let session = if last.get() == 0 {
             self.server = Server::new(geometry);
+            self.forget_saved();
             self.copy = None;
             self.is_attached = true;
             Session::new(host, geometry, config)
@@ -393,6 +437,7 @@ impl World {
             Session::continued(host, geometry, config, reason)
         };
         self.session = session.expect("there is memory");
+        self.take();
         self.begin();
     }
 

@@ -67,6 +67,16 @@ fn a_block_that_is_not_compared_after_a_restart_breaks_loss() {
 }
 
 #[test]
+fn a_saved_state_without_what_is_not_acknowledged_breaks_loss() {
+    restarts_find(Sabotage::UnacknowledgedNotSaved, &["LOSS"]);
+}
+
+#[test]
+fn a_write_without_a_session_that_is_not_noted_breaks_loss() {
+    restarts_find(Sabotage::WriteNotNoted, &["LOSS"]);
+}
+
+#[test]
 fn a_session_that_continues_with_numbers_that_the_server_has_breaks_resume() {
     restarts_find(Sabotage::NumberedTooEarly, &["RESUME"]);
 }

@@ -16,9 +16,12 @@ fn whenever_the_machine_restarts_the_session_goes_on_and_the_replica_is_the_disk
         all.exchanged += played.exchanged;
         all.points += played.points;
         all.unchanged += played.unchanged;
+        all.saved += played.saved;
+        all.spared += played.spared;
     }
     println!("{seeds} seeds: {all:?}");
     assert!(all.continued > seeds && all.rolled_back > seeds / 4, "{all:?}");
     assert!(all.exchanged > seeds / 4, "{all:?}");
+    assert!(all.saved > seeds / 4 && all.spared > 0, "{all:?}");
     assert!(all.points > seeds && all.unchanged > seeds / 10, "{all:?}");
 }
