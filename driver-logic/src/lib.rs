@@ -14,6 +14,7 @@
 //! | [`protection`] | which volumes can be protected, and why not |
 //! | [`settings`] | what the driver's registry values mean |
 //! | [`special_files`] | which special files are on a volume, and which writes are a paging file's |
+//! | [`state_areas`] | where the volumes have their state areas, as the registry has it |
 //! | [`starts`] | after how many failed starts the driver passes everything through |
 //! | [`tracker`] | which changes no session has, and which requests wait for a saved state |
 //!
@@ -38,6 +39,7 @@
     )
 )]
 
+extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
@@ -49,4 +51,5 @@ pub mod requests;
 pub mod settings;
 pub mod special_files;
 pub mod starts;
+pub mod state_areas;
 pub mod tracker;

@@ -19,6 +19,8 @@ use snapless_types::{Extent, Geometry, Regions, Seq};
 use snapless_wire::id::SessionId;
 use snapless_wire::state_area::SavedState;
 
+use crate::requests::{self, Verdict};
+
 /// What is done with requests that change the volume.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
@@ -117,21 +119,33 @@ impl Tracker {
         self.mode
     }
 
+    /// A device control request with this input.
+    pub fn controls(&mut self, code: u32, input: &[u8]) -> Arrival {
+        // A request that the device refuses for its alignment is noted in vain.
+        match requests::judge(code, input, 1) {
+            Verdict::Pass | Verdict::ReportsLength => Arrival::Goes,
+            Verdict::Clear(clearing) => self.writes(|| {
+                clearing.ranges().filter_map(|range| Extent::new(range.offset, range.len))
+            }),
+            Verdict::Refuse | Verdict::RefuseMalformed | Verdict::Resizes => self.changes(),
+        }
+    }
+
     /// A request changes these bytes.
-    pub fn writes(&mut self, extents: impl Iterator<Item = Extent> + Clone) -> Arrival {
+    pub fn writes<I: Iterator<Item = Extent>>(&mut self, extents: impl Fn() -> I) -> Arrival {
         let takes_area = || {
             let area = self.area.as_ref();
-            area.is_some_and(|area| extents.clone().any(|extent| extent.overlaps(area)))
+            area.is_some_and(|area| extents().any(|extent| extent.overlaps(area)))
         };
         match self.mode {
             Mode::None => return Arrival::Goes,
             Mode::Unknown => return Arrival::Waits(Next::Load),
             Mode::Voiding => return Arrival::Waits(Next::Nothing),
             Mode::Armed | Mode::Saving if takes_area() => self.forget(),
-            Mode::Armed | Mode::Saving => extents.for_each(|extent| self.note(&extent)),
+            Mode::Armed | Mode::Saving => extents().for_each(|extent| self.note(&extent)),
             Mode::Sealed => {
                 let has = |extent| self.map.as_ref().is_some_and(|map| map.has(&extent));
-                if takes_area() || !extents.clone().all(has) {
+                if takes_area() || !extents().all(has) {
                     return self.void();
                 }
             }
@@ -287,6 +301,8 @@ impl Tracker {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dataset::{Range, piece_request};
+    use snapless_types::Clearing;
     use snapless_wire::id::{Extents, FileTime};
 
     const REGION: u64 = 64 << 10;
@@ -331,7 +347,7 @@ mod tests {
     }
 
     fn write(tracker: &mut Tracker, number: u64) -> Arrival {
-        tracker.writes([region(number)].into_iter())
+        tracker.writes(|| [region(number)].into_iter())
     }
 
     /// A state that is sealed and has these regions.
@@ -412,12 +428,32 @@ mod tests {
     }
 
     #[test]
+    fn a_trim_is_noted_and_what_has_no_place_makes_the_map_useless() {
+        let manage = requests::IOCTL_STORAGE_MANAGE_DATA_SET_ATTRIBUTES;
+        let trim = piece_request(Clearing::Trim, 0, Range { offset: 7 * REGION, len: 512 });
+        let mut tracker = armed(&[]);
+        assert_eq!(tracker.controls(manage, &trim), GOES);
+        assert!(tracker.claim(SESSION, &geometry()).is_some());
+        assert!(tracker.take().unwrap().map.is_marked(7));
+        let copy_data = 0x0007_c064;
+        for (code, input) in [(copy_data, &[][..]), (manage, &trim[..40]), (0x0007_c0d0, &[])] {
+            let mut tracker = armed(&[]);
+            assert_eq!((tracker.controls(code, input), tracker.mode()), (GOES, Mode::None));
+        }
+        let mut tracker = Tracker::UNKNOWN;
+        for code in [requests::IOCTL_DISK_GET_LENGTH_INFO, 0x0007_0000] {
+            assert_eq!(tracker.controls(code, &[]), GOES, "it changes nothing");
+        }
+        assert_eq!(tracker.controls(copy_data, &[]), Arrival::Waits(Next::Load));
+    }
+
+    #[test]
     fn what_comes_while_a_state_is_saved_is_in_it() {
         let mut tracker = Tracker::NONE;
         assert!(tracker.begin_save(map(), area()));
         assert!(!tracker.begin_save(map(), area()), "it is being saved");
         tracker.note(&region(1));
-        assert_eq!(tracker.writes([region(2), region(70)].into_iter()), GOES);
+        assert_eq!(tracker.writes(|| [region(2), region(70)].into_iter()), GOES);
         let mut bytes = [0; 4096];
         assert!(tracker.seal(&mut bytes) && !tracker.seal(&mut bytes));
         assert_eq!((bytes[0], bytes[8]), (0b110, 0b100_0000));

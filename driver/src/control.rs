@@ -11,6 +11,7 @@
 use alloc::vec::Vec;
 
 use snapless_driver_logic::control::{self, Refusal};
+use snapless_driver_logic::state_areas::{self, StateArea, StateAreas};
 use snapless_engine::Tick;
 use snapless_types::{EpochId, Overflow};
 use snapless_wire::id::SessionId;
@@ -30,8 +31,10 @@ use crate::framework::control_device::{ControlCallbacks, ControlDevice, Names};
 use crate::framework::driver::Driver;
 use crate::framework::request::{FileObject, Request};
 use crate::globals::{self, Globals};
+use crate::keeper::{KeptArea, Place};
 use crate::kernel::reserved;
 use crate::kernel::shared::Shared;
+use crate::saving;
 use crate::session::Session;
 use crate::session::claim::Claim;
 use crate::trace;
@@ -41,6 +44,9 @@ use crate::workers;
 
 /// Full access for SYSTEM and Administrators, none for others. Protected against inheritance.
 const SDDL: &str = "D:P(A;;GA;;;SY)(A;;GA;;;BA)";
+
+/// How long the service may wait for a state area to be read, in ticks: 2 s.
+const AREA_LIMIT: u64 = 2_000 * Tick::PER_MS;
 
 /// Creates the control device. PASSIVE_LEVEL.
 pub fn create(driver: Driver) -> Result<ControlDevice, NTSTATUS> {
@@ -73,10 +79,13 @@ impl ControlCallbacks for Control {
     }
 
     /// Sessions go on, since volumes are written to until the power is off, but no write is held
-    /// for long any more. There is no callback for the last chance: file systems are flushed before
-    /// it.
+    /// for long any more. At the last chance file systems have been flushed, and what the volumes
+    /// keep is saved.
     fn shutdown() {
         let Some(globals) = globals::get() else { return };
+        if globals.note_shutdown() {
+            return saving::save_all(globals);
+        }
         for volume in globals.volumes.volumes() {
             volume.shut_down();
         }
@@ -192,8 +201,12 @@ impl control::Driver for Sessions<'_> {
         session.review_excluded(are_still).map_err(Status)
     }
 
-    fn keep_state(&self, _: Shared<Session>, _: &KeepStateRequest) -> Result<(), Status> {
-        Err(Status(STATUS_NOT_SUPPORTED))
+    fn keep_state(
+        &self,
+        session: Shared<Session>,
+        request: &KeepStateRequest,
+    ) -> Result<(), Status> {
+        keep_state(self.0, &session, request).map_err(Status)
     }
 
     fn status(&self, (volume, session): Self::Found) -> StatusReply {
@@ -260,6 +273,41 @@ fn start_claimed(
             Err(status)
         }
     }
+}
+
+/// Notes where the state of a claimed session's volume is kept, or that it is not.
+#[inline(never)]
+fn keep_state(
+    globals: &Globals,
+    session: &Session,
+    request: &KeepStateRequest,
+) -> Result<(), NTSTATUS> {
+    let (volume, session) = globals.volumes.by_session(session.id())?;
+    let (state, geometry) = (volume.state(), session.geometry());
+    if request.area().is_nil() {
+        let before = volume.with_keeper(|keeper| keeper.set_area(None));
+        let forget = |areas: &mut StateAreas| before.is_some_and(|id| areas.remove(id));
+        return globals.settings.change_areas(forget).ok_or(STATUS_INSUFFICIENT_RESOURCES);
+    }
+    let extent = state_areas::check(request, geometry).ok_or(STATUS_INVALID_PARAMETER)?;
+    let (stamp, always) = (*request.stamp(), *request.always());
+    let area = Shared::new(KeptArea { id: request.area(), extent, stamp, always });
+    let area = area.ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
+    let deadline = volume_query::deadline(AREA_LIMIT);
+    let place = Place { state, device: volume.lower(), deadline };
+    volume.with_keeper(|keeper| {
+        keeper.set_area(None);
+        let found = keeper.find(place, area.id, extent.offset())?;
+        // It was not read when the machine came up.
+        if keeper.saved(&found).is_some() {
+            keeper.use_up(place, &found)?;
+        }
+        let entry = StateArea::new(area.id, extent.offset(), geometry.length());
+        let kept = globals.settings.change_areas(|areas| areas.put(entry));
+        kept.ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
+        keeper.set_area(Some(area));
+        Ok(())
+    })
 }
 
 /// The entries of all volumes.

@@ -1,7 +1,8 @@
 //! Load and unload.
 
-use wdk_sys::NTSTATUS;
+use wdk_sys::{NTSTATUS, STATUS_INSUFFICIENT_RESOURCES};
 
+use crate::boot;
 use crate::filter;
 use crate::framework::driver::{Driver, DriverCallbacks, driver_entry};
 use crate::framework::filter_device::DeviceInit;
@@ -19,11 +20,14 @@ struct Snapless;
 
 impl DriverCallbacks for Snapless {
     fn load(driver: Driver) -> Result<(), NTSTATUS> {
-        globals::create(DriverSettings::read(driver))?;
+        let settings = DriverSettings::read(driver).ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
+        globals::create(settings)?;
         if !mapping_reserve::create() {
             log::line(c"no memory to map writes with while memory is short");
         }
         trace::begin();
+        // Last: the thread ends only when the driver is unloaded.
+        boot::start();
         Ok(())
     }
 
@@ -34,6 +38,7 @@ impl DriverCallbacks for Snapless {
     }
 
     fn unload(unloading: &Unloading) {
+        boot::end();
         trace::end();
         mapping_reserve::destroy(unloading);
         globals::destroy(unloading);

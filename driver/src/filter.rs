@@ -7,9 +7,11 @@ use crate::control;
 use crate::framework::driver::Driver;
 use crate::framework::filter_device::{DeviceInit, FilterDevice, PnpCallbacks};
 use crate::globals;
-use crate::io_path::IoPath;
+use crate::io_path::{self, IoPath};
+use crate::kernel::event::Event;
 use crate::kernel::lower_device::LowerDevice;
 use crate::kernel::shared::Shared;
+use crate::state::VolumeState;
 use crate::volume::Volume;
 
 /// The PnP callbacks of a filter device.
@@ -27,15 +29,17 @@ pub fn attach(driver: Driver, init: DeviceInit) -> Result<(), NTSTATUS> {
     let preprocess = !globals.settings.starts_failed();
     let filter = FilterDevice::create::<Filter, IoPath>(init, preprocess)?;
     let lower = filter.lower_device().ok_or(STATUS_INVALID_DEVICE_STATE)?;
-    let volume = new_volume(lower).ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
+    let loader = globals.boot.loader().filter(|_| preprocess);
+    let volume = new_volume(lower, loader).ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
     globals.volumes.add(volume.clone())?;
     filter.set_volume(volume);
     globals.volume_arrived(|| control::create(driver))
 }
 
 #[inline(never)] // It is on the stack only while it is made.
-fn new_volume(lower: LowerDevice) -> Option<Shared<Volume>> {
-    Volume::new(lower).and_then(Shared::new)
+fn new_volume(lower: LowerDevice, loader: Option<Shared<Event>>) -> Option<Shared<Volume>> {
+    let state = VolumeState::new(io_path::release, loader)?;
+    Volume::new(lower, state).and_then(Shared::new)
 }
 
 impl PnpCallbacks for Filter {

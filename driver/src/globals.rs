@@ -3,8 +3,11 @@
 //! The control device exists while there is a volume: the framework does not unload a driver that
 //! still has a device, and the control device has to be deleted last.
 
+use core::sync::atomic::{AtomicU32, Ordering};
+
 use wdk_sys::{NTSTATUS, STATUS_INSUFFICIENT_RESOURCES};
 
+use crate::boot_thread::BootThread;
 use crate::claiming::Claiming;
 use crate::framework::control_device::ControlDevice;
 use crate::framework::queue::Queue;
@@ -21,6 +24,9 @@ pub struct Globals {
     pub claiming: Claiming,
     /// The settings at the time of load.
     pub settings: DriverSettings,
+    /// The thread that reads the volumes' state areas.
+    pub boot: BootThread,
+    shutdowns: AtomicU32,
     control: PassiveLock<ControlState>,
 }
 
@@ -34,12 +40,13 @@ static GLOBALS: Global<Globals> = Global::new();
 /// Creates the state, once. PASSIVE_LEVEL.
 pub fn create(settings: DriverSettings) -> Result<(), NTSTATUS> {
     let control = PassiveLock::new(ControlState { device: None, volumes: 0 });
-    let (Some(control), Some(volumes), Some(claiming)) =
-        (control, VolumeList::new(), Claiming::new())
+    let (Some(control), Some(volumes), Some(claiming), Some(boot)) =
+        (control, VolumeList::new(), Claiming::new(), BootThread::new())
     else {
         return Err(STATUS_INSUFFICIENT_RESOURCES);
     };
-    let globals = Globals { volumes, claiming, settings, control };
+    let shutdowns = AtomicU32::new(0);
+    let globals = Globals { volumes, claiming, settings, boot, shutdowns, control };
     GLOBALS.set(globals).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)
 }
 
@@ -54,6 +61,13 @@ pub fn destroy(unloading: &Unloading) {
 }
 
 impl Globals {
+    /// Notes that the system shuts down; true if this is the last chance. A control device that was
+    /// made meanwhile does not get the first notice again. PASSIVE_LEVEL.
+    pub fn note_shutdown(&self) -> bool {
+        // Relaxed: the system sends the notices one after the other.
+        self.shutdowns.fetch_add(1, Ordering::Relaxed) > 0
+    }
+
     /// Notes a new volume; the first one creates the control device. PASSIVE_LEVEL.
     pub fn volume_arrived(
         &self,

@@ -6,6 +6,9 @@
 //! or the completion routine): in between its session is there. Which device control requests
 //! change a volume, `snapless_driver_logic::requests` decides.
 //!
+//! While the machine comes up or goes down, a request may have to wait for what the volume keeps of
+//! its state ([`VolumeState`]): looked at last, when it is ready to be sent.
+//!
 //! IRQL <= DISPATCH_LEVEL throughout: nothing here waits or touches pageable memory.
 
 mod tag;
@@ -23,10 +26,14 @@ use wdk_sys::{
 use crate::framework::filter_device::{self, IoCallbacks, Preprocessed};
 use crate::kernel::child_irp::ChildCompletion;
 use crate::kernel::irp::{CancelledIrp, CompletedIrp, OwnedIrp};
+use crate::kernel::lower_device::LowerDevice;
+use crate::kernel::parked_irps::Parked;
 use crate::kernel::rundown::RundownProtection;
+use crate::kernel::shared::Shared;
 use crate::session::Session;
 use crate::session::split_request::{ClearingRequest, SplitIrp, SplitRequest};
 use crate::session::write::{Form, Original, RequestKind, Write};
+use crate::state::VolumeState;
 use crate::volume::Volume;
 
 use tag::{OnCompletion, Tag};
@@ -234,9 +241,35 @@ fn send(
     protection: RundownProtection,
     on_completion: Option<OnCompletion>,
 ) -> Preprocessed {
-    let tag = Tag { ticket: None, on_completion, payload: None };
-    let status = filter_device::send::<IoPath>(irp, volume.lower(), protection, tag.into_bits());
-    Preprocessed::Taken(status)
+    let tag = Tag { ticket: None, on_completion, payload: None }.into_bits();
+    if volume.state().watches() {
+        return send_watched(volume, Parked { irp, protection, tag });
+    }
+    Preprocessed::Taken(filter_device::send::<IoPath>(irp, volume.lower(), protection, tag))
+}
+
+/// As [`send`], while changes of the volume are noted or wait.
+#[inline(never)] // Not on the stack of a request that is not watched.
+fn send_watched(volume: &Volume, parked: Parked) -> Preprocessed {
+    parked.irp.mark_pending();
+    issue_watched(volume.state(), volume.lower(), parked);
+    Preprocessed::Taken(STATUS_PENDING)
+}
+
+/// Sends a request, marked pending, that may have to wait. IRQL <= DISPATCH_LEVEL.
+#[inline(never)] // As above.
+fn issue_watched(state: &Shared<VolumeState>, lower: LowerDevice, parked: Parked) {
+    if let Some(Parked { irp, protection, tag }) = VolumeState::take_in(state, parked) {
+        let _ = filter_device::send::<IoPath>(irp, lower, protection, tag);
+    }
+}
+
+/// Takes a request that has waited. IRQL <= DISPATCH_LEVEL.
+pub fn release(parked: Parked) {
+    // It is there until the request has completed.
+    if let Some(volume) = filter_device::volume_of::<IoPath>(&parked.irp) {
+        issue_watched(volume.state(), volume.lower(), parked);
+    }
 }
 
 fn issue_original(
@@ -250,9 +283,13 @@ fn issue_original(
         irp.clear_cancel_routine();
     }
     let payload = payload.and_then(|payload| session.issue_from_queue(&irp, payload));
-    let tag = Tag { ticket: Some((ticket, kind)), on_completion: None, payload };
+    let tag = Tag { ticket: Some((ticket, kind)), on_completion: None, payload }.into_bits();
+    if session.state().watches() {
+        let parked = Parked { irp, protection, tag };
+        return issue_watched(session.state(), session.lower(), parked);
+    }
     // The IRP is marked pending: the lower device's status is ignored.
-    let _ = filter_device::send::<IoPath>(irp, session.lower(), protection, tag.into_bits());
+    let _ = filter_device::send::<IoPath>(irp, session.lower(), protection, tag);
 }
 
 /// Carries out the pieces of a split request, until one is held or in flight.
@@ -282,6 +319,13 @@ fn submit_pieces(session: &Session, mut split: SplitIrp) {
 /// Sends a piece down. Returns the split request if the piece has completed by now and there is
 /// another one.
 fn issue_piece(session: &Session, split: SplitIrp, ticket: Ticket) -> Option<SplitIrp> {
+    if session.state().watches() && !VolumeState::lets_go(session.state(), split.value().extent()) {
+        // Its sender goes on without it; the engine reads the blocks again.
+        let kind = RequestKind::Clearing(split.value().action);
+        session.completed(ticket, kind, STATUS_INSUFFICIENT_RESOURCES);
+        finish_split(split, STATUS_INSUFFICIENT_RESOURCES);
+        return None;
+    }
     piece_completed(session, SplitRequest::send(split, ticket)?)
 }
 

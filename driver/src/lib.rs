@@ -21,6 +21,8 @@
 //! | [`session`] | a session: the engine, the queue's memory, the claim, the counters |
 //! | [`volume`], [`volume_list`] | volumes with a filter on them |
 //! | [`volume_query`] | what is known of a volume |
+//! | [`state`], [`keeper`] | what a volume keeps while the machine is off, and where |
+//! | [`boot`], [`boot_thread`], [`saving`] | that is read when the machine comes up, and saved when it goes down |
 //! | [`settings`], [`globals`] | the driver's settings and state |
 //! | [`trace`] | event tracing |
 //! | [`kernel`], [`framework`] | safe wrappers over kernel routines and over KMDF |
@@ -38,6 +40,8 @@ extern crate alloc;
 #[cfg(not(test))]
 extern crate wdk_panic;
 
+mod boot;
+mod boot_thread;
 mod claiming;
 mod control;
 mod driver;
@@ -45,9 +49,12 @@ mod filter;
 mod framework;
 mod globals;
 mod io_path;
+mod keeper;
 mod kernel;
+mod saving;
 mod session;
 mod settings;
+mod state;
 mod trace;
 mod volume;
 mod volume_list;

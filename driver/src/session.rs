@@ -29,6 +29,7 @@ pub mod write;
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use snapless_driver_logic::tracker::{Known, Taken};
 use snapless_engine::{Config, Host, StartError, Tick, Worker};
 use snapless_types::{Extent, Geometry};
 use snapless_wire::id::SessionId;
@@ -45,6 +46,8 @@ use crate::kernel::query::QueryChannel;
 use crate::kernel::queue_memory::QueueMemory;
 use crate::kernel::reserved;
 use crate::kernel::shared::Shared;
+use crate::kernel::spin_lock::SpinLock;
+use crate::state::VolumeState;
 
 use claim::Claim;
 use counts::Counts;
@@ -61,6 +64,9 @@ pub struct Session {
     lower: LowerDevice,
     lower_flags: u32,
     queries: Shared<QueryChannel>,
+    state: Shared<VolumeState>,
+    /// What it continues with; `None` if every block is read.
+    taken: SpinLock<Option<Taken>>,
     claim: Claim,
     counts: Counts,
     /// The device does not trim.
@@ -82,6 +88,8 @@ pub struct Device {
     pub lower: LowerDevice,
     /// Its queries go there.
     pub queries: Shared<QueryChannel>,
+    /// What its volume keeps while the machine is off.
+    pub state: Shared<VolumeState>,
     /// It supports trim.
     pub trims: bool,
     /// The cancel routine of requests that are held.
@@ -111,7 +119,7 @@ impl Session {
         excluded: &ExcludedExtents,
         claim: Claim,
     ) -> Result<Self, NTSTATUS> {
-        let Device { lower, queries, trims, cancel_routine } = device;
+        let Device { lower, queries, state, trims, cancel_routine } = device;
         let lower_flags = lower.flags();
         if lower_flags & (DO_DIRECT_IO | DO_BUFFERED_IO) == 0 {
             return Err(STATUS_NOT_SUPPORTED);
@@ -128,6 +136,8 @@ impl Session {
             lower,
             lower_flags,
             queries,
+            state,
+            taken: SpinLock::new(None),
             claim,
             counts: Counts::default(),
             no_trim: AtomicBool::new(!trims),
@@ -157,6 +167,28 @@ impl Session {
     /// The device that its requests go to. IRQL <= DISPATCH_LEVEL.
     pub fn lower(&self) -> LowerDevice {
         self.lower
+    }
+
+    /// What its volume keeps while the machine is off. IRQL <= DISPATCH_LEVEL.
+    #[inline]
+    pub fn state(&self) -> &Shared<VolumeState> {
+        &self.state
+    }
+
+    /// Notes what it continues with. IRQL <= DISPATCH_LEVEL.
+    pub fn set_taken(&self, taken: Option<Taken>) {
+        self.taken.with(|known| *known = taken);
+    }
+
+    /// Takes what is known of the volume, before it begins: every change from now on is its own.
+    /// PASSIVE_LEVEL.
+    #[inline(never)] // The map is on the stack only meanwhile.
+    pub fn take_known(&self) {
+        let known = self.state.take();
+        self.set_taken(known.as_ref().map(Known::summary));
+        if let Some(Known { map, .. }) = known {
+            self.engine.know(&map);
+        }
     }
 
     /// Bytes of its queue. IRQL <= DISPATCH_LEVEL.
@@ -191,6 +223,12 @@ impl Session {
             // Relaxed: shown in the status only.
             self.shrunk.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// True if the volume has become shorter. IRQL <= DISPATCH_LEVEL.
+    pub fn has_shrunk(&self) -> bool {
+        // Relaxed: as in `note_length`.
+        self.shrunk.load(Ordering::Relaxed)
     }
 
     /// Notes whether the files still have the excluded extents; `STATUS_DEVICE_NOT_READY` before

@@ -7,11 +7,13 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use snapless_driver_logic::protection::Choices;
 use snapless_driver_logic::settings::{EXCLUDED_MAX, EXCLUDED_VOLUMES, Name, Settings};
 use snapless_driver_logic::starts::{self, Starts};
+use snapless_driver_logic::state_areas::{self, StateAreas, VALUE_LEN_MAX};
 use snapless_wire::ioctl::DeviceName;
 use wdk_sys::NTSTATUS;
 
 use crate::framework::driver::Driver;
 use crate::framework::parameters::ParametersKey;
+use crate::kernel::passive_lock::PassiveLock;
 use crate::kernel::unicode::UnicodeString;
 use crate::kernel::{link, log, reserved};
 
@@ -25,6 +27,8 @@ pub struct DriverSettings {
     /// Kill switch and limits.
     pub limits: Settings,
     driver: Driver,
+    /// Where the volumes have their state areas.
+    areas: PassiveLock<StateAreas>,
     starts_failed: bool,
     /// A program has reached the driver since it was loaded.
     reached: AtomicBool,
@@ -32,8 +36,8 @@ pub struct DriverSettings {
 }
 
 impl DriverSettings {
-    /// Reads them. PASSIVE_LEVEL.
-    pub fn read(driver: Driver) -> Self {
+    /// Reads them; `None` if there is no memory. PASSIVE_LEVEL.
+    pub fn read(driver: Driver) -> Option<Self> {
         let parameters = ParametersKey::open(driver);
         let limits = Settings::read(|name| parameters.number(name.as_str()), complain);
         let mut excluded = Vec::new();
@@ -52,7 +56,25 @@ impl DriverSettings {
         }
         let starts_failed = !limits.pass_through && count_start(&parameters);
         let reached = AtomicBool::new(false);
-        Self { limits, driver, starts_failed, reached, excluded }
+        let areas = parameters.bytes(state_areas::VALUE, VALUE_LEN_MAX)?;
+        let areas = PassiveLock::new(StateAreas::read(&areas).ok()?)?;
+        Some(Self { limits, driver, areas, starts_failed, reached, excluded })
+    }
+
+    /// Calls `act` with where the volumes have their state areas. PASSIVE_LEVEL.
+    pub fn with_areas<R>(&self, act: impl FnOnce(&StateAreas) -> R) -> R {
+        self.areas.with(|areas| act(areas))
+    }
+
+    /// Changes where the volumes have their state areas; `change` is true if something changed.
+    /// `None` if that cannot be kept. PASSIVE_LEVEL.
+    pub fn change_areas(&self, change: impl FnOnce(&mut StateAreas) -> bool) -> Option<()> {
+        self.areas.with(|areas| {
+            if !change(areas) {
+                return Some(());
+            }
+            ParametersKey::open(self.driver).set_bytes(state_areas::VALUE, areas.value())
+        })
     }
 
     /// True if earlier starts of the machine have failed: requests pass through without being

@@ -14,6 +14,7 @@ use wdk_sys::{
 };
 
 use crate::framework::request::FileObject;
+use crate::keeper::Keeper;
 use crate::kernel::lower_device::LowerDevice;
 use crate::kernel::passive_lock::PassiveLock;
 use crate::kernel::query::QueryChannel;
@@ -22,6 +23,7 @@ use crate::kernel::shared::Shared;
 use crate::kernel::thread::Threads;
 use crate::session::{Session, VolumeFacts};
 use crate::settings::DriverSettings;
+use crate::state::VolumeState;
 use crate::volume_query::{self, Asked};
 
 /// All threads of a session.
@@ -61,6 +63,11 @@ fn new_known() -> Option<Shared<PassiveLock<Known>>> {
     Shared::new(PassiveLock::new(Known::default())?)
 }
 
+#[inline(never)] // As above.
+fn new_keeper() -> Option<Shared<PassiveLock<Keeper>>> {
+    Shared::new(PassiveLock::new(Keeper::default())?)
+}
+
 /// What the volume said last.
 #[derive(Default)]
 struct Known {
@@ -76,6 +83,10 @@ pub struct Volume {
     queries: Shared<QueryChannel>,
     /// In memory of its own: a volume is on the stack while it is made.
     known: Shared<PassiveLock<Known>>,
+    /// What it keeps while the machine is off.
+    state: Shared<VolumeState>,
+    /// In memory of its own, as `known`.
+    keeper: Shared<PassiveLock<Keeper>>,
     /// Protection on the session, for every request that it may know of.
     pub rundown: Rundown<Session>,
     /// Paging, hibernation and dump files on it.
@@ -90,11 +101,14 @@ pub struct Volume {
 
 impl Volume {
     /// A volume above `lower`; `None` if there is no memory. PASSIVE_LEVEL.
-    pub fn new(lower: LowerDevice) -> Option<Self> {
+    #[inline(never)] // Its parts are on the stack only while it is made.
+    pub fn new(lower: LowerDevice, state: Shared<VolumeState>) -> Option<Self> {
         Some(Self {
             lower,
             queries: Shared::new(QueryChannel::new(lower)?)?,
             known: new_known()?,
+            state,
+            keeper: new_keeper()?,
             rundown: Rundown::new()?,
             special_files: SpecialFiles::default(),
             changes: PassiveLock::new(())?,
@@ -112,6 +126,16 @@ impl Volume {
     /// The channel to ask it by. IRQL <= DISPATCH_LEVEL.
     pub fn queries(&self) -> &Shared<QueryChannel> {
         &self.queries
+    }
+
+    /// What it keeps while the machine is off. IRQL <= DISPATCH_LEVEL.
+    pub fn state(&self) -> &Shared<VolumeState> {
+        &self.state
+    }
+
+    /// Calls `act` with what is known of its state area on the disk. PASSIVE_LEVEL.
+    pub fn with_keeper<R>(&self, act: impl FnOnce(&mut Keeper) -> R) -> R {
+        self.keeper.with(act)
     }
 
     /// True if this is known to be its device name. PASSIVE_LEVEL.
@@ -179,6 +203,7 @@ impl Volume {
 
     /// What the list of volumes has of it; a volume that does not answer in time is silent. An
     /// error if there was no memory to find out. PASSIVE_LEVEL.
+    #[inline(never)] // What it needs does not add to the list's stack.
     pub fn facts(
         &self,
         settings: &DriverSettings,
@@ -254,6 +279,8 @@ impl Volume {
         // SeqCst, as in `is_removed`: a session that is not seen below sees this when interception
         // is on.
         self.removed.store(true, Ordering::SeqCst);
+        // The removal may wait for requests that wait for the area to be read.
+        self.state.forget();
         self.with_session(Session::stop);
     }
 
@@ -288,6 +315,7 @@ impl Volume {
     /// volume is being removed. PASSIVE_LEVEL.
     pub fn remove(&self) {
         self.removed.store(true, Ordering::Release);
+        self.state.forget();
         self.stop_running();
         self.changes.with(|()| {
             // One that was being started meanwhile.
@@ -295,6 +323,8 @@ impl Volume {
             let _ = self.reap(None);
         });
         self.queries.close();
+        self.keeper.with(Keeper::close);
+        self.state.close();
     }
 
     fn stop_running(&self) {

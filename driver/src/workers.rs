@@ -7,10 +7,11 @@
 //! of a read calls the engine, which wakes who waits for its blocks.
 
 use snapless_engine::{Step, Tick, Worker};
-use snapless_types::Geometry;
+use snapless_types::{GapReason, Geometry};
 use snapless_wire::ioctl::{ExcludedExtents, StartSettings};
 use wdk_sys::{NTSTATUS, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER};
 
+use crate::boot;
 use crate::framework::filter_device;
 use crate::io_path::{self, IoPath};
 use crate::kernel::log;
@@ -44,16 +45,29 @@ pub fn start_session(
         let geometry = Geometry::new(length, sector_size, settings.block_size)
             .map_err(|_| STATUS_INVALID_PARAMETER)?;
         let trims = volume_query::supports_trim(asked)?;
-        let queries = volume.queries().clone();
+        boot::resolve(volume, deadline);
+        let (queries, state) = (volume.queries().clone(), volume.state().clone());
         let cancel_routine = filter_device::cancel_routine::<IoPath>();
-        let device = Device { lower: volume.lower(), queries, trims, cancel_routine };
+        let device = Device { lower: volume.lower(), queries, state, trims, cancel_routine };
         let session = Session::new(device, geometry, settings, excluded, claim)?;
         let session = Shared::new(session).ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
         let running = Running::new(session).and_then(Shared::new);
         let running = running.ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
-        start_threads(&running, volume)?;
+        claim_state(volume, &running.session, settings);
+        start_threads(&running, volume).inspect_err(|_| volume.state().give_back())?;
         Ok((running, geometry))
     })
+}
+
+/// Claims what the volume has kept while the machine was off for a session that continues after a
+/// restart; it is no use to any other. The dispatch thread takes it.
+#[inline(never)]
+fn claim_state(volume: &Volume, session: &Session, settings: &StartSettings) {
+    if settings.continues == Some(GapReason::Restarted) {
+        session.set_taken(volume.state().claim(settings.session, session.geometry()));
+    } else {
+        volume.state().forget();
+    }
 }
 
 /// Starts all threads, or none.
@@ -157,6 +171,7 @@ impl Run for Dispatching {
         if volume.is_removed() {
             session.stop();
         }
+        session.take_known();
         session.engine().begin();
         let mut standstill = None;
         loop {

@@ -24,8 +24,8 @@ pub trait ControlCallbacks {
     /// `EvtFileCleanup`: the last handle to a file object is closed. PASSIVE_LEVEL.
     fn file_cleanup(file: FileObject);
 
-    /// `EvtDeviceShutdownNotification`: the system shuts down; file systems are flushed next.
-    /// PASSIVE_LEVEL.
+    /// `EvtDeviceShutdownNotification`: the system shuts down. Called twice: file systems are flushed
+    /// after the first time, and before the second one, the last chance. PASSIVE_LEVEL.
     fn shutdown();
 }
 
@@ -135,10 +135,12 @@ fn set_callbacks<C: ControlCallbacks>(init: PWDFDEVICE_INIT) {
             wdk_sys::WDF_NO_OBJECT_ATTRIBUTES
         );
     }
-    let phase = low_byte(_WDF_DEVICE_SHUTDOWN_FLAGS::WdfDeviceShutdown.cast_unsigned());
+    let phases = _WDF_DEVICE_SHUTDOWN_FLAGS::WdfDeviceShutdown
+        | _WDF_DEVICE_SHUTDOWN_FLAGS::WdfDeviceLastChanceShutdown;
+    let phases = low_byte(phases.cast_unsigned());
     let shutdown = Some(evt_shutdown_notification::<C> as unsafe extern "C" fn(WDFDEVICE));
     // SAFETY: as above.
-    unsafe { wdf!(WdfControlDeviceInitSetShutdownNotification, init, shutdown, phase) };
+    unsafe { wdf!(WdfControlDeviceInitSetShutdownNotification, init, shutdown, phases) };
 }
 
 fn create_queues<C: ControlCallbacks>(device: WDFDEVICE) -> Result<Queue, NTSTATUS> {

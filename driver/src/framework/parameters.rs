@@ -1,15 +1,17 @@
 //! Values of the service's `Parameters` registry key. PASSIVE_LEVEL.
 
+use alloc::vec::Vec;
 use core::ptr::null_mut;
 
 use snapless_driver_logic::settings::Value;
 use wdk_sys::{
-    KEY_READ, KEY_WRITE, NT_SUCCESS, PCUNICODE_STRING, STATUS_OBJECT_NAME_NOT_FOUND,
-    UNICODE_STRING, WDFCOLLECTION, WDFKEY, WDFOBJECT, WDFSTRING,
+    KEY_READ, KEY_WRITE, NT_SUCCESS, PCUNICODE_STRING, REG_BINARY, STATUS_OBJECT_NAME_NOT_FOUND,
+    ULONG, UNICODE_STRING, WDFCOLLECTION, WDFKEY, WDFOBJECT, WDFSTRING,
 };
 
 use super::driver::Driver;
 use super::table::wdf;
+use crate::kernel::reserved;
 use crate::kernel::unicode::UnicodeString;
 
 /// The open key, or none if the service has no such key.
@@ -54,6 +56,57 @@ impl ParametersKey {
         let text = text.as_kernel().ok()?;
         // SAFETY: the key is open; the name outlives the call.
         let status = unsafe { wdf!(WdfRegistryAssignULong, key, &raw const text, number) };
+        NT_SUCCESS(status).then_some(())
+    }
+
+    /// Bytes, at most `most`; none if they are not there, more, or of another type. `None` if there
+    /// is no memory. PASSIVE_LEVEL.
+    #[inline(never)]
+    pub fn bytes(&self, name: &str, most: usize) -> Option<Vec<u8>> {
+        let mut bytes = reserved::collect(most, core::iter::repeat_n(0, most))?;
+        let read = self.read_bytes(name, &mut bytes);
+        bytes.truncate(read.unwrap_or(0));
+        Some(bytes)
+    }
+
+    fn read_bytes(&self, name: &str, bytes: &mut [u8]) -> Option<usize> {
+        let key = self.0?;
+        let text = UnicodeString::new(name).ok()?;
+        let text = text.as_kernel().ok()?;
+        let (mut len, mut kind) = (0, 0);
+        // SAFETY: the key is open; the buffer has the length that is given, and all outlive the
+        // call.
+        let status = unsafe {
+            wdf!(
+                WdfRegistryQueryValue,
+                key,
+                &raw const text,
+                ULONG::try_from(bytes.len()).ok()?,
+                bytes.as_mut_ptr().cast(),
+                &raw mut len,
+                &raw mut kind
+            )
+        };
+        (NT_SUCCESS(status) && kind == REG_BINARY).then_some(())?;
+        usize::try_from(len).ok().filter(|len| *len <= bytes.len())
+    }
+
+    /// Sets bytes; `None` if they cannot be written. PASSIVE_LEVEL.
+    pub fn set_bytes(&self, name: &str, bytes: &[u8]) -> Option<()> {
+        let key = self.0?;
+        let text = UnicodeString::new(name).ok()?;
+        let text = text.as_kernel().ok()?;
+        // SAFETY: the key is open; the bytes are only read, and all outlive the call.
+        let status = unsafe {
+            wdf!(
+                WdfRegistryAssignValue,
+                key,
+                &raw const text,
+                REG_BINARY,
+                ULONG::try_from(bytes.len()).ok()?,
+                bytes.as_ptr().cast_mut().cast()
+            )
+        };
         NT_SUCCESS(status).then_some(())
     }
 

@@ -15,8 +15,8 @@ use wdk_sys::ntddk::{
 };
 use wdk_sys::{
     _IO_STACK_LOCATION, DO_BUFFERED_IO, DO_DIRECT_IO, IO_STACK_LOCATION, IRP, IRP_ASSOCIATED_IRP,
-    IRP_PAGING_IO, IRP_SYNCHRONOUS_PAGING_IO, MDL, METHOD_BUFFERED, NT_SUCCESS, NTSTATUS,
-    PDEVICE_OBJECT, PFILE_OBJECT, PIRP, PMDL, SL_INVOKE_ON_CANCEL, SL_INVOKE_ON_ERROR,
+    IRP_MJ_WRITE, IRP_PAGING_IO, IRP_SYNCHRONOUS_PAGING_IO, MDL, METHOD_BUFFERED, NT_SUCCESS,
+    NTSTATUS, PDEVICE_OBJECT, PFILE_OBJECT, PIRP, PMDL, SL_INVOKE_ON_CANCEL, SL_INVOKE_ON_ERROR,
     SL_INVOKE_ON_SUCCESS, SL_PENDING_RETURNED,
 };
 
@@ -225,6 +225,13 @@ impl OwnedIrp {
         // SAFETY: our stack location is valid while we own the IRP.
         let location = unsafe { &mut *self.current() };
         location.Control |= low_byte(SL_PENDING_RETURNED);
+    }
+
+    /// True for a write. IRQL <= DISPATCH_LEVEL.
+    pub fn is_write(&self) -> bool {
+        // SAFETY: our stack location is valid while we own the IRP.
+        let major = unsafe { (*self.current()).MajorFunction };
+        major == low_byte(IRP_MJ_WRITE)
     }
 
     /// The control code of a device control request. IRQL <= DISPATCH_LEVEL.

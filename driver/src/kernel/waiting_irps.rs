@@ -219,7 +219,7 @@ fn set_links(irp: NonNull<IRP>, before: Option<NonNull<IRP>>, after: Option<NonN
 }
 
 /// Four words of an IRP that belong to the driver that holds it.
-fn words(irp: NonNull<IRP>) -> *mut [PVOID; 4] {
+pub(super) fn words(irp: NonNull<IRP>) -> *mut [PVOID; 4] {
     // SAFETY: the caller holds the IRP; no reference is made.
     let overlay = unsafe { &raw mut (*irp.as_ptr()).Tail.Overlay };
     // SAFETY: as above.
@@ -227,7 +227,7 @@ fn words(irp: NonNull<IRP>) -> *mut [PVOID; 4] {
 }
 
 /// An IRP's links, which belong to the driver that holds it.
-fn link(irp: NonNull<IRP>) -> *mut LIST_ENTRY {
+pub(super) fn link(irp: NonNull<IRP>) -> *mut LIST_ENTRY {
     // SAFETY: the caller holds the IRP; no reference is made.
     let overlay = unsafe { &raw mut (*irp.as_ptr()).Tail.Overlay };
     // SAFETY: as above.

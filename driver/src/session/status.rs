@@ -20,13 +20,17 @@ impl Session {
     /// State and counters, with what is known of the volume. IRQL <= DISPATCH_LEVEL.
     #[inline(never)] // The engine's status does not add to the caller's stack.
     pub fn status(&self, volume: VolumeFacts) -> StatusReply {
-        let status = self.engine.status();
+        self.reply(&self.engine.status(), volume)
+    }
+
+    #[inline(never)] // Each function has one of the two on its stack.
+    fn reply(&self, status: &Status, volume: VolumeFacts) -> StatusReply {
         let geometry = self.engine.geometry();
         let mut counters = status.counters();
         counters.requests_refused = self.counts.requests_refused();
         let (read_failed_offset, read_failed_status) = self.counts.last_read_failed();
         let mut reply = StatusReply::new_zeroed();
-        reply.phase = U32::new(self.phase_of(&status).to_wire());
+        reply.phase = U32::new(self.phase_of(status).to_wire());
         reply.block_size = U32::new(geometry.block_size());
         reply.length = U64::new(geometry.length());
         reply.t0 = FileTime::new(status.t0);
@@ -34,15 +38,32 @@ impl Session {
         reply.acknowledged_seq = Seq::new(status.acknowledged_seq).into();
         reply.time = FileTime::new(status.time);
         reply.monotonic = U64::new(status.monotonic.0);
-        reply.flags = U32::new(self.flags(&status).to_wire());
+        reply.flags = U32::new(self.flags(status).to_wire());
         reply.gap_reason = U16::new(status.gap_reason.map_or(0, GapReason::to_wire));
         reply.protection = U32::new(volume.protection.to_wire());
         reply.special_files = U32::new(volume.special_files);
         reply.read_failed_offset = U64::new(read_failed_offset);
         reply.read_failed_status = U32::new(read_failed_status);
+        if let Some(bytes) = self.taken_bytes() {
+            let (acknowledged, captured) = self.taken_seqs();
+            reply.saved = U32::new(1);
+            reply.saved_acknowledged_seq = acknowledged.into();
+            reply.saved_captured_seq = captured.into();
+            reply.saved_bytes = U64::new(bytes);
+        }
         reply.set_holds(&status.holds);
         reply.set_counters(&counters);
         reply
+    }
+
+    #[inline(never)] // In registers: a status takes much of a kernel's stack.
+    fn taken_bytes(&self) -> Option<u64> {
+        self.taken.with(|taken| taken.map(|it| it.bytes))
+    }
+
+    #[inline(never)] // As above.
+    fn taken_seqs(&self) -> (Seq, Seq) {
+        self.taken.with(|taken| taken.map(|it| (it.acknowledged, it.captured)).unwrap_or_default())
     }
 
     fn flags(&self, status: &Status) -> StatusFlags {

@@ -33,8 +33,10 @@ typedef enum _WDFFUNCENUM {
     WdfObjectReferenceActualTableIndex = 205,
     WdfObjectDeleteTableIndex = 208,
     WdfRegistryCloseTableIndex = 231,
+    WdfRegistryQueryValueTableIndex = 235,
     WdfRegistryQueryMultiStringTableIndex = 237,
     WdfRegistryQueryULongTableIndex = 240,
+    WdfRegistryAssignValueTableIndex = 241,
     WdfRegistryAssignULongTableIndex = 246,
     WdfRequestCompleteTableIndex = 263,
     WdfRequestCompleteWithInformationTableIndex = 265,
@@ -123,6 +125,10 @@ typedef VOID (*PFN_WDFSTRINGGETUNICODESTRING)(PWDF_DRIVER_GLOBALS DriverGlobals,
 
 /* registry */
 typedef VOID (*PFN_WDFREGISTRYCLOSE)(PWDF_DRIVER_GLOBALS DriverGlobals, WDFKEY Key);
+typedef NTSTATUS (*PFN_WDFREGISTRYQUERYVALUE)(PWDF_DRIVER_GLOBALS DriverGlobals, WDFKEY Key,
+        PCUNICODE_STRING ValueName, ULONG ValueLength, PVOID Value, PULONG ValueLengthQueried, PULONG ValueType);
+typedef NTSTATUS (*PFN_WDFREGISTRYASSIGNVALUE)(PWDF_DRIVER_GLOBALS DriverGlobals, WDFKEY Key,
+        PCUNICODE_STRING ValueName, ULONG ValueType, ULONG ValueLength, PVOID Value);
 typedef NTSTATUS (*PFN_WDFREGISTRYQUERYMULTISTRING)(PWDF_DRIVER_GLOBALS DriverGlobals, WDFKEY Key,
         PCUNICODE_STRING ValueName, PWDF_OBJECT_ATTRIBUTES StringsAttributes, WDFCOLLECTION Collection);
 typedef NTSTATUS (*PFN_WDFREGISTRYASSIGNULONG)(PWDF_DRIVER_GLOBALS DriverGlobals, WDFKEY Key,

@@ -82,7 +82,7 @@ impl World {
     pub(super) fn issue(&mut self, flight: Flight) {
         let write = self.writes[flight.write.0 as usize];
         let change = extent(write.first, write.count);
-        match self.saved.tracker.writes([change].into_iter()) {
+        match self.saved.tracker.writes(|| [change].into_iter()) {
             Arrival::Goes => self.flights.push(flight),
             Arrival::Waits(next) => {
                 self.saved.waiting.push(flight);
@@ -218,7 +218,7 @@ impl World {
             let first = self.rng.index(super::SECTORS);
             let id = self.content(first, 1);
             let write = self.writes[id.0 as usize];
-            let arrival = self.saved.tracker.writes([extent(first, 1)].into_iter());
+            let arrival = self.saved.tracker.writes(|| [extent(first, 1)].into_iter());
             assert_eq!(arrival, Arrival::Goes);
             self.disk[first] = write.content;
         }

@@ -6,8 +6,8 @@ use alloc::vec::Vec;
 
 use nt::{registry::Key, status, unicode::Wide};
 use wdk_sys::{
-    NTSTATUS, REG_MULTI_SZ, STATUS_OBJECT_TYPE_MISMATCH, STATUS_RESOURCE_DATA_NOT_FOUND,
-    STATUS_SUCCESS, UNICODE_STRING,
+    NTSTATUS, REG_MULTI_SZ, STATUS_BUFFER_OVERFLOW, STATUS_OBJECT_TYPE_MISMATCH,
+    STATUS_RESOURCE_DATA_NOT_FOUND, STATUS_SUCCESS, UNICODE_STRING,
 };
 
 use crate::{
@@ -94,6 +94,62 @@ pub(crate) unsafe extern "system" fn registry_assign_ulong(
     // SAFETY: the driver's string.
     let name = unsafe { Wide::copy_of(name) };
     status::code(key.key.set_dword(&name, value))
+}
+
+pub(crate) unsafe extern "system" fn registry_query_value(
+    globals: *const DriverGlobals,
+    key: Handle,
+    name: *const UNICODE_STRING,
+    length: u32,
+    value: *mut u8,
+    length_queried: *mut u32,
+    value_type: *mut u32,
+) -> NTSTATUS {
+    let call = Call::enter("WdfRegistryQueryValue", globals, PASSIVE_LEVEL);
+    let key = call.typed::<KeyObject>(key);
+    // SAFETY: the driver's string.
+    let name = unsafe { Wide::copy_of(name) };
+    let (found_type, bytes) = match key.key.any_value(&name) {
+        Ok(found) => found,
+        Err(status::Failure(code)) => return code,
+    };
+    if !length_queried.is_null() {
+        // SAFETY: the driver's out parameter.
+        unsafe { call.write("ValueLengthQueried", length_queried, bytes.len() as u32) };
+    }
+    if !value_type.is_null() {
+        // SAFETY: the driver's out parameter.
+        unsafe { call.write("ValueType", value_type, found_type) };
+    }
+    if bytes.len() > length as usize {
+        return STATUS_BUFFER_OVERFLOW;
+    }
+    if !value.is_null() {
+        // SAFETY: the driver's buffer has as many bytes.
+        unsafe { value.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+    }
+    STATUS_SUCCESS
+}
+
+pub(crate) unsafe extern "system" fn registry_assign_value(
+    globals: *const DriverGlobals,
+    key: Handle,
+    name: *const UNICODE_STRING,
+    value_type: u32,
+    length: u32,
+    value: *const u8,
+) -> NTSTATUS {
+    let call = Call::enter("WdfRegistryAssignValue", globals, PASSIVE_LEVEL);
+    let key = call.typed::<KeyObject>(key);
+    // SAFETY: the driver's string.
+    let name = unsafe { Wide::copy_of(name) };
+    let data = if value.is_null() {
+        &[]
+    } else {
+        // SAFETY: the driver's bytes, as many as it says.
+        unsafe { core::slice::from_raw_parts(value, length as usize) }
+    };
+    status::code(key.key.set_value(&name, value_type, data))
 }
 
 pub(crate) unsafe extern "system" fn registry_query_multi_string(

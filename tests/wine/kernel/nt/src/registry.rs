@@ -77,17 +77,21 @@ impl Key {
 
     /// Writes a `REG_DWORD`.
     pub fn set_dword(&self, name: &Wide, value: u32) -> Result {
+        self.set_value(name, REG_DWORD, &value.to_le_bytes())
+    }
+
+    /// Writes a value of any type.
+    pub fn set_value(&self, name: &Wide, value_type: u32, data: &[u8]) -> Result {
         let name = name.borrow();
-        let mut data = value.to_le_bytes();
-        // SAFETY: name and data are valid for the call.
+        // SAFETY: name and data are valid for the call, which only reads the data.
         check(unsafe {
             ZwSetValueKey(
                 self.handle,
                 name.as_ptr(),
                 0,
-                REG_DWORD,
-                data.as_mut_ptr().cast(),
-                size_of::<u32>() as u32,
+                value_type,
+                data.as_ptr().cast_mut().cast(),
+                data.len().try_into().unwrap_or(u32::MAX),
             )
         })
     }
@@ -113,6 +117,12 @@ impl Key {
 
     /// Reads a value's bytes, if it has the type.
     pub fn value(&self, name: &Wide, value_type: u32) -> Result<Vec<u8>> {
+        let (found, bytes) = self.any_value(name)?;
+        if found == value_type { Ok(bytes) } else { Err(Failure(STATUS_OBJECT_TYPE_MISMATCH)) }
+    }
+
+    /// Reads a value's type and bytes.
+    pub fn any_value(&self, name: &Wide) -> Result<(u32, Vec<u8>)> {
         let name = name.borrow();
         let mut buffer = vec![0_u32; 64];
         loop {
@@ -136,14 +146,11 @@ impl Key {
                 continue;
             }
             check(status)?;
-            if buffer[1] != value_type {
-                return Err(Failure(STATUS_OBJECT_TYPE_MISMATCH));
-            }
             let length = buffer[2] as usize;
             let bytes: Vec<u8> = buffer.iter().flat_map(|word| word.to_le_bytes()).collect();
             return bytes
                 .get(PARTIAL_HEADER_LENGTH..PARTIAL_HEADER_LENGTH + length)
-                .map(<[u8]>::to_vec)
+                .map(|bytes| (buffer[1], bytes.to_vec()))
                 .ok_or(Failure(STATUS_BUFFER_TOO_SMALL));
         }
     }

@@ -1,0 +1,154 @@
+//! What the volumes keep while the machine is off: saved at the last chance before it goes down
+//! (rule RESUME, rules.md#resume). PASSIVE_LEVEL throughout.
+//!
+//! In this order, while writes go on:
+//!
+//! 1. From now on every change is noted.
+//! 2. The number of the last record is looked at.
+//! 3. Every region is marked of which the server may lack something, or may have it only as a record
+//!    after that one.
+//! 4. The number of the last acknowledged record is looked at.
+//! 5. The map is sealed and written. From then on a change that it does not have waits until the
+//!    state on the disk is void.
+//!
+//! A server whose last record is one of those two or between them has what the disk has in all
+//! regions that are not marked.
+
+use snapless_engine::{Phase, RegionMap, Tick};
+use snapless_types::{BlockIndex, BlockRange, Extent, Regions, Seq};
+use snapless_wire::id::FileTime;
+use snapless_wire::state_area::SavedState;
+
+use crate::globals::Globals;
+use crate::keeper::{KeptArea, Place};
+use crate::kernel::log;
+use crate::kernel::shared::Shared;
+use crate::kernel::time;
+use crate::session::Session;
+use crate::volume::Volume;
+use crate::volume_query;
+
+/// How long one volume may take, in ticks: 2 s.
+const SAVE_LIMIT: u64 = 2_000 * Tick::PER_MS;
+/// How long all of them may take, in ticks: 10 s.
+const ALL_LIMIT: u64 = 10_000 * Tick::PER_MS;
+/// Most blocks that the engine is asked about at a time: writes wait for its lock.
+const BLOCKS_MAX: u64 = 8_192;
+
+/// Saves the state of every volume that has one.
+pub fn save_all(globals: &Globals) {
+    let end = volume_query::deadline(ALL_LIMIT);
+    for volume in globals.volumes.volumes() {
+        save(&volume, end.min(volume_query::deadline(SAVE_LIMIT)));
+    }
+}
+
+#[inline(never)]
+fn save(volume: &Volume, deadline: Tick) {
+    let Some(area) = volume.with_keeper(|keeper| keeper.area()) else { return };
+    let Some(protection) = volume.rundown.acquire() else { return };
+    let saved = match volume.rundown.session(&protection) {
+        Some(session) => collect(volume, session, &area),
+        None => save_again(volume),
+    };
+    if let Some(saved) = saved
+        && write(volume, &area, &saved, deadline).is_none()
+    {
+        // Not sealed: nothing is noted any more. Sealed: it is void, or becomes so.
+        volume.state().forget();
+        log::line(c"a volume's state could not be saved: it is verified after the restart");
+    }
+    volume.rundown.release(protection);
+}
+
+/// The state that nothing has taken since the start is saved again.
+#[inline(never)]
+fn save_again(volume: &Volume) -> Option<Shared<SavedState>> {
+    let saved_at = FileTime::new(time::system_time());
+    let saved = volume.state().begin_save_again()?;
+    let saved = Shared::new(SavedState { saved_at, ..saved });
+    if saved.is_none() {
+        volume.state().forget();
+    }
+    saved
+}
+
+/// Has every change noted from now on, and marks what the server may lack.
+#[inline(never)]
+fn collect(volume: &Volume, session: &Session, area: &KeptArea) -> Option<Shared<SavedState>> {
+    let (state, geometry) = (volume.state(), session.geometry());
+    let regions = Regions::of(geometry);
+    let map = RegionMap::new(regions).ok()?;
+    if !state.begin_save(map, area.extent) {
+        return None;
+    }
+    let captured = numbers(session).map(|(_, captured)| captured);
+    mark(volume, session, &regions, area);
+    let numbers = captured.zip(numbers(session));
+    // The area may be where another file is by now: no write to it is under way.
+    let is_free = !session.engine().may_write(&area.extent);
+    let saved = numbers.filter(|(captured, (acknowledged, _))| is_free && acknowledged <= captured);
+    let saved = saved.and_then(|(captured, (acknowledged, _))| {
+        Shared::new(SavedState {
+            session: session.id(),
+            geometry: *geometry,
+            acknowledged,
+            captured,
+            stamp: area.stamp,
+            saved_at: FileTime::new(time::system_time()),
+        })
+    });
+    if saved.is_none() {
+        state.forget();
+    }
+    saved
+}
+
+/// The last acknowledged record and the last one; `None` if the session's records have no numbers
+/// yet, or it does not describe the volume.
+#[inline(never)] // The engine's status is on the stack only meanwhile.
+fn numbers(session: &Session) -> Option<(Seq, Seq)> {
+    let status = session.engine().status();
+    let runs = matches!(status.phase, Phase::Capturing | Phase::Uncaptured);
+    let describes = runs && status.placed && !status.outgrown && !session.has_shrunk();
+    describes.then(|| (Seq::new(status.acknowledged_seq), Seq::new(status.last_seq)))
+}
+
+#[inline(never)]
+fn mark(volume: &Volume, session: &Session, regions: &Regions, area: &KeptArea) {
+    let state = volume.state();
+    for extent in (0..regions.count()).filter_map(|region| regions.extent(region)) {
+        if lacks(session, &extent) {
+            state.note(&extent);
+        }
+    }
+    // The area is written past the session, and so is what the boot loader writes.
+    state.note(&area.extent);
+    for extent in area.always.iter() {
+        state.note(&extent);
+    }
+}
+
+/// True if the server may lack something of a region.
+fn lacks(session: &Session, region: &Extent) -> bool {
+    let Some(blocks) = session.geometry().blocks_of(region) else { return true };
+    let mut start = blocks.start;
+    while start < blocks.end {
+        let end = BlockIndex(start.0.saturating_add(BLOCKS_MAX).min(blocks.end.0));
+        if session.engine().lacks(BlockRange::new(start, end)) {
+            return true;
+        }
+        start = end;
+    }
+    false
+}
+
+/// Seals and writes the state; `None` if that did not succeed.
+#[inline(never)]
+fn write(volume: &Volume, area: &KeptArea, saved: &SavedState, deadline: Tick) -> Option<()> {
+    let place = Place { state: volume.state(), device: volume.lower(), deadline };
+    volume.with_keeper(|keeper| {
+        let found = keeper.find(place, area.id, area.extent.offset()).ok()?;
+        keeper.save(place, &found, saved).ok()
+    })
+}

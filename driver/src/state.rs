@@ -1,0 +1,359 @@
+//! What a volume keeps of its state while the machine is off, and which requests wait for that (rule
+//! RESUME, rules.md#resume).
+//!
+//! The decisions are the [`Tracker`]'s (`snapless-driver-logic`). A request that has to wait is
+//! chained here, ready to be sent, and goes when what it waits for is over, whatever the outcome:
+//! that takes 2 s at most when the machine comes up, and one write to the disk when it goes down.
+//!
+//! Rule: a request that the engine knows is taken here after the engine has it, so that it is in the
+//! engine's accounts or in the map that is saved.
+
+use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+
+use snapless_driver_logic::tracker::{Arrival, Known, Mode, Next, Taken, Tracker};
+use snapless_engine::RegionMap;
+use snapless_types::{Extent, Geometry};
+use snapless_wire::id::{AreaId, SessionId};
+use snapless_wire::state_area::{self, SLOT_LEN, SavedState};
+use wdk_sys::NTSTATUS;
+
+use crate::kernel::event::Event;
+use crate::kernel::irp::OwnedIrp;
+use crate::kernel::parked_irps::{Parked, ParkedIrps};
+use crate::kernel::raw_io::{After, RawIo, Span, Transfer};
+use crate::kernel::shared::Shared;
+use crate::kernel::spin_lock::SpinLock;
+use crate::kernel::time;
+
+/// Memory to read and write the area by.
+pub type AreaIo = RawIo<AreaOver>;
+
+/// Takes a request that has waited: it is looked at again, and goes. IRQL <= DISPATCH_LEVEL.
+pub type Release = fn(Parked);
+
+/// The state of a volume.
+pub struct VolumeState {
+    /// [`Tracker::mode`], for requests to look at before they take the lock.
+    mode: AtomicU8,
+    inner: SpinLock<Inner>,
+    release: Release,
+    /// Wakes the thread that reads areas; `None` if there is none.
+    loader: Option<Shared<Event>>,
+    /// The uptime at which the first request began to wait for the area to be read.
+    asked_at: AtomicU64,
+    /// Transfers that nobody waits for and that are under way.
+    below: AtomicU32,
+    /// Set when one of them is over.
+    over: Event,
+}
+
+struct Inner {
+    tracker: Tracker,
+    parked: ParkedIrps,
+    /// What makes the state on the disk void.
+    void: Option<(AreaIo, Span)>,
+}
+
+impl VolumeState {
+    /// Of a volume that has just arrived: one with a state if there is a thread to read it, which
+    /// `loader` wakes. `None` if there is no memory. PASSIVE_LEVEL.
+    #[inline(never)] // It is on the stack only while it is made.
+    pub fn new(release: Release, loader: Option<Shared<Event>>) -> Option<Shared<Self>> {
+        let tracker = if loader.is_some() { Tracker::UNKNOWN } else { Tracker::NONE };
+        let mode = AtomicU8::new(tracker.mode() as u8);
+        let inner = Inner { tracker, parked: ParkedIrps::default(), void: None };
+        Shared::new(Self {
+            mode,
+            inner: SpinLock::new(inner),
+            release,
+            loader,
+            asked_at: AtomicU64::new(0),
+            below: AtomicU32::new(0),
+            over: Event::new(false)?,
+        })
+    }
+
+    /// True if a request that changes the volume has to be taken by [`VolumeState::take_in`].
+    /// Any IRQL.
+    #[inline]
+    pub fn watches(&self) -> bool {
+        // Relaxed: of a request that the engine has, the engine's lock orders it: the mode changes
+        // before the engine is asked about the request's blocks, or the engine knows the request.
+        self.mode.load(Ordering::Relaxed) != Mode::None as u8
+    }
+
+    /// True if requests wait, or will, until the area is read. Any IRQL.
+    pub fn is_unknown(&self) -> bool {
+        self.mode.load(Ordering::Relaxed) == Mode::Unknown as u8
+    }
+
+    /// When the area was asked for first; `None` if it was not, or was read. IRQL <=
+    /// DISPATCH_LEVEL.
+    pub fn asked_at(&self) -> Option<u64> {
+        let at = self.asked_at.load(Ordering::Relaxed);
+        (at != 0 && self.is_unknown()).then_some(at)
+    }
+
+    /// Takes a request, marked pending, that changes the volume; gives it back if it goes now. IRQL
+    /// <= DISPATCH_LEVEL.
+    #[inline(never)] // Not on the stack of a request that is not watched.
+    pub fn take_in(this: &Shared<Self>, parked: Parked) -> Option<Parked> {
+        let (parked, next) = this.with(|inner| match arrival(&mut inner.tracker, &parked.irp) {
+            Arrival::Goes => (Some(parked), Next::Nothing),
+            Arrival::Waits(next) => {
+                inner.parked.push(parked);
+                (None, next)
+            }
+        });
+        Self::act(this, next);
+        parked
+    }
+
+    /// Takes a change of the engine's that cannot wait: true if it goes, false if it has to be given
+    /// up. IRQL <= DISPATCH_LEVEL.
+    #[inline(never)]
+    pub fn lets_go(this: &Shared<Self>, extent: Extent) -> bool {
+        let arrival = this.with(|inner| inner.tracker.writes(|| core::iter::once(extent)));
+        match arrival {
+            Arrival::Goes => true,
+            Arrival::Waits(next) => {
+                Self::act(this, next);
+                false
+            }
+        }
+    }
+
+    /// Notes that the area was read ([`Tracker::loaded`]), and lets the requests go that waited.
+    /// PASSIVE_LEVEL.
+    #[inline(never)]
+    pub fn loaded(&self, known: Option<Known>, area: Option<Extent>) {
+        self.with(|inner| inner.tracker.loaded(known, area));
+        self.release_parked();
+    }
+
+    /// As [`Tracker::forget_known`]; requests that waited for the area to be read go. IRQL <=
+    /// DISPATCH_LEVEL.
+    pub fn forget(&self) {
+        self.with(|inner| inner.tracker.forget_known());
+        self.release_parked();
+    }
+
+    /// As [`Tracker::claim`]. IRQL <= DISPATCH_LEVEL.
+    pub fn claim(&self, session: SessionId, geometry: &Geometry) -> Option<Taken> {
+        self.with(|inner| inner.tracker.claim(session, geometry))
+    }
+
+    /// As [`Tracker::give_back`]. IRQL <= DISPATCH_LEVEL.
+    pub fn give_back(&self) {
+        self.with(|inner| inner.tracker.give_back());
+    }
+
+    /// As [`Tracker::take`]. IRQL <= DISPATCH_LEVEL.
+    #[inline(never)]
+    pub fn take(&self) -> Option<Known> {
+        self.with(|inner| inner.tracker.take())
+    }
+
+    /// As [`Tracker::begin_save`]. IRQL <= DISPATCH_LEVEL.
+    pub fn begin_save(&self, map: RegionMap, area: Extent) -> bool {
+        self.with(|inner| inner.tracker.begin_save(map, area))
+    }
+
+    /// As [`Tracker::begin_save_again`]. IRQL <= DISPATCH_LEVEL.
+    pub fn begin_save_again(&self) -> Option<SavedState> {
+        self.with(|inner| inner.tracker.begin_save_again())
+    }
+
+    /// As [`Tracker::note`]. IRQL <= DISPATCH_LEVEL.
+    pub fn note(&self, extent: &Extent) {
+        self.with(|inner| inner.tracker.note(extent));
+    }
+
+    /// As [`Tracker::seal`]. IRQL <= DISPATCH_LEVEL.
+    pub fn seal(&self, bytes: &mut [u8]) -> bool {
+        self.with(|inner| inner.tracker.seal(bytes))
+    }
+
+    /// Notes that the sealed state is on the disk, and what makes it void: these bytes of the
+    /// buffer, once they are written. PASSIVE_LEVEL.
+    pub fn written(this: &Shared<Self>, io: AreaIo, void: Span) {
+        let next = this.with(|inner| {
+            inner.void = Some((io, void));
+            inner.tracker.written()
+        });
+        Self::act(this, next);
+    }
+
+    /// Notes that it is not known what is on the disk of the sealed state, and makes it void.
+    /// PASSIVE_LEVEL.
+    pub fn not_written(this: &Shared<Self>, io: AreaIo, void: Span) {
+        this.with(|inner| {
+            inner.tracker.not_written();
+            inner.void = Some((io, void));
+        });
+        Self::act(this, Next::Void);
+    }
+
+    /// As [`VolumeState::not_written`], while the write of the sealed state is still below: once it
+    /// is over. `void` has its bytes by then. PASSIVE_LEVEL.
+    pub fn left_unwritten(this: &Shared<Self>, io: AreaIo, void: Void) {
+        this.with(|inner| inner.tracker.not_written());
+        Self::leave(this, io, Step::Sealed(void));
+    }
+
+    /// Gives a transfer up that takes too long. PASSIVE_LEVEL.
+    pub fn give_up(this: &Shared<Self>, io: AreaIo) {
+        Self::leave(this, io, Step::Nothing);
+    }
+
+    /// Waits until no transfer is under way that nobody waits for: the volume is going, and none
+    /// begins any more. PASSIVE_LEVEL.
+    pub fn close(&self) {
+        // Acquire: the transfers are over.
+        while self.below.load(Ordering::Acquire) > 0 {
+            self.over.wait();
+        }
+    }
+
+    fn leave(this: &Shared<Self>, io: AreaIo, step: Step) {
+        this.below.fetch_add(1, Ordering::Relaxed);
+        io.leave(AreaOver { state: this.clone(), step });
+    }
+
+    fn act(this: &Shared<Self>, next: Next) {
+        match next {
+            Next::Nothing => {}
+            Next::Load => {
+                // Relaxed: the event orders it.
+                let now = time::uptime().max(1);
+                let _ =
+                    this.asked_at.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+                if let Some(loader) = &this.loader {
+                    loader.set();
+                }
+            }
+            Next::Void => Self::void(this),
+        }
+    }
+
+    /// Makes the state on the disk void, and lets the requests go that waited for that.
+    fn void(this: &Shared<Self>) {
+        this.below.fetch_add(1, Ordering::Relaxed);
+        let void = this.with(|inner| inner.void.take());
+        let over = AreaOver { state: this.clone(), step: Step::Void };
+        if !void.is_some_and(|(io, span)| io.start(Transfer::Write, span, over)) {
+            this.voided();
+        }
+    }
+
+    fn voided(&self) {
+        self.over();
+        self.with(|inner| inner.tracker.voided());
+        self.release_parked();
+    }
+
+    fn over(&self) {
+        // Release: what the transfer did comes first.
+        self.below.fetch_sub(1, Ordering::Release);
+        self.over.set();
+    }
+
+    /// Lets requests go that waited. Each is looked at again.
+    fn release_parked(&self) {
+        let mut parked = self.with(|inner| inner.parked.take());
+        while let Some(parked) = parked.pop() {
+            (self.release)(parked);
+        }
+    }
+
+    fn with<R>(&self, act: impl FnOnce(&mut Inner) -> R) -> R {
+        self.inner.with(|inner| {
+            let result = act(inner);
+            // Relaxed: see `watches`.
+            self.mode.store(inner.tracker.mode() as u8, Ordering::Relaxed);
+            result
+        })
+    }
+}
+
+/// What a request does, as the tracker sees it.
+fn arrival(tracker: &mut Tracker, irp: &OwnedIrp) -> Arrival {
+    if !irp.is_write() {
+        return tracker.controls(irp.control_code(), irp.control_input());
+    }
+    let (offset, len) = irp.extent();
+    let extent = u64::try_from(offset).ok().and_then(|offset| Extent::new(offset, len.into()));
+    match extent {
+        Some(extent) => tracker.writes(|| core::iter::once(extent)),
+        // Zero length or out of range: it changes nothing.
+        None => Arrival::Goes,
+    }
+}
+
+/// A slot that says nothing, to be made in the buffer.
+#[derive(Clone, Copy)]
+pub struct Used {
+    id: AreaId,
+    index: usize,
+    generation: u64,
+}
+
+impl Used {
+    /// A slot with this number, in place of one of an area. IRQL <= DISPATCH_LEVEL.
+    pub fn new(id: AreaId, index: usize, generation: u64) -> Self {
+        Self { id, index, generation }
+    }
+
+    /// Makes it. IRQL <= DISPATCH_LEVEL.
+    #[inline(never)] // What it needs is on the stack only meanwhile.
+    pub fn seal(&self, buffer: &mut [u8]) {
+        if let Some(slot) = slot_mut(buffer, self.index) {
+            state_area::seal_used(slot, self.id, self.generation);
+        }
+    }
+}
+
+/// A slot's bytes in the buffer. IRQL <= DISPATCH_LEVEL.
+pub fn slot_mut(buffer: &mut [u8], index: usize) -> Option<&mut [u8; SLOT_LEN]> {
+    buffer.as_chunks_mut::<SLOT_LEN>().0.get_mut(index)
+}
+
+/// What makes a sealed state void once its own write is over.
+#[derive(Clone, Copy)]
+pub struct Void {
+    /// The bytes.
+    pub span: Span,
+    /// Makes them, in the buffer.
+    pub used: Used,
+}
+
+/// What follows on a transfer that nobody waits for.
+pub struct AreaOver {
+    state: Shared<VolumeState>,
+    step: Step,
+}
+
+enum Step {
+    Nothing,
+    /// The sealed state may be on the disk.
+    Sealed(Void),
+    /// The state on the disk is void, or cannot be made so.
+    Void,
+}
+
+impl After for AreaOver {
+    fn done(self, mut io: AreaIo, _status: NTSTATUS) {
+        let Self { state, step } = self;
+        match step {
+            Step::Nothing => state.over(),
+            Step::Sealed(void) => {
+                void.used.seal(io.bytes());
+                let over = Self { state: state.clone(), step: Step::Void };
+                if !io.start(Transfer::Write, void.span, over) {
+                    state.voided();
+                }
+            }
+            Step::Void => state.voided(),
+        }
+    }
+}
