@@ -92,6 +92,7 @@ mod tests {
                 ("ioctl", Ok("control")),
                 ("lib", Err("names the others")),
                 ("record", Ok("records")),
+                ("state_area", Ok("area")),
             ],
         ),
     ];

@@ -2,6 +2,7 @@
 //!
 //! | target | who sends the bytes | what parses them |
 //! | --- | --- | --- |
+//! | `area` | a program that can write to the volume or the registry | a state area, the list of areas |
 //! | `bookmark` | people, and a program that can write to the repository | names of points, files of bookmarks |
 //! | `control` | any program that may open the driver's control device | control codes and their structures |
 //! | `dispatch` | the same, many requests by several handles | the driver's dispatcher (`snapless_driver_logic::control`), on a model |
@@ -27,6 +28,7 @@
 //! Upholds: what a target accepts keeps the promises of the type that it was parsed into, and comes
 //! back the same when it is written and read again.
 
+mod area;
 mod bookmark;
 mod control;
 mod dispatch;
@@ -91,7 +93,8 @@ impl Target {
 }
 
 /// All of them.
-pub static TARGETS: [Target; 21] = [
+pub static TARGETS: [Target; 22] = [
+    area::TARGET,
     bookmark::TARGET,
     control::TARGET,
     dispatch::TARGET,

@@ -38,7 +38,7 @@ unsafe impl Send for Table {}
 static TABLE: SpinLock<Table> = SpinLock::new(Table([core::ptr::null(); LENGTH]));
 
 /// The implemented functions, by their index in `WDFFUNCENUM`.
-const IMPLEMENTED: [(usize, *const c_void); 41] = [
+const IMPLEMENTED: [(usize, *const c_void); 43] = [
     (13, collection::collection_create as *const c_void),
     (14, collection::collection_get_count as *const c_void),
     (18, collection::collection_get_item as *const c_void),
