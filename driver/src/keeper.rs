@@ -166,8 +166,8 @@ impl Keeper {
         Ok(map)
     }
 
-    /// Makes the state that the slot has void: it is overwritten where it is. So it is gone whatever
-    /// the disk has done of that when power fails.
+    /// Makes the state that the slot has void: it is overwritten where it is. So it is gone
+    /// whatever the disk has done of that when power fails.
     pub fn use_up(&mut self, place: Place<'_>, found: &Found) -> Result<(), NTSTATUS> {
         let used = found.used().ok_or(STATUS_DATA_ERROR)?;
         used.seal(self.bytes().ok_or(STATUS_IO_TIMEOUT)?);

@@ -5,8 +5,8 @@
 //!
 //! 1. From now on every change is noted.
 //! 2. The number of the last record is looked at.
-//! 3. Every region is marked of which the server may lack something, or may have it only as a record
-//!    after that one.
+//! 3. Every region is marked of which the server may lack something, or may have it only as a
+//!    record after that one.
 //! 4. The number of the last acknowledged record is looked at.
 //! 5. The map is sealed and written. From then on a change that it does not have waits until the
 //!    state on the disk is void.

@@ -1,12 +1,12 @@
-//! What a volume keeps of its state while the machine is off, and which requests wait for that (rule
-//! RESUME, rules.md#resume).
+//! What a volume keeps of its state while the machine is off, and which requests wait for that
+//! (rule RESUME, rules.md#resume).
 //!
 //! The decisions are the [`Tracker`]'s (`snapless-driver-logic`). A request that has to wait is
 //! chained here, ready to be sent, and goes when what it waits for is over, whatever the outcome:
 //! that takes 2 s at most when the machine comes up, and one write to the disk when it goes down.
 //!
-//! Rule: a request that the engine knows is taken here after the engine has it, so that it is in the
-//! engine's accounts or in the map that is saved.
+//! Rule: a request that the engine knows is taken here after the engine has it, so that it is in
+//! the engine's accounts or in the map that is saved.
 
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
@@ -109,8 +109,8 @@ impl VolumeState {
         parked
     }
 
-    /// Takes a change of the engine's that cannot wait: true if it goes, false if it has to be given
-    /// up. IRQL <= DISPATCH_LEVEL.
+    /// Takes a change of the engine's that cannot wait: true if it goes, false if it has to be
+    /// given up. IRQL <= DISPATCH_LEVEL.
     #[inline(never)]
     pub fn lets_go(this: &Shared<Self>, extent: Extent) -> bool {
         let arrival = this.with(|inner| inner.tracker.writes(|| core::iter::once(extent)));

@@ -346,8 +346,8 @@ impl<H: Host> Session<H> {
         self.shared.table.get(block)
     }
 
-    /// Notes what is known of the volume of a session that continues, before [`Session::begin`]: the
-    /// server has what the disk has in regions that are not marked (rule RESUME,
+    /// Notes what is known of the volume of a session that continues, before [`Session::begin`]:
+    /// the server has what the disk has in regions that are not marked (rule RESUME,
     /// rules.md#resume). Their blocks are not read again.
     ///
     /// The host notes the writes that come without the session, and calls this once all of those

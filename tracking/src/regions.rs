@@ -1,5 +1,5 @@
-//! The regions of a volume that the server may lack, after a restart: one bit for each (rule RESUME,
-//! rules.md#resume).
+//! The regions of a volume that the server may lack, after a restart: one bit for each (rule
+//! RESUME, rules.md#resume).
 //!
 //! A map may say of a region that it lacks something although it does not: the region is read and
 //! compared then. What it says nothing of is as the server has it.

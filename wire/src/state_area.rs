@@ -3,8 +3,8 @@
 //!
 //! The service makes the area as a file, by [`blank_area`]; the driver reads and writes its bytes
 //! past the file system. It has two *slots*, each of which is numbered and has a checksum: the one
-//! that [`newest`] finds counts. A slot that is [`Kind::Saved`] has a [`SavedState`], a bit for each
-//! region of the volume that the server may lack ([`Regions`]), and the *stamp*: bytes of the
+//! that [`newest`] finds counts. A slot that is [`Kind::Saved`] has a [`SavedState`], a bit for
+//! each region of the volume that the server may lack ([`Regions`]), and the *stamp*: bytes of the
 //! volume, as they were. It says nothing any more once it is overwritten by one that is
 //! [`Kind::Used`].
 //!

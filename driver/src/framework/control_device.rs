@@ -24,8 +24,8 @@ pub trait ControlCallbacks {
     /// `EvtFileCleanup`: the last handle to a file object is closed. PASSIVE_LEVEL.
     fn file_cleanup(file: FileObject);
 
-    /// `EvtDeviceShutdownNotification`: the system shuts down. Called twice: file systems are flushed
-    /// after the first time, and before the second one, the last chance. PASSIVE_LEVEL.
+    /// `EvtDeviceShutdownNotification`: the system shuts down. Called twice: file systems are
+    /// flushed after the first time, and before the second one, the last chance. PASSIVE_LEVEL.
     fn shutdown();
 }
 

@@ -1,8 +1,8 @@
-//! Requests that are ready to be sent and wait for something on their disk, chained through words of
-//! their IRPs: that takes no memory (rule BOUND, rules.md#bound).
+//! Requests that are ready to be sent and wait for something on their disk, chained through words
+//! of their IRPs: that takes no memory (rule BOUND, rules.md#bound).
 //!
-//! As in [`waiting_irps`](super::waiting_irps), which has none of these requests: they have left the
-//! engine, or never were there. They cannot be cancelled: what they wait for ends.
+//! As in [`waiting_irps`](super::waiting_irps), which has none of these requests: they have left
+//! the engine, or never were there. They cannot be cancelled: what they wait for ends.
 
 use core::mem;
 use core::ptr::{NonNull, null_mut, without_provenance_mut};

@@ -1,9 +1,10 @@
 //! Reads and writes of a volume's bytes past its file system, with memory of our own: an IRP, a
 //! buffer and its MDLs, which are allocated beforehand (rule BOUND, rules.md#bound).
 //!
-//! [`RawIo`] is the only owner of its memory. A transfer that is waited for has a limit to its time:
-//! a disk that hangs keeps the request, and [`RawIo::leave`] gives the memory up to it. A transfer
-//! that is not waited for ([`RawIo::start`]) and one that was left give it back to [`After`].
+//! [`RawIo`] is the only owner of its memory. A transfer that is waited for has a limit to its
+//! time: a disk that hangs keeps the request, and [`RawIo::leave`] gives the memory up to it. A
+//! transfer that is not waited for ([`RawIo::start`]) and one that was left give it back to
+//! [`After`].
 //!
 //! Writes go through the caches below, and past the check that keeps programs from writing under a
 //! file system (docs: "Blocking Direct Write Operations to Volumes and Disks").

@@ -10,12 +10,13 @@
 //! every such instant must be a point still.
 
 mod saved;
+mod saving;
 mod server;
 
 use snapless_engine::{
     Config, MemorySpan, Read, ReadOutcome, Session, Step, Submission, Ticket, Urgency,
 };
-use snapless_types::{BlockIndex, BlockRange, EpochId, Extent, GapReason, Geometry, Seq};
+use snapless_types::{BlockIndex, BlockRange, EpochId, GapReason, Geometry, Seq};
 use snapless_wire::ioctl::origin_behind;
 
 use crate::host::{MS, SimHost};
@@ -23,7 +24,7 @@ use crate::rng::Rng;
 use crate::volume::WriteId;
 
 use saved::Saved;
-use server::{Repository, SECTOR, SECTORS, SECTORS_IN_BLOCK, Server, sectors};
+use server::{Repository, SECTOR, SECTORS, SECTORS_IN_BLOCK, Server, extent, sectors};
 
 /// Steps of a run under load, and at most until it comes to rest.
 const STEPS: u64 = 3_000;
@@ -84,7 +85,7 @@ struct World {
     /// Blocks without data that the sweep still has to skip.
     skips: Vec<BlockRange>,
     /// What the driver keeps while the machine is off.
-    saved: Saved,
+    saved: Saved<Flight>,
     is_attached: bool,
     /// The system is being shut down.
     is_going_down: bool,
@@ -117,10 +118,6 @@ fn config() -> Config {
     config.epoch_bytes = block;
     config.epoch_age = 20 * MS;
     config
-}
-
-fn extent(first: usize, count: usize) -> Extent {
-    Extent::new(first as u64 * SECTOR, count as u64 * SECTOR).expect("it is not empty")
 }
 
 impl World {

@@ -71,8 +71,8 @@ macro_rules! status_reply {
             pub read_failed_offset: U64,
             /// The `NTSTATUS` that it ended with; 0 if none has failed.
             pub read_failed_status: U32,
-            /// 1 if the session continues with a state that was saved when the machine went down: it
-            /// reads only what the server may lack; 0 if not.
+            /// 1 if the session continues with a state that was saved when the machine went down:
+            /// it reads only what the server may lack; 0 if not.
             pub saved: U32,
             /// [`SavedState::acknowledged`](crate::state_area::SavedState::acknowledged).
             pub saved_acknowledged_seq: SeqLe,

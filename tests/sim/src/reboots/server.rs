@@ -18,6 +18,11 @@ pub(super) const SECTORS_IN_BLOCK: usize = 4;
 /// Sectors of the volume; the last block is short.
 pub(super) const SECTORS: usize = 12 * SECTORS_IN_BLOCK - 1;
 
+/// The extent of some sectors.
+pub(super) fn extent(first: usize, count: usize) -> Extent {
+    Extent::new(first as u64 * SECTOR, count as u64 * SECTOR).expect("it is not empty")
+}
+
 /// The sectors of an extent.
 pub(super) fn sectors(extent: &Extent) -> Range<usize> {
     let at = |offset: u64| usize::try_from(offset / SECTOR).expect("a small volume");
