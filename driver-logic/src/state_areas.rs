@@ -181,7 +181,7 @@ mod tests {
         let extent = |offset, len| Extent::new(offset, len).unwrap();
         let check = |offset, stamp, always, sector| {
             let request = KeepStateRequest::new(AreaId([1; 16]), offset, &[stamp], &[always]);
-            super::check(&request.unwrap(), &geometry(sector)).is_some()
+            check(&request.unwrap(), &geometry(sector)).is_some()
         };
         let (boot, loader) = (extent(0, 512), extent(1000, 1));
         let last = (1 << 20) - (64 << 10);

@@ -336,7 +336,9 @@ mod tests {
             saved_at: FileTime::new(1),
         };
         let mut map = map();
-        marked.iter().for_each(|number| map.note(&region(*number)));
+        for number in marked {
+            map.note(&region(*number));
+        }
         Known { saved, map }
     }
 
@@ -354,7 +356,9 @@ mod tests {
     fn sealed(marked: &[u64]) -> Tracker {
         let mut tracker = Tracker::NONE;
         assert!(tracker.begin_save(map(), area()));
-        marked.iter().for_each(|number| assert_eq!(write(&mut tracker, *number), GOES));
+        for number in marked {
+            assert_eq!(write(&mut tracker, *number), GOES);
+        }
         assert!(tracker.seal(&mut [0; 4096]));
         tracker
     }

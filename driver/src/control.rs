@@ -83,11 +83,12 @@ impl ControlCallbacks for Control {
     /// keep is saved.
     fn shutdown() {
         let Some(globals) = globals::get() else { return };
-        if globals.note_shutdown() {
-            return saving::save_all(globals);
-        }
+        let is_last_chance = globals.note_shutdown();
         for volume in globals.volumes.volumes() {
             volume.shut_down();
+        }
+        if is_last_chance {
+            saving::save_all(globals);
         }
     }
 }

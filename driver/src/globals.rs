@@ -61,8 +61,8 @@ pub fn destroy(unloading: &Unloading) {
 }
 
 impl Globals {
-    /// Notes that the system shuts down; true if this is the last chance. A control device that was
-    /// made meanwhile does not get the first notice again. PASSIVE_LEVEL.
+    /// Notes that the system shuts down; true if this may be the last chance: every notice but the
+    /// first one. A control device that was made after that does not get it again. PASSIVE_LEVEL.
     pub fn note_shutdown(&self) -> bool {
         // Relaxed: the system sends the notices one after the other.
         self.shutdowns.fetch_add(1, Ordering::Relaxed) > 0

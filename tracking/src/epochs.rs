@@ -236,7 +236,7 @@ impl Epochs {
         let last = (blocks.end.0 - 1) >> self.granule_shift;
         let oldest = self.lost_id.unwrap_or(self.oldest_id);
         // The open one is as old at least.
-        let epochs = (oldest..self.open_id + 1).filter_map(|id| self.slots.get(self.place(id)?));
+        let epochs = (oldest..=self.open_id).filter_map(|id| self.slots.get(self.place(id)?));
         epochs.into_iter().any(|epoch| {
             bits::words(first, last + 1).any(|(index, mask)| {
                 self.steps.add(1);

@@ -344,7 +344,7 @@ mod tests {
         assert_eq!(kind(&blank()), Some((0, 2, None)));
         assert!(newest(&blank(), AreaId([8; 16])).is_none(), "another area's");
         assert!(newest(&blank()[1..], ID).is_none());
-        assert!(newest(&[0; AREA_LEN], AreaId::NIL).is_none());
+        assert!(newest(&vec![0; AREA_LEN], AreaId::NIL).is_none());
     }
 
     #[test]

@@ -16,7 +16,9 @@ fn extent(block: u64, len: u64) -> Extent {
 /// A map of the four blocks in which these are marked.
 fn map(blocks: &[u64]) -> RegionMap {
     let mut map = RegionMap::new(Regions::of(&geometry())).unwrap();
-    blocks.iter().for_each(|block| map.note(&extent(*block, 512)));
+    for block in blocks {
+        map.note(&extent(*block, 512));
+    }
     map
 }
 
