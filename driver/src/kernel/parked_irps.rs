@@ -41,7 +41,7 @@ impl ParkedIrps {
         let bits = tag << 1 | protection.into_bit();
         // SAFETY: the IRP is ours.
         unsafe {
-            words(irp).write([without_provenance_mut(bits), null_mut(), null_mut(), null_mut()])
+            words(irp).write([without_provenance_mut(bits), null_mut(), null_mut(), null_mut()]);
         };
         set_next(irp, None);
         match self.last {
