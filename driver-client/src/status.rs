@@ -59,6 +59,8 @@ pub struct SessionStatus {
     pub placed: bool,
     /// What the session continues with; `None` if it was verified from the start, or is a new one.
     pub saved: Option<Saved>,
+    /// A verification of the copy is under way.
+    pub verifying: bool,
     /// Why the present gap began, or else the last one; `None` if there was none, or for a reason
     /// of a newer driver.
     #[serde(serialize_with = "json::gap_reason")]
@@ -147,6 +149,7 @@ impl SessionStatus {
             continues: flags.continues,
             placed: flags.placed,
             saved: (reply.saved.get() != 0).then_some(saved),
+            verifying: flags.verifying,
             gap_reason: reply.gap_reason(),
             protection: Protection::from_wire(reply.protection.get()),
             read_failure: (failure.status != 0).then_some(failure),

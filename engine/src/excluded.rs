@@ -103,6 +103,21 @@ impl Excluded {
         }
     }
 
+    /// Cuts a run of blocks where those begin or end that have a byte of the files. Returns its
+    /// first part, and whether those blocks do.
+    pub fn cut_at_any_byte(&self, run: BlockRange, geometry: &Geometry) -> (BlockRange, bool) {
+        if self.stage != Stage::Confirmed {
+            return (run, false);
+        }
+        let until = |end: BlockIndex| BlockRange::new(run.start, end.min(run.end));
+        let offset = geometry.extent_of(&BlockRange::one(run.start)).map_or(0, |it| it.offset());
+        match self.from(offset).next().and_then(|excluded| geometry.blocks_of(excluded)) {
+            Some(blocks) if blocks.start <= run.start => (until(blocks.end), true),
+            Some(blocks) => (until(blocks.start), false),
+            None => (run, false),
+        }
+    }
+
     /// The extents that end behind this offset.
     fn from(&self, offset: u64) -> impl Iterator<Item = &Extent> {
         let first = self.extents.partition_point(|extent| extent.end() <= offset);
@@ -158,6 +173,19 @@ mod tests {
         assert_eq!(cut(4, 10), (blocks(4, 9), false));
         assert_eq!(cut(5, 7), (blocks(5, 7), false));
         assert_eq!(cut(9, 10), (blocks(9, 10), true));
+    }
+
+    #[test]
+    fn a_block_with_any_byte_of_the_files_is_cut_out() {
+        let (geometry, mut excluded) = (geometry(), excluded());
+        assert_eq!(excluded.cut_at_any_byte(blocks(0, 10), &geometry), (blocks(0, 10), false));
+        excluded.confirm();
+        let cut = |start, end| excluded.cut_at_any_byte(blocks(start, end), &geometry);
+        assert_eq!(cut(0, 10), (blocks(0, 1), false));
+        assert_eq!(cut(1, 10), (blocks(1, 5), true));
+        assert_eq!(cut(2, 3), (blocks(2, 3), true));
+        assert_eq!(cut(5, 10), (blocks(5, 8), false));
+        assert_eq!(cut(8, 10), (blocks(8, 10), true));
     }
 
     #[test]

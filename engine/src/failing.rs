@@ -86,7 +86,8 @@ impl Failing {
     fn of(&self, reader: Reader) -> &OfReader {
         let [sweep, hold] = &self.0;
         match reader {
-            Reader::Sweep => sweep,
+            // The verification waits by itself.
+            Reader::Sweep | Reader::Verify => sweep,
             Reader::Hold => hold,
         }
     }
@@ -94,7 +95,8 @@ impl Failing {
     fn of_mut(&mut self, reader: Reader) -> &mut OfReader {
         let [sweep, hold] = &mut self.0;
         match reader {
-            Reader::Sweep => sweep,
+            // The verification waits by itself.
+            Reader::Sweep | Reader::Verify => sweep,
             Reader::Hold => hold,
         }
     }

@@ -159,6 +159,7 @@ mod session;
 mod status;
 mod submission;
 mod sweep;
+mod verification;
 
 pub use host::{Host, Mutex, Step, WORKERS, Worker};
 pub use lifecycle::Phase;

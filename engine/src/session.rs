@@ -317,6 +317,19 @@ impl<H: Host> Session<H> {
         self.locked(|core| core.set_paused(false));
     }
 
+    /// Begins a verification of the copy at the start of the volume, anew if one is under way:
+    /// while nothing else is to be read, the sweep reads what the stream describes already, so many
+    /// bytes per second at most (0: as many as the sweep may), and appends it as
+    /// [`RecordKind::Check`]. No write waits for it. It goes on when another service comes.
+    pub fn begin_verification(&self, bytes_per_second: u64) {
+        self.locked(|core| core.begin_verification(bytes_per_second));
+    }
+
+    /// Ends the verification that is under way, if one is.
+    pub fn end_verification(&self) {
+        self.locked(|core| core.end_verification());
+    }
+
     /// Notes that the volume has `length` bytes now. A session describes the blocks that there were
     /// at its start (rule BOUND, rules.md#bound): if the volume has outgrown them, a gap begins
     /// that does not end, and [`Status::outgrown`] is set. Earlier points stay restorable; a new

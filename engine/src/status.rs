@@ -18,6 +18,8 @@ macro_rules! status {
             pub attached: bool,
             /// True while the sweep is paused.
             pub paused: bool,
+            /// True while the copy is being verified.
+            pub verifying: bool,
             /// True if the volume has grown past what the session can describe: the gap does not
             /// end.
             pub outgrown: bool,

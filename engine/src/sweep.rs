@@ -70,6 +70,11 @@ impl Sweep {
         self.pace.begun(config, bytes, now);
     }
 
+    /// Notes that so many bytes are read to verify the copy: the cap of the rate counts them.
+    pub fn verifies(&mut self, bytes: u64, config: &Config, now: Tick) {
+        self.pace.begun(config, bytes, now);
+    }
+
     /// Notes that a read of the sweep, begun at `since`, is done.
     pub fn done(&mut self, bytes: u64, since: Tick, config: &Config, now: Tick) {
         self.pace.done(config, bytes, since, now);

@@ -24,6 +24,8 @@ pub enum Sabotage {
     EpochForgotten,
     /// LOSS: dirty blocks are read under a write in flight.
     ResyncUnderWrites,
+    /// LOSS: the copy is verified by reads under writes in flight.
+    CheckUnderWrites,
     /// TRUTH: a write that failed counts as successful.
     FailureForgotten,
     /// HANG: a write may wait for room in the queue for ever.
@@ -67,6 +69,7 @@ impl Sabotage {
         Self::GapForgotten,
         Self::EpochForgotten,
         Self::ResyncUnderWrites,
+        Self::CheckUnderWrites,
         Self::FailureForgotten,
         Self::HoldLimitForgotten,
         Self::WakeForgotten,

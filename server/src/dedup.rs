@@ -136,6 +136,7 @@ impl Pass {
             }
             // The place holds what it held.
             RecordKind::Unchanged
+            | RecordKind::Check
             | RecordKind::SessionStart
             | RecordKind::EpochEnd
             | RecordKind::BaseComplete

@@ -135,6 +135,8 @@ pub struct Causes {
     /// Blocks that were read again after a gap and had the content that was here already: that was
     /// not sent.
     pub unchanged: Cause,
+    /// Hashes of what was read to verify the copy.
+    pub checks: Cause,
     /// What the volume's disk could not read.
     pub unreadable: Cause,
     /// Records without an extent: starts, ends, gaps.
@@ -363,6 +365,7 @@ impl Causes {
             RecordKind::Zero => &mut self.zero_writes,
             RecordKind::Resync => &mut self.resync,
             RecordKind::Unchanged => &mut self.unchanged,
+            RecordKind::Check => &mut self.checks,
             RecordKind::Unreadable => &mut self.unreadable,
             RecordKind::SessionStart
             | RecordKind::EpochEnd
@@ -373,7 +376,7 @@ impl Causes {
     }
 
     /// Each with its name in words.
-    pub fn each(&self) -> [(&'static str, &Cause); 10] {
+    pub fn each(&self) -> [(&'static str, &Cause); 11] {
         [
             ("first sync", &self.first_sync),
             ("unallocated", &self.unallocated),
@@ -383,6 +386,7 @@ impl Causes {
             ("zero writes", &self.zero_writes),
             ("resync", &self.resync),
             ("unchanged", &self.unchanged),
+            ("checks", &self.checks),
             ("unreadable", &self.unreadable),
             ("markers", &self.markers),
         ]
@@ -407,6 +411,7 @@ impl Causes {
             (&mut self.zero_writes, &other.zero_writes),
             (&mut self.resync, &other.resync),
             (&mut self.unchanged, &other.unchanged),
+            (&mut self.checks, &other.checks),
             (&mut self.unreadable, &other.unreadable),
             (&mut self.markers, &other.markers),
         ] {

@@ -172,6 +172,7 @@ impl StreamState {
             RecordKind::Write | RecordKind::Trim | RecordKind::Zero => self.write(record, run)?,
             RecordKind::Resync => self.resync(record, run)?,
             RecordKind::Unchanged => self.unchanged(record, run)?,
+            RecordKind::Check => self.check(record, run)?,
             RecordKind::Unreadable if !self.is_whole_blocks(record) => {
                 given = self.holes(record, run)?;
             }
@@ -353,6 +354,19 @@ impl StreamState {
     fn unchanged(&self, record: &RecordHeader, run: BlockRange) -> Result<(), Violation> {
         match self.first_not_given(&run) {
             Some(block) => Err(Violation::NothingUnchanged { seq: record.seq(), block }),
+            None => Ok(()),
+        }
+    }
+
+    /// A check says what the volume has where the stream describes it.
+    fn check(&self, record: &RecordHeader, run: BlockRange) -> Result<(), Violation> {
+        let seq = record.seq();
+        if !record.is_hashed() {
+            return Err(Violation::CheckWithoutHashes(seq));
+        }
+        match self.known.first_missing(&run) {
+            _ if self.in_gap() => Err(Violation::CheckInGap(seq)),
+            Some(block) => Err(Violation::CheckBeforeBlock { seq, block }),
             None => Ok(()),
         }
     }
@@ -600,6 +614,23 @@ pub enum Violation {
          bring service and server to the same release", .block.0
     )]
     NothingUnchanged {
+        /// The record.
+        seq: Seq,
+        /// The first such block.
+        block: BlockIndex,
+    },
+    /// A check with the volume's bytes: the service replaces them.
+    #[error(
+        "record {0} verifies the copy and has no hashes: bring service and server to the same \
+         release"
+    )]
+    CheckWithoutHashes(Seq),
+    /// A check in a gap, where the stream does not describe the volume.
+    #[error("LOSS: record {0} verifies the copy in a gap")]
+    CheckInGap(Seq),
+    /// A check of what the stream does not describe.
+    #[error("LOSS: record {seq} verifies block {}, which has not been captured", .block.0)]
+    CheckBeforeBlock {
         /// The record.
         seq: Seq,
         /// The first such block.

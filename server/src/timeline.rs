@@ -208,6 +208,7 @@ impl Timeline {
             | RecordKind::Write
             | RecordKind::Resync
             | RecordKind::Unchanged
+            | RecordKind::Check
             | RecordKind::Unreadable
             | RecordKind::Unallocated
             | RecordKind::Trim

@@ -1,7 +1,7 @@
 //! A batch: the records of one drain, prepared for the link.
 //!
-//! [`Batch::prepare`] parses the records once: it removes payloads of zeros and cuts the batch into
-//! frames at record boundaries. Rule: the records keep their order and meaning, an `EpochEnd` is
+//! [`Batch::prepare`] parses the records once: it removes payloads of zeros, replaces what was read to
+//! verify the copy by its hashes, and cuts the batch into frames at record boundaries. Rule: the records keep their order and meaning, an `EpochEnd` is
 //! the last record of its frame, and bytes that are not records are never sent.
 
 use std::mem;
@@ -11,6 +11,8 @@ use snapless_types::{EpochId, RecordKind, Seq};
 use snapless_wire::frame::FRAME_PAYLOAD_MAX;
 use snapless_wire::ioctl::DRAIN_BUFFER_MIN;
 use snapless_wire::record::{RECORD_HEADER_LEN, RecordError, RecordHeader};
+
+use crate::checks;
 
 /// A frame ends before the record that would make it longer than this: short enough that sending
 /// starts early, long enough that frame headers cost nothing.
@@ -78,8 +80,8 @@ impl Batch {
         &self.bytes[..self.len]
     }
 
-    /// Removes payloads of zeros, in place, and cuts the batch into frames; returns how many bytes
-    /// the zeros took. Calls `see` with every record.
+    /// Removes payloads of zeros, and those of checks but for their hashes, in place, and cuts the
+    /// batch into frames; returns how many bytes the zeros took. Calls `see` with every record.
     ///
     /// # Errors
     /// If the buffer does not consist of whole records. The batch then has no frames and must be
@@ -88,12 +90,16 @@ impl Batch {
         let mut cuts = mem::take(&mut self.cuts);
         cuts.clear();
         let (mut from, mut to, mut frame) = (0, 0, 0);
+        let mut zeros = 0;
         let mut last = Seq::new(0);
         while from < self.len {
             let header = RecordHeader::read(&self.bytes[from..self.len])?;
             let end = record_end(from, &header, self.len)?;
             see(&header);
             let len = self.move_record(from..end, to, &header);
+            if header.kind().has_content() {
+                zeros += end - from - len;
+            }
             if to + len - frame > FRAME_TARGET_LEN && to > frame {
                 cuts.push(Cut { end: to, last, ends_epoch: None });
                 frame = to;
@@ -109,10 +115,9 @@ impl Batch {
         if to > frame {
             cuts.push(Cut { end: to, last, ends_epoch: None });
         }
-        let saved = self.len - to;
         self.len = to;
         self.cuts = cuts;
-        Ok(saved)
+        Ok(zeros)
     }
 
     /// The frames of a prepared batch.
@@ -124,9 +129,16 @@ impl Batch {
         })
     }
 
-    /// Moves a record to `to`, without its payload if that is all zeros; returns its length there.
+    /// Moves a record to `to`, without its payload if that is all zeros, and with the hashes of a
+    /// check; returns its length there.
     fn move_record(&mut self, record: Range<usize>, to: usize, header: &RecordHeader) -> usize {
         let payload = record.start + RECORD_HEADER_LEN..record.end;
+        if let Some((hashed, len)) = checks::hash(header, &mut self.bytes[payload.clone()]) {
+            self.bytes[to..to + RECORD_HEADER_LEN].copy_from_slice(&hashed.to_bytes());
+            let hashes = payload.start..payload.start + len;
+            self.bytes.copy_within(hashes, to + RECORD_HEADER_LEN);
+            return RECORD_HEADER_LEN + len;
+        }
         match header.zeroed() {
             Ok(zeroed) if !payload.is_empty() && is_zero(&self.bytes[payload]) => {
                 self.bytes[to..to + RECORD_HEADER_LEN].copy_from_slice(&zeroed.to_bytes());
@@ -213,6 +225,28 @@ mod tests {
         assert_eq!(kept[2].payload[512..], [7; 512]);
         let order: Vec<_> = kept.iter().map(|record| record.header.seq().get()).collect();
         assert_eq!(order, [1, 2, 3, 4, 5, 6]);
+        assert_eq!(batch.prepare(|_| ()), Ok(0), "a second time finds nothing");
+    }
+
+    #[test]
+    fn what_was_read_to_verify_the_copy_is_replaced_by_its_hashes() {
+        let tile = 128;
+        let mut sectors = vec![7; tile + 2];
+        sectors[..tile].fill(0);
+        let parts = [
+            record(RecordKind::Block, 1, &[0; 8]),
+            record(RecordKind::Check, 2, &sectors),
+            record(RecordKind::Check, 3, &[0]),
+            record(RecordKind::Write, 4, &[7]),
+        ];
+        let mut batch = batch(&parts.concat());
+        assert_eq!(batch.prepare(|_| ()), Ok(8 * 512), "only zeros count as such");
+        let kept: Vec<_> = Records::new(batch.records()).map(Result::unwrap).collect();
+        let hash = |bytes: &[u8]| blake3::hash(bytes).as_bytes()[..16].to_vec();
+        assert!(kept[1].header.is_hashed() && kept[1].header.extent_len() == 130 * 512);
+        assert_eq!(kept[1].payload, [hash(&[0; 65_536]), hash(&[7; 1024])].concat());
+        assert_eq!(kept[2].payload, hash(&[0; 512]));
+        assert_eq!(kept[3].payload, [7; 512]);
         assert_eq!(batch.prepare(|_| ()), Ok(0), "a second time finds nothing");
     }
 

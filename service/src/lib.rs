@@ -23,6 +23,7 @@
 pub mod attempt;
 pub mod backoff;
 pub mod batch;
+pub mod checks;
 pub mod compare;
 pub mod config;
 pub mod connector;

@@ -228,6 +228,14 @@ impl CaptureQueue {
         Some(Reservation { memory, generation: self.generation })
     }
 
+    /// True if the sweep's region has room for a record that is of no use to a later service: for
+    /// that no kept record is given up, neither at once nor when it is drained.
+    pub fn has_spare_room(&self, len: u64) -> bool {
+        let [sweep, _] = &*self.arenas;
+        let used = sweep.used().saturating_add(len.next_multiple_of(GRANULE));
+        used <= sweep.capacity() / 4 * 3 && self.free_records() > self.records.len() / 4
+    }
+
     /// Gives a reservation up.
     pub fn cancel(&mut self, reservation: Reservation) {
         self.promised -= 1;

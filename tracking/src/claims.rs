@@ -2,7 +2,8 @@
 //!
 //! A claimed block stays `Reading` until its claim ends, so that it is not claimed twice. An
 //! uncaptured write to a block that is being read spoils that part of the claim: the read may have
-//! the old content, the new, or a mixture (rules T0 and LOSS, rules.md#t0, rules.md#loss).
+//! the old content, the new, or a mixture (rules T0 and LOSS, rules.md#t0, rules.md#loss). Blocks
+//! that are read to verify the copy stay `Synced`, and any write to them spoils the claim.
 
 use alloc::boxed::Box;
 
@@ -19,6 +20,8 @@ pub enum Reader {
     Sweep,
     /// The hold thread, for a held write.
     Hold,
+    /// The sweep, to verify the copy: the blocks stay synced, and writes to them go on.
+    Verify,
 }
 
 /// One run of blocks that is being read.
@@ -28,7 +31,8 @@ pub struct Claimed {
     pub blocks: BlockRange,
     /// Which thread reads it.
     pub reader: Reader,
-    /// Their state before: `Unsynced` ones are read for the base image, `Dirty` ones after a gap.
+    /// Their state before: `Unsynced` ones are read for the base image, `Dirty` ones after a gap,
+    /// `Synced` ones to verify the copy.
     pub before: BlockState,
     /// When the read began.
     pub since: Tick,
@@ -54,11 +58,41 @@ pub struct Claims {
     /// The slots from this one on were not taken since no claim was under way.
     unused: usize,
     /// How many are under way, by [`Reader`].
-    counts: [u64; 2],
+    counts: Counts,
     /// How many of them read sector by sector.
     by_sector: u64,
     /// Blocks under way, by the state that they were in.
     blocks: [u64; 4],
+}
+
+/// How many claims are under way, by [`Reader`].
+#[derive(Debug, Default)]
+struct Counts {
+    sweep: u64,
+    hold: u64,
+    verify: u64,
+}
+
+impl Counts {
+    fn of(&self, reader: Reader) -> u64 {
+        match reader {
+            Reader::Sweep => self.sweep,
+            Reader::Hold => self.hold,
+            Reader::Verify => self.verify,
+        }
+    }
+
+    fn of_mut(&mut self, reader: Reader) -> &mut u64 {
+        match reader {
+            Reader::Sweep => &mut self.sweep,
+            Reader::Hold => &mut self.hold,
+            Reader::Verify => &mut self.verify,
+        }
+    }
+
+    fn all(&self) -> u64 {
+        self.sweep + self.hold + self.verify
+    }
 }
 
 impl Claims {
@@ -75,7 +109,7 @@ impl Claims {
             free,
             free_count,
             unused: 0,
-            counts: [0; 2],
+            counts: Counts::default(),
             by_sector: 0,
             blocks: [0; 4],
         })
@@ -113,7 +147,7 @@ impl Claims {
         self.free_count -= 1;
         self.unused = self.unused.max(index + 1);
         let (spoiled, by_sector, holes) = (BlockRange::EMPTY, false, Holes::default());
-        self.counts[reader as usize] += 1;
+        *self.counts.of_mut(reader) += 1;
         self.blocks[before.index()] += blocks.len();
         *self.slots.get_mut(index)? =
             Some(Claimed { blocks, reader, before, since, spoiled, by_sector, holes });
@@ -123,7 +157,7 @@ impl Claims {
     /// Ends a claim and tells what became of it.
     pub fn end(&mut self, id: ClaimId) -> Option<Claimed> {
         let claimed = self.slots.get_mut(id.0)?.take()?;
-        self.counts[claimed.reader as usize] -= 1;
+        *self.counts.of_mut(claimed.reader) -= 1;
         self.blocks[claimed.before.index()] -= claimed.blocks.len();
         self.by_sector -= u64::from(claimed.by_sector);
         if let Some(place) = self.free.get_mut(self.free_count) {
@@ -147,6 +181,14 @@ impl Claims {
         }
     }
 
+    /// Spoils the reads that verify the copy and share blocks with `blocks`.
+    #[inline]
+    pub fn spoil_verifying(&mut self, blocks: &BlockRange) {
+        if self.count_by(Reader::Verify) > 0 && !sabotaged!(CheckUnderWrites) {
+            self.spoil(blocks);
+        }
+    }
+
     /// True if one of these blocks is read sector by sector.
     pub fn is_read_by_sector(&self, blocks: &BlockRange) -> bool {
         let mut claims = self.slots.iter().take(self.unused).flatten();
@@ -161,7 +203,7 @@ impl Claims {
 
     /// How many claims `reader` has under way.
     pub fn count_by(&self, reader: Reader) -> u64 {
-        self.counts[reader as usize]
+        self.counts.of(reader)
     }
 
     /// True if nothing is being read.
@@ -175,7 +217,7 @@ impl Claims {
     }
 
     fn under_way(&self) -> u64 {
-        self.counts.iter().sum()
+        self.counts.all()
     }
 }
 

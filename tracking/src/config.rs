@@ -181,9 +181,15 @@ impl Config {
         self.read_bytes.min(self.sweep_share())
     }
 
-    /// Reads of sweep and hold that are under way, at most.
+    /// Bytes that are read at a time to verify the copy, unless one block is longer: so many that
+    /// two such records have room beside a spare quarter of the sweep's share.
+    pub fn check_length(&self) -> u64 {
+        self.read_bytes.min(self.sweep_share() / 4)
+    }
+
+    /// Reads of sweep and hold, and to verify the copy, that are under way, at most.
     pub fn reads(&self, geometry: &Geometry) -> u64 {
-        Self::SWEEP_READS + self.hold_reads(geometry)
+        Self::SWEEP_READS + self.hold_reads(geometry) + 1
     }
 
     /// Ticks between a read of `bytes` and the sweep's next one.
@@ -326,7 +332,7 @@ mod tests {
     fn there_are_descriptors_for_small_writes_and_for_everything_under_way() {
         let geometry = Geometry::new(1 << 20, 512, 16 << 10).unwrap();
         assert_eq!(Config::new(64 << 20).records(&geometry), 16_384);
-        assert_eq!(Config::new(64 << 10).records(&geometry), 1024 + 64 + 8 + 2 + 16);
+        assert_eq!(Config::new(64 << 10).records(&geometry), 1024 + 64 + 8 + 2 + 1 + 16);
     }
 
     #[test]

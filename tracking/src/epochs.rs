@@ -155,6 +155,11 @@ impl Epochs {
         (now.since(since) >= self.age_max || self.payload >= self.payload_max) && self.can_close()
     }
 
+    /// True if the open epoch has a record.
+    pub fn has_records(&self) -> bool {
+        self.since.is_some()
+    }
+
     /// When the open epoch is old enough to be closed. `None` for one that is due already: it waits
     /// for room in the queue, and is closed when there is room.
     pub fn deadline(&self, now: Tick) -> Option<Tick> {

@@ -73,6 +73,16 @@ macro_rules! session_counters {
             queue_bytes: Queue, "";
             /// Gaps so far.
             gaps: Blocks, "gap(s)";
+            /// Bytes of the volume that the verification has come past, or the last one had.
+            verify_position: Blocks, "";
+            /// Bytes that it has read and put into the stream.
+            verify_read: Blocks, "";
+            /// Bytes that it has passed over: writes kept them from being read, or a read failed.
+            verify_passed_over: Blocks, "";
+            /// Bytes of paging, swap and hibernation files, which are not verified.
+            verify_excluded: Blocks, "";
+            /// Verifications that have come to the end of the volume.
+            verify_passes: Blocks, "";
         }
     };
 }

@@ -68,6 +68,9 @@ crate::numbered_enum! {
         /// A run of blocks that was read again after a gap and has the content that the stream
         /// gives it already; no payload. The service makes it from a [`Self::Resync`].
         Unchanged = 9 => "unchanged",
+        /// Content of a run of blocks that the stream describes already, read again to verify the
+        /// copy. It changes nothing. The service replaces the bytes by their hashes.
+        Check = 10 => "check",
         /// Marker: the session's t0.
         SessionStart = 16 => "session start",
         /// Marker: the record's epoch ends with this record.
@@ -96,10 +99,16 @@ impl RecordKind {
             )
     }
 
-    /// True for kinds whose extent's bytes follow, unless they are all zeros. The extent of the
-    /// others may be longer than a payload.
-    pub fn has_payload(self) -> bool {
+    /// True for kinds that give the volume content of which the bytes follow, unless they are all
+    /// zeros.
+    pub fn has_content(self) -> bool {
         matches!(self, Self::Block | Self::Write | Self::Resync)
+    }
+
+    /// True for kinds whose extent's bytes follow, or something in their place: zeros or hashes.
+    /// The extent of the others may be longer than a payload.
+    pub fn has_payload(self) -> bool {
+        self.has_content() || self == Self::Check
     }
 }
 
@@ -128,15 +137,16 @@ mod tests {
 
     #[test]
     fn record_kinds_keep_their_numbers() {
-        let numbers = (1..=9).chain(16..=20);
+        let numbers = (1..=10).chain(16..=20);
         for (number, &kind) in numbers.zip(RecordKind::ALL) {
             assert_eq!(kind.to_wire(), number);
             assert_eq!(RecordKind::from_wire(number), Some(kind));
             assert_eq!(kind.has_extent(), number < 16);
-            assert_eq!(kind.has_payload(), number < 4);
+            assert_eq!(kind.has_content(), number < 4);
+            assert_eq!(kind.has_payload(), number < 4 || number == 10);
         }
-        assert_eq!(RecordKind::ALL.len(), 14);
-        for number in [0, 10, 15, 21, u16::MAX] {
+        assert_eq!(RecordKind::ALL.len(), 15);
+        for number in [0, 11, 15, 21, u16::MAX] {
             assert_eq!(RecordKind::from_wire(number), None);
         }
     }

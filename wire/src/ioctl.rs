@@ -20,6 +20,7 @@ mod excluded;
 mod keep_state;
 mod protection;
 mod status;
+mod verify;
 mod version;
 
 pub use drain_from::{DrainFrom, DrainFromReply, DrainFromRequest, ORIGIN_SKIP, origin_behind};
@@ -27,6 +28,7 @@ pub use excluded::{EXCLUDED_MAX, ExcludedExtents, ReviewRequest};
 pub use keep_state::{ALWAYS_MAX, KeepStateRequest};
 pub use protection::Protection;
 pub use status::{SessionPhase, StatusFlags, StatusReply};
+pub use verify::{Verify, VerifyRequest};
 pub use version::{ABI_OLDEST, ABI_VERSION, VersionReply, is_spoken, negotiate};
 
 /// What user mode opens.
@@ -72,6 +74,10 @@ pub const IOCTL_REVIEW: u32 = ctl_code(0x808, METHOD_BUFFERED);
 /// the claimed session's stream: what follows is drained next, again if it was drained before.
 /// `STATUS_INVALID_PARAMETER` for a record that the server cannot have.
 pub const IOCTL_DRAIN_FROM: u32 = ctl_code(0x809, METHOD_BUFFERED);
+/// Input [`VerifyRequest`]; no output. Begins or ends a verification of the copy: while nothing
+/// else is to be read, the driver reads blocks that the stream describes and appends them as Check
+/// records. Needs no claim.
+pub const IOCTL_VERIFY: u32 = ctl_code(0x80a, METHOD_BUFFERED);
 
 /// Input [`KeepStateRequest`]; no output. Says where the driver keeps the claimed session's state
 /// while the machine is off. `STATUS_DATA_ERROR` if the area is not there.
@@ -366,6 +372,10 @@ pub enum BadRequest {
     Lose,
     /// No volume can have such a state area.
     StateArea,
+    /// Neither a begin nor an end, or an end with a rate.
+    Verify,
+    /// The rate of a verification is too low.
+    VerifyRate,
 }
 
 /// Input of [`IOCTL_RESUME`], [`IOCTL_STATUS`], [`IOCTL_STOP`].
@@ -485,6 +495,7 @@ mod tests {
         assert_eq!(IOCTL_REVIEW, 0x8053_e020);
         assert_eq!(IOCTL_DRAIN_FROM, 0x8053_e024);
         assert_eq!(IOCTL_KEEP_STATE, 0x8053_e02c);
+        assert_eq!(IOCTL_VERIFY, 0x8053_e028);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! | module | boundary |
 //! | --- | --- |
 //! | [`record`] | the stream's items, from the driver through the service into the repository |
+//! | [`check`] | what records that verify the copy carry in the place of the volume's bytes |
 //! | [`ioctl`] | driver ↔ service, command line |
 //! | [`frame`] | service ↔ server, and the entries of a repository segment (feature `frame`) |
 //! | [`compare`] | what two of those frames carry: extents and their hashes (feature `frame`) |
@@ -15,6 +16,7 @@
 #![cfg_attr(not(any(test, feature = "frame")), no_std)]
 #![forbid(unsafe_code)]
 
+pub mod check;
 #[cfg(feature = "frame")]
 pub mod compare;
 #[cfg(feature = "frame")]

@@ -8,6 +8,7 @@ use snapless_types::{EpochId, Extent, GapReason, RecordKind, Seq};
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use crate::check;
 use crate::id::{EpochIdLe, FileTime, SeqLe};
 
 /// The first bytes of every record: `SLRC`.
@@ -21,6 +22,8 @@ pub const RECORD_GRANULE: u64 = 512;
 
 /// The extent is all zeros and carries no payload.
 pub const RECORD_FLAG_ZERO: u16 = 1 << 0;
+/// The payload is the hashes of the extent's bytes in their place ([`crate::check`]).
+pub const RECORD_FLAG_HASHED: u16 = 1 << 1;
 
 /// A record's header as it stands in a buffer. Use [`RecordHeader`] to make or read one.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -48,6 +51,7 @@ const _: () = assert!(size_of::<RawRecordHeader>() == RECORD_HEADER_LEN);
 pub struct RecordHeader {
     kind: RecordKind,
     zero: bool,
+    hashed: bool,
     seq: Seq,
     time: FileTime,
     monotonic: u64,
@@ -119,6 +123,7 @@ impl RecordHeader {
         Self {
             kind,
             zero: false,
+            hashed: false,
             seq,
             time,
             monotonic,
@@ -142,8 +147,9 @@ impl RecordHeader {
         }
         let kind =
             RecordKind::from_wire(raw.kind.get()).ok_or(RecordError::Kind(raw.kind.get()))?;
-        if raw.flags.get() & !RECORD_FLAG_ZERO != 0 {
-            return Err(RecordError::Flags(raw.flags.get()));
+        let flags = raw.flags.get();
+        if flags & !(RECORD_FLAG_ZERO | RECORD_FLAG_HASHED) != 0 {
+            return Err(RecordError::Flags(flags));
         }
         let reason = raw.gap_reason.get();
         let gap_reason = match reason {
@@ -152,7 +158,8 @@ impl RecordHeader {
         };
         let header = Self {
             kind,
-            zero: raw.flags.get() & RECORD_FLAG_ZERO != 0,
+            zero: flags & RECORD_FLAG_ZERO != 0,
+            hashed: flags & RECORD_FLAG_HASHED != 0,
             seq: raw.seq.get(),
             time: raw.time,
             monotonic: raw.monotonic.get(),
@@ -170,10 +177,12 @@ impl RecordHeader {
 
     /// The header's bytes.
     pub fn to_bytes(&self) -> [u8; RECORD_HEADER_LEN] {
+        let zero = if self.zero { RECORD_FLAG_ZERO } else { 0 };
+        let hashed = if self.hashed { RECORD_FLAG_HASHED } else { 0 };
         let raw = RawRecordHeader {
             magic: U32::new(RECORD_MAGIC),
             kind: U16::new(self.kind.to_wire()),
-            flags: U16::new(if self.zero { RECORD_FLAG_ZERO } else { 0 }),
+            flags: U16::new(zero | hashed),
             seq: self.seq.into(),
             time: self.time,
             epoch: self.epoch.into(),
@@ -193,9 +202,9 @@ impl RecordHeader {
     /// The same record without payload: its extent holds zeros only.
     ///
     /// # Errors
-    /// [`RecordError::Kind`] for a record that carries no payload anyway.
+    /// [`RecordError::Kind`] for a record that carries no content anyway.
     pub fn zeroed(mut self) -> Result<Self, RecordError> {
-        if !self.kind.has_payload() {
+        if !self.kind.has_content() {
             return Err(RecordError::Kind(self.kind.to_wire()));
         }
         self.zero = true;
@@ -213,6 +222,18 @@ impl RecordHeader {
         Ok(Self { kind: RecordKind::Unchanged, ..self })
     }
 
+    /// The same record with hashes in the place of the extent's bytes.
+    ///
+    /// # Errors
+    /// [`RecordError::Kind`] for a record that is no [`RecordKind::Check`].
+    pub fn hashed(mut self) -> Result<Self, RecordError> {
+        if self.kind != RecordKind::Check {
+            return Err(RecordError::Kind(self.kind.to_wire()));
+        }
+        self.hashed = true;
+        Ok(self)
+    }
+
     /// What the record says.
     pub fn kind(&self) -> RecordKind {
         self.kind
@@ -221,6 +242,11 @@ impl RecordHeader {
     /// True if the extent is all zeros and no payload follows.
     pub fn is_zero(&self) -> bool {
         self.zero
+    }
+
+    /// True if the payload is hashes, not the extent's bytes.
+    pub fn is_hashed(&self) -> bool {
+        self.hashed
     }
 
     /// The record's place in the stream.
@@ -258,6 +284,9 @@ impl RecordHeader {
         if self.zero || !self.kind.has_payload() {
             return 0;
         }
+        if self.hashed {
+            return check::hashes_len(self.extent_len);
+        }
         // `check` bounds the extent of a record with a payload by RECORD_PAYLOAD_MAX.
         usize::try_from(self.extent_len).unwrap_or(usize::MAX)
     }
@@ -274,7 +303,8 @@ impl RecordHeader {
         }
         let bad = RecordError::Extent { offset: self.extent_offset, len: self.extent_len };
         if !self.kind.has_extent() {
-            let empty = self.extent_offset == 0 && self.extent_len == 0 && !self.zero;
+            let empty = self.extent_offset == 0 && self.extent_len == 0;
+            let empty = empty && !self.zero && !self.hashed;
             return if empty { Ok(()) } else { Err(bad) };
         }
         let aligned = self.extent_offset.is_multiple_of(RECORD_GRANULE)
@@ -283,7 +313,8 @@ impl RecordHeader {
         let inside = self.extent_offset.checked_add(self.extent_len).is_some();
         // An extent that is described and not carried may be as long as the volume.
         let short = !self.kind.has_payload() || self.extent_len <= RECORD_PAYLOAD_MAX as u64;
-        let consistent = !self.zero || self.kind.has_payload();
+        let consistent = (!self.zero || self.kind.has_content())
+            && (!self.hashed || self.kind == RecordKind::Check);
         if aligned && inside && short && consistent { Ok(()) } else { Err(bad) }
     }
 }
@@ -454,7 +485,7 @@ mod tests {
             assert!(RecordHeader::extent(kind, AT, u64::MAX - 511, 512).is_err());
         }
         let long = RECORD_PAYLOAD_MAX as u64 + 512;
-        for kind in [RecordKind::Block, RecordKind::Write, RecordKind::Resync] {
+        for kind in [RecordKind::Block, RecordKind::Write, RecordKind::Resync, RecordKind::Check] {
             assert!(RecordHeader::extent(kind, AT, 0, long).is_err());
         }
     }
@@ -472,6 +503,26 @@ mod tests {
         for other in [resync.zeroed().unwrap(), unchanged, write(512)] {
             assert!(other.unchanged().is_err(), "{other:?}");
         }
+    }
+
+    #[test]
+    fn a_check_has_its_bytes_or_their_hashes_and_no_other_record_has_hashes() {
+        let check = RecordHeader::extent(RecordKind::Check, AT, 4096, 3 << 15).unwrap();
+        assert_eq!(check.payload_len(), 3 << 15);
+        assert!(check.zeroed().is_err(), "zeros have a hash as well");
+        let hashed = check.hashed().unwrap();
+        assert_eq!((hashed.payload_len(), hashed.extent_len()), (2 * 16, 3 << 15));
+        let mut want = check.to_bytes();
+        (want[6], want[48], want[50]) = (2, 32, 0);
+        want[49] = 0;
+        assert_eq!(hashed.to_bytes(), want);
+        assert_eq!(RecordHeader::read(&want), Ok(hashed));
+        for other in [write(512), write(512).zeroed().unwrap()] {
+            assert!(other.hashed().is_err());
+        }
+        let mut marker = RecordHeader::marker(RecordKind::EpochEnd, AT).unwrap().to_bytes();
+        marker[6] = 2;
+        assert!(RecordHeader::read(&marker).is_err());
     }
 
     #[test]

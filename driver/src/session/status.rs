@@ -75,6 +75,7 @@ impl Session {
             consistent: status.consistent,
             continues: status.continues,
             placed: status.placed,
+            verifying: status.verifying,
         }
     }
 

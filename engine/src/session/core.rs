@@ -9,6 +9,7 @@
 //! | [`submit`] | what happens to a write that arrives, is captured, completes, is cancelled |
 //! | [`sweep`], [`hold`] | which blocks are read next, by the sweep and for held writes |
 //! | [`read`] | what becomes of blocks that were read |
+//! | [`verify`] | what is read to verify the copy |
 //! | [`skip`] | which blocks are never read, because they hold no data or are excluded |
 //! | [`dispatch`] | which held write goes next |
 //! | [`parts`] | how a write longer than one record is captured |
@@ -32,6 +33,7 @@ mod skip;
 mod stream;
 mod submit;
 mod sweep;
+mod verify;
 
 use alloc::boxed::Box;
 
@@ -55,6 +57,7 @@ use crate::lifecycle::Lifecycle;
 use crate::resync::Resync;
 use crate::status::Status;
 use crate::sweep::Sweep;
+use crate::verification::Verification;
 
 pub use read::{Read, ReadOutcome};
 pub use service::ImpossibleSeq;
@@ -85,6 +88,7 @@ pub struct State<W, Q> {
     excluded: Box<[Excluded; 1]>,
     sweep: Box<[Sweep; 1]>,
     failing: Box<[Failing; 1]>,
+    verification: Box<[Verification; 1]>,
     waiting: Waiting,
     /// The counters; [`Core::status`] adds the rest. In memory of their own: the state is on a
     /// kernel's stack while it is made.
@@ -119,6 +123,7 @@ impl<W, Q: Fifo<W>> State<W, Q> {
             excluded: boxed(|| Ok(Excluded::default()))?,
             sweep: boxed(|| Ok(Sweep::NEW))?,
             failing: boxed(|| Ok(Failing::NONE))?,
+            verification: boxed(|| Ok(Verification::default()))?,
             waiting: Waiting::default(),
             counts: boxed(|| Ok(Status::default()))?,
         })
@@ -148,6 +153,7 @@ impl<W, Q: Fifo<W>> State<W, Q> {
                 + size_of::<Sweep>()
                 + size_of::<Claims>()
                 + size_of::<Failing>()
+                + size_of::<Verification>()
                 + size_of::<Status>()) as u64
     }
 }

@@ -20,6 +20,7 @@ mod paging;
 mod reads;
 mod saved;
 mod succession;
+mod verify;
 mod writes;
 
 const BLOCK: u64 = 16 << 10;
@@ -131,9 +132,7 @@ fn drain(session: &TestSession) -> Vec<RecordKind> {
     let mut kinds = Vec::new();
     while let Step::Do(drained) = session.drain(u64::MAX) {
         let kind = drained.record().kind;
-        let has_payload =
-            matches!(kind, RecordKind::Block | RecordKind::Write | RecordKind::Resync);
-        assert_eq!(drained.memory().is_some(), has_payload, "{kind:?}");
+        assert_eq!(drained.memory().is_some(), kind.has_payload(), "{kind:?}");
         kinds.push(kind);
         session.drained(drained);
     }

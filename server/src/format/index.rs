@@ -221,7 +221,8 @@ impl Last {
 
     fn put(&mut self, header: &RecordHeader, out: &mut Vec<u8>) {
         let now = Self::of(header);
-        put_number(out, u64::from(header.kind().to_wire()) << 1 | u64::from(header.is_zero()));
+        let has_flag = header.is_zero() || header.is_hashed();
+        put_number(out, u64::from(header.kind().to_wire()) << 1 | u64::from(has_flag));
         put_number(out, now.seq.wrapping_sub(self.seq));
         let passed = now.time.wrapping_sub(self.time);
         put_difference(out, passed);
@@ -241,7 +242,7 @@ impl Last {
 
     fn take(&mut self, input: &mut Input<'_>) -> Option<RecordHeader> {
         let kind = input.number()?;
-        let is_zero = kind & 1 == 1;
+        let has_flag = kind & 1 == 1;
         let kind = RecordKind::from_wire(u16::try_from(kind >> 1).ok()?)?;
         let seq = self.seq.wrapping_add(input.number()?);
         let passed = input.difference()?;
@@ -270,8 +271,9 @@ impl Last {
             return None;
         }
         let mut header = RecordHeader::new(kind, position, extent, reason).ok()?;
-        if is_zero {
-            header = header.zeroed().ok()?;
+        if has_flag {
+            let is_check = kind == RecordKind::Check;
+            header = if is_check { header.hashed() } else { header.zeroed() }.ok()?;
         }
         let end = extent.map_or(self.end, |extent| extent.end() / RECORD_GRANULE);
         *self = Self { seq, time, monotonic, epoch, end };
@@ -327,7 +329,8 @@ mod tests {
         let len = (1 + numbers.below(300)) * RECORD_GRANULE;
         let header = RecordHeader::extent(kind, position, offset, len).unwrap();
         let is_zero = numbers.below(3) == 0;
-        let header = if is_zero { header.zeroed().unwrap_or(header) } else { header };
+        let with_flag = || header.zeroed().or_else(|_| header.hashed()).unwrap_or(header);
+        let header = if is_zero { with_flag() } else { header };
         let mut bytes = header.to_bytes().to_vec();
         bytes.resize(bytes.len() + header.payload_len(), u8::try_from(numbers.below(256)).unwrap());
         bytes

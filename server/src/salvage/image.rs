@@ -99,7 +99,7 @@ impl<'a, T: Target> Image<'a, T> {
         };
         let is_base = match header.kind() {
             // It gives nothing: if the record before it is lost, so is this content.
-            RecordKind::Unchanged => return Ok(()),
+            RecordKind::Unchanged | RecordKind::Check => return Ok(()),
             RecordKind::Block | RecordKind::Unallocated | RecordKind::Excluded => {
                 self.last_base = Some(extent);
                 true

@@ -59,7 +59,7 @@ fn any_record(driver: &mut Driver, numbers: &mut Numbers) -> Vec<u8> {
     let blocks = numbers.blocks();
     let few = numbers.sectors(6);
     let many = numbers.sectors(60);
-    match numbers.below(17) {
+    match numbers.below(18) {
         0 | 1 => driver.data(RecordKind::Block, blocks.0, &content(seq, blocks.1)),
         2 => driver.zero(RecordKind::Block, blocks.0, blocks.1),
         3 => driver.plain(RecordKind::Unallocated, blocks.0, blocks.1),
@@ -70,6 +70,7 @@ fn any_record(driver: &mut Driver, numbers: &mut Numbers) -> Vec<u8> {
         8 => driver.plain(RecordKind::Zero, few.0, few.1),
         9 => driver.zero(RecordKind::Write, few.0, few.1),
         10 => driver.data(RecordKind::Resync, blocks.0, &content(seq, blocks.1)),
+        14 => driver.check(blocks.0, &content(seq, blocks.1)),
         13 => driver.plain(RecordKind::Unchanged, blocks.0, blocks.1),
         11 if numbers.below(2) == 0 => driver.gap(),
         11 => driver.consistent(),
@@ -194,7 +195,7 @@ fn replayed(root: &Path, cut: Cut) -> (Vec<u8>, Vec<bool>) {
                 apply(record, &extent, true);
             }
             // What is there already.
-            (RecordKind::Unchanged, _) => {}
+            (RecordKind::Unchanged | RecordKind::Check, _) => {}
             (_, base) if included || *base == BaseBlocks::All => apply(record, &extent, false),
             _ => {}
         }

@@ -224,6 +224,23 @@ fn only_content_that_the_stream_gives_is_unchanged() {
 }
 
 #[test]
+fn a_check_has_hashes_and_is_about_what_the_stream_describes() {
+    let check = |d: &mut Driver, block: u64| d.check(block * BLOCK, &[1; BLOCK as usize]);
+    let synced = Stream::synced().with(|d| check(d, 0)).with(|d| d.write(0, SECTOR, 1));
+    let refused = synced.refuses(|d| d.fill(RecordKind::Check, 0, BLOCK, 1));
+    assert_eq!(refused, Violation::CheckWithoutHashes(Seq::new(11)));
+    let gap = synced.clone().with(Driver::gap);
+    assert_eq!(gap.refuses(|d| check(d, 0)), Violation::CheckInGap(Seq::new(12)));
+    gap.with(Driver::consistent).with(|d| check(d, 0));
+    let (seq, block) = at(3, 2);
+    let partly = Stream::started().with(|d| d.block(1, 1));
+    let refused = partly.refuses(|d| d.check(BLOCK, &[1; 2 * BLOCK as usize]));
+    assert_eq!(refused, Violation::CheckBeforeBlock { seq, block });
+    let refused = synced.refuses(|d| d.check(0, &[1; SECTOR as usize]));
+    assert!(matches!(refused, Violation::Unaligned { .. }), "{refused}");
+}
+
+#[test]
 fn extents_lie_inside_the_volume_and_on_blocks() {
     let stream = Stream::synced();
     let refused = |kind, offset, len| stream.refuses(|d| d.fill(kind, offset, len, 1));

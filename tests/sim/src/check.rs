@@ -17,6 +17,8 @@ use crate::report::Report;
 use crate::rng::Rng;
 use crate::volume::Content;
 
+use snapless_types::RecordKind;
+
 use image::Image;
 
 /// Rule LOSS (rules.md#loss): all records applied make up the disk, in the blocks that are
@@ -47,14 +49,38 @@ pub fn replica(
     Ok(())
 }
 
+/// Rule LOSS: what was read to verify the copy is what the stream gives there. Returns how many
+/// sectors were.
+fn checks(ledger: &Ledger, link: &Link) -> Result<u64, Broken> {
+    let mut image = Image::unknown(&ledger.volume);
+    let mut verified = 0;
+    for received in &link.kept {
+        if received.record.kind == RecordKind::Check {
+            for (sector, &read) in received.sectors(&ledger.volume).zip(&received.payload) {
+                ensure!(
+                    image.shows(sector, read, ledger),
+                    Rule::Loss,
+                    "{:?}: sector {sector} was read as {read:?}, the stream gives {:?}",
+                    received.record,
+                    image.cells[sector]
+                );
+                verified += 1;
+            }
+        }
+        image.apply(received);
+    }
+    Ok(verified)
+}
+
 /// Rules T0, ORDER, RESUME and POINT: what the server has, record by record, and what it restores.
 /// Returns the points that are restorable, those that the server restored, and whether the base
 /// image is complete.
 pub fn stream(ledger: &Ledger, link: &Link, rng: &mut Rng) -> Result<Report, Broken> {
     records::order(ledger, link)?;
     let base = records::base(ledger, link)?;
+    let verified = checks(ledger, link)?;
     let points = points::check(ledger, link, base.whole)?;
     let restored = restores::check(&ledger.volume, link, &points, rng)?;
     let (points, base_images) = (points.restorable.len() as u64, u64::from(base.complete));
-    Ok(Report { points, restored, base_images, ..Report::default() })
+    Ok(Report { points, restored, base_images, verified, ..Report::default() })
 }

@@ -26,6 +26,7 @@ use snapless_server::storage::Store;
 use snapless_server::timeline::{At, Cut};
 use snapless_server::writer::SessionWriter;
 use snapless_service::batch::Frame;
+use snapless_service::checks;
 use snapless_service::compare::{Elided, Touched};
 use snapless_service::window::{Next, Window};
 use snapless_types::{RecordKind, Seq};
@@ -34,7 +35,7 @@ use snapless_wire::frame::{
     Acknowledge, FRAME_PAYLOAD_MAX, FrameHeader, FrameKind, Hello, Watermark, Welcome,
 };
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
-use snapless_wire::record::{Position, RecordHeader};
+use snapless_wire::record::{Position, RECORD_HEADER_LEN, RecordHeader};
 use zerocopy::IntoBytes;
 
 use crate::failure::{Broken, Rule};
@@ -219,6 +220,10 @@ impl FarEnd {
         let sectors = self.frame[payload..].chunks_mut(self.volume.sector_bytes as usize);
         for (sector, content) in sectors.zip(&received.payload) {
             content.fill(sector);
+        }
+        if let Some((hashed, len)) = checks::hash(&header, &mut self.frame[payload..]) {
+            self.frame.truncate(payload + len);
+            self.frame[payload - RECORD_HEADER_LEN..payload].copy_from_slice(&hashed.to_bytes());
         }
         let is_long = self.frame.len() >= self.plan.frame_bytes;
         let ends = received.record.kind == RecordKind::EpochEnd;

@@ -175,6 +175,8 @@ pub struct Plan {
     /// The service looks at the paging file again in one step of so many after t0: soon, or long
     /// after the sweep has passed it.
     pub reviews_once_in: u64,
+    /// How often a verification of the copy begins; 0: never.
+    pub verifies_once_in: u64,
 }
 
 impl Plan {
@@ -219,6 +221,7 @@ impl Plan {
             resizes_paging_once_in: rng.pick(&[0, 4, 20, 100]),
             lulls_once_in: draw_lulls(&mut rng, options),
             reviews_once_in: rng.pick(&[50, 1000]),
+            verifies_once_in: rng.pick(&[0, 50, 400]),
             volume,
             config,
             writers,

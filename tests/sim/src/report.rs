@@ -67,6 +67,8 @@ report! {
     watermarks,
     /// Sectors that were read again and not sent, as the real server had them.
     unchanged,
+    /// Sectors that were read to verify the copy, and compared with the stream.
+    verified,
     /// Runs that ended because the power failed.
     power_cuts,
     /// Runs whose base image was complete and exact.

@@ -375,6 +375,7 @@ impl World {
             unchanged: self.link.unchanged(),
             power_cuts: u64::from(self.stage == Stage::Off),
             base_images: stream.base_images,
+            verified: stream.verified,
             ..self.report
         })
     }

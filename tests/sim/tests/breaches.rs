@@ -29,6 +29,7 @@ each_is_found! {
     fn a_gap_that_is_forgotten_breaks_loss() { GapForgotten => Loss, Truth, Point }
     fn an_epoch_that_knows_nothing_breaks_loss() { EpochForgotten => Loss, Resume }
     fn a_resync_under_a_write_breaks_loss() { ResyncUnderWrites => T0, Loss, Point }
+    fn a_check_that_is_read_under_a_write_breaks_loss() { CheckUnderWrites => Loss }
     fn a_failure_that_is_forgotten_breaks_truth() { FailureForgotten => Truth, Loss, Point }
     fn a_hold_without_limit_hangs_writes() { HoldLimitForgotten => Hang }
     fn a_wake_up_that_is_forgotten_hangs_writes() { WakeForgotten => Hang }

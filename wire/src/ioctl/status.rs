@@ -147,6 +147,8 @@ pub struct StatusFlags {
     /// The numbers of its records are known: it began here, or [`DrainFrom`](super::DrainFrom) has
     /// said where its stream stands.
     pub placed: bool,
+    /// A verification is under way.
+    pub verifying: bool,
 }
 
 impl StatusFlags {
@@ -157,6 +159,7 @@ impl StatusFlags {
     const CONSISTENT: u32 = 1 << 4;
     const CONTINUES: u32 = 1 << 5;
     const PLACED: u32 = 1 << 6;
+    const VERIFYING: u32 = 1 << 7;
 
     /// The flags as bits.
     pub fn to_wire(self) -> u32 {
@@ -168,6 +171,7 @@ impl StatusFlags {
             (self.consistent, Self::CONSISTENT),
             (self.continues, Self::CONTINUES),
             (self.placed, Self::PLACED),
+            (self.verifying, Self::VERIFYING),
         ]
         .into_iter()
         .fold(0, |bits, (is_set, bit)| if is_set { bits | bit } else { bits })
@@ -184,6 +188,7 @@ impl StatusFlags {
             consistent: has(Self::CONSISTENT),
             continues: has(Self::CONTINUES),
             placed: has(Self::PLACED),
+            verifying: has(Self::VERIFYING),
         }
     }
 }
@@ -218,10 +223,10 @@ mod tests {
     #[test]
     fn each_flag_has_a_bit_of_its_own() {
         assert_eq!(StatusFlags::default().to_wire(), 0);
-        for bit in 0..7 {
+        for bit in 0..8 {
             let flags = StatusFlags::from_wire(1 << bit);
             assert_eq!(flags.to_wire(), 1 << bit);
         }
-        assert_eq!(StatusFlags::from_wire(u32::MAX).to_wire(), 0b111_1111);
+        assert_eq!(StatusFlags::from_wire(u32::MAX).to_wire(), 0b1111_1111);
     }
 }

@@ -42,6 +42,9 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
         if !self.state.capture_queue.is_empty() {
             // It may be the next to be drained, again.
             self.call.wake(Worker::Drain);
+        } else if self.state.verification[0].is_under_way() {
+            // It may wait for the end of the epoch.
+            self.call.wake(Worker::Sweep);
         }
         self.close_epoch_if_due();
         self.wake_waiting();

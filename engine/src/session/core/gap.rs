@@ -7,6 +7,7 @@ use snapless_tracking::waiting::Fifo;
 use snapless_types::{BlockRange, GapReason, RecordKind};
 
 use super::Core;
+use crate::host::Worker;
 
 impl<W, Q: Fifo<W>> Core<'_, W, Q> {
     /// The disk's content of these blocks differs, or is about to differ, from what the stream has
@@ -33,6 +34,8 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
             return;
         }
         self.state.counts[0].gaps += 1;
+        // What is read to verify the copy would be of before the gap.
+        self.state.claims[0].spoil_verifying(&self.shared.geometry.all_blocks());
         // Before t0 there is no stream yet; `begin` appends it.
         if self.state.base.t0().is_some() {
             self.append_gap(reason);
@@ -79,6 +82,7 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
             && let Some(seq) = self.append(RecordKind::BaseComplete, BlockRange::EMPTY)
         {
             self.state.base.complete(seq);
+            self.wake_verification();
         }
         if self.state.gap.is_open()
             // LOSS: what lies past the table changes and is not captured.
@@ -90,6 +94,14 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
         {
             self.state.gap.close();
             self.state.resync.insist(false);
+            self.wake_verification();
+        }
+    }
+
+    /// The stream describes the volume.
+    fn wake_verification(&mut self) {
+        if self.state.verification[0].is_under_way() {
+            self.call.wake(Worker::Sweep);
         }
     }
 }

@@ -41,6 +41,14 @@ impl Read {
         self.extent
     }
 
+    pub(super) fn reservation(&self) -> &Reservation {
+        &self.reservation
+    }
+
+    pub(super) fn into_reservation(self) -> Reservation {
+        self.reservation
+    }
+
     /// Where they go: as many bytes as the extent has.
     pub fn memory(&self) -> MemorySpan {
         let skip = self.extent.offset() - self.whole.offset();
@@ -52,17 +60,23 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
     /// Claims a run of blocks in one state; `None` if the queue or the claims have no room.
     pub(super) fn claim(&mut self, blocks: BlockRange, reader: Reader) -> Option<Read> {
         let whole = self.shared.geometry.extent_of(&blocks)?;
+        let queue = &mut self.state.capture_queue;
+        if reader == Reader::Verify && !queue.has_spare_room(whole.len()) {
+            return None;
+        }
         let region = match reader {
-            Reader::Sweep => Region::Sweep,
+            Reader::Sweep | Reader::Verify => Region::Sweep,
             Reader::Hold => Region::Holds,
         };
-        let reservation = self.state.capture_queue.reserve(whole.len(), region)?;
+        let reservation = queue.reserve(whole.len(), region)?;
         let before = self.shared.table.get(blocks.start);
         let Some(claim) = self.state.claims[0].begin(blocks, reader, before, self.call.now) else {
             self.state.capture_queue.cancel(reservation);
             return None;
         };
-        self.shared.table.set_run(blocks, before, BlockState::Reading);
+        if reader != Reader::Verify {
+            self.shared.table.set_run(blocks, before, BlockState::Reading);
+        }
         Some(Read { claim, whole, extent: whole, reservation })
     }
 
@@ -92,6 +106,8 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
         let (blocks, reader, by_sector) = (claimed.blocks, claimed.reader, claimed.by_sector);
         match outcome {
             ReadOutcome::Done => {}
+            // Its blocks are read again, a shorter run at a time.
+            _ if reader == Reader::Verify => {}
             ReadOutcome::NotNow => state.failing[0].put_off(reader, self.call.now),
             ReadOutcome::BadSector if by_sector || blocks.len() == 1 => {}
             ReadOutcome::BadSector => {
@@ -102,7 +118,7 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
             }
         }
         // Rule HANG (rules.md#hang): from now on the hold limit counts for them.
-        if state.in_flight.note_failed_read(&blocks) {
+        if reader != Reader::Verify && state.in_flight.note_failed_read(&blocks) {
             self.call.wake(Worker::Dispatch);
         }
     }
@@ -112,6 +128,7 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
         let claimed = self.state.claims[0].get_mut(read.claim)?;
         if self.state.lifecycle.is_stopped()
             || !claimed.spoiled.is_empty()
+            || claimed.reader == Reader::Verify
             || outcome == ReadOutcome::NotNow
         {
             return None;
@@ -137,6 +154,9 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
             rule!(false, "T0: a claim ends once");
             return self.state.capture_queue.cancel(read.reservation);
         };
+        if claimed.reader == Reader::Verify {
+            return self.end_check(&claimed, read, outcome);
+        }
         if claimed.reader == Reader::Sweep && !claimed.by_sector {
             let (config, now) = (&self.shared.config, self.call.now);
             self.state.sweep[0].done(read.whole.len(), claimed.since, config, now);
@@ -183,6 +203,7 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
                     self.state.epochs.note_swept(whole.len());
                 }
                 Reader::Hold => self.state.counts[0].blocks_by_hold += blocks.len(),
+                Reader::Verify => rule!(false, "T0: a check is no capture"),
             }
             whole.len()
         };

@@ -16,6 +16,8 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
         let to_read =
             |before| shared.table.count(before) + state.claims[0].blocks_that_were(before);
         let outside = |seq| state.capture_queue.origin().seq_outside(seq).get();
+        let mut counts = state.counts[0];
+        state.verification[0].report(&mut counts);
         Status {
             phase: state.lifecycle.phase(),
             attached: state.lifecycle.is_attached(),
@@ -43,7 +45,7 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
             acknowledged_seq: outside(state.epochs.acknowledged_seq()),
             continues: state.continues.is_some(),
             placed: state.capture_queue.origin().is_placed(),
-            ..state.counts[0]
+            ..counts
         }
     }
 

@@ -159,8 +159,8 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
             // Records have waited behind those that were lost.
             self.call.wake(Worker::Drain);
         }
-        if frees_memory {
-            // It waits for the memory of what is not acknowledged.
+        if frees_memory || self.state.verification[0].is_under_way() {
+            // It waits for the memory of what is not acknowledged, or may have waited for room.
             self.call.wake(Worker::Sweep);
         }
         more

@@ -56,6 +56,13 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
         }
     }
 
+    /// Closes the open epoch before it is due, if the next one can be opened.
+    pub(super) fn close_epoch_early(&mut self) {
+        if self.state.epochs.can_close() {
+            self.close_epoch();
+        }
+    }
+
     fn close_epoch(&mut self) {
         let record = self.record(RecordKind::EpochEnd, None);
         if let Some(seq) = self.state.capture_queue.append(record) {

@@ -68,6 +68,8 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
         let is_any = |state| self.shared.table.find(change.blocks, state).is_some();
         rule!(!is_any(BlockState::Unsynced), "T0: a write's record comes after its blocks'");
         rule!(!is_any(BlockState::Reading), "T0: no block is read while it is written to");
+        // Its content may be the old one or the new.
+        self.state.claims[0].spoil_verifying(&change.blocks);
         let record = self.record(change.kind, Some(change.extent));
         let payload = self.keep_payload(slot, &reservation);
         let seq = self.state.capture_queue.commit(reservation, record);

@@ -32,7 +32,7 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
         let Some(blocks) = self.next_to_sweep(&mut passes) else {
             let dirty = self.shared.table.count(BlockState::Dirty);
             let Some(block) = self.state.resync.found_none(&passes, dirty) else {
-                return Step::Wait(None);
+                return self.verify();
             };
             self.state.sweep[0].go_on_at(block);
             return Step::Again;

@@ -41,6 +41,7 @@ use snapless_trust::keystore::{Applicant, Credentials};
 use snapless_trust::server::ServerTrust;
 use snapless_trust::token::{Grant, LIFETIME_DEFAULT};
 use snapless_types::{EpochId, GapReason, Geometry, RecordKind, Seq};
+use snapless_wire::check::{CHECK_TILE, tile_hash};
 use snapless_wire::compare::Compared;
 use snapless_wire::frame::{Acknowledge, FrameHeader, FrameKind, Hello};
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
@@ -151,6 +152,15 @@ impl Driver {
     /// Records whose content is one byte over and over.
     pub fn fill(&mut self, kind: RecordKind, offset: u64, len: u64, byte: u8) -> Vec<u8> {
         self.data(kind, offset, &vec![byte; usize::try_from(len).unwrap()])
+    }
+
+    /// A check, as the service sends it: the volume has these bytes.
+    pub fn check(&mut self, offset: u64, bytes: &[u8]) -> Vec<u8> {
+        let len = bytes.len() as u64;
+        let header = RecordHeader::extent(RecordKind::Check, self.next(), offset, len).unwrap();
+        let hash = |tile: &[u8]| tile_hash(blake3::hash(tile).as_bytes());
+        let hashes: Vec<_> = bytes.chunks(CHECK_TILE).map(hash).collect();
+        [&header.hashed().unwrap().to_bytes(), hashes.as_flattened()].concat()
     }
 
     /// Block `index` of a volume of [`LENGTH`] bytes.

@@ -6,9 +6,9 @@ use snapless_wire::ioctl::{
     ALWAYS_MAX, AcknowledgeRequest, BadRequest, DEVICE_NAME_MAX, DRAIN_BUFFER_MIN, DeviceName,
     DrainFromRequest, HOLD_LIMIT_MAX_MS, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN, IOCTL_DRAIN_FROM,
     IOCTL_KEEP_STATE, IOCTL_LIST_VOLUMES, IOCTL_RESUME, IOCTL_REVIEW, IOCTL_START, IOCTL_STATUS,
-    IOCTL_STOP, IOCTL_VERSION, KeepStateRequest, QUEUE_BYTES_MAX, QUEUE_BYTES_MIN, ReviewRequest,
-    SWEEP_LATENCY_MAX_MS, SWEEP_RATE_MIN, SessionPhase, SessionRequest, StartRequest, SweepLimits,
-    is_spoken,
+    IOCTL_STOP, IOCTL_VERIFY, IOCTL_VERSION, KeepStateRequest, QUEUE_BYTES_MAX, QUEUE_BYTES_MIN,
+    ReviewRequest, SWEEP_LATENCY_MAX_MS, SWEEP_RATE_MIN, SessionPhase, SessionRequest,
+    StartRequest, SweepLimits, Verify, VerifyRequest, is_spoken,
 };
 use snapless_wire::state_area::{AREA_LEN, STAMP_LEN};
 use zerocopy::FromBytes;
@@ -46,6 +46,10 @@ pub(super) const TARGET: Target = Target {
         "drain from",
         "drain from: bad record",
         "drain from: odd",
+        "verify",
+        "verify: bad session",
+        "verify: bad rate",
+        "verify: odd",
         "drain",
         "drain: no room",
         "length",
@@ -73,6 +77,7 @@ fn run(input: &[u8]) -> &'static str {
             DrainFromRequest::read_from_bytes(input).map_or("length", |it| drain_from(&it))
         }
         IOCTL_KEEP_STATE => KeepStateRequest::ref_from_bytes(input).map_or("length", keep_state),
+        IOCTL_VERIFY => VerifyRequest::read_from_bytes(input).map_or("length", |it| verify(&it)),
         IOCTL_DRAIN => drain(input),
         other => {
             // A number on the wire is a phase or none, whatever it is.
@@ -113,6 +118,21 @@ fn keep_state(request: &KeepStateRequest) -> &'static str {
     }
 }
 
+fn verify(request: &VerifyRequest) -> &'static str {
+    match request.parse() {
+        Ok((session, verify)) => {
+            assert!(!session.is_nil());
+            if let Verify::Begin { bytes_per_second } = verify {
+                assert!(bytes_per_second == 0 || bytes_per_second >= SWEEP_RATE_MIN);
+            }
+            "verify"
+        }
+        Err(BadRequest::Version | BadRequest::Session) => "verify: bad session",
+        Err(BadRequest::VerifyRate) => "verify: bad rate",
+        Err(_) => "verify: odd",
+    }
+}
+
 fn start(request: &StartRequest) -> &'static str {
     let settings = match request.settings() {
         Ok(settings) => settings,
@@ -129,9 +149,14 @@ fn start(request: &StartRequest) -> &'static str {
         Err(BadRequest::SweepLatency) => return "start: bad sweep latency",
         Err(BadRequest::Continues) => return "start: bad reason",
         Err(BadRequest::Excluded) => return "start: bad excluded extents",
-        Err(BadRequest::Review | BadRequest::Seq | BadRequest::Lose | BadRequest::StateArea) => {
-            panic!("a start has no such field")
-        }
+        Err(
+            BadRequest::Review
+            | BadRequest::Seq
+            | BadRequest::Lose
+            | BadRequest::StateArea
+            | BadRequest::Verify
+            | BadRequest::VerifyRate,
+        ) => panic!("a start has no such field"),
     };
     let block_size = settings.block_size;
     assert!((Geometry::BLOCK_SIZE_MIN..=Geometry::BLOCK_SIZE_MAX).contains(&block_size));

@@ -2,6 +2,7 @@
 //! holds.
 
 use snapless_types::RecordKind;
+use snapless_wire::check::hashes_len;
 use snapless_wire::record::{
     RECORD_GRANULE, RECORD_HEADER_LEN, RECORD_PAYLOAD_MAX, Record, RecordError, RecordHeader,
     Records,
@@ -61,6 +62,8 @@ pub(super) fn check(record: &Record<'_>) -> usize {
     assert_eq!(header.gap_reason().is_some(), header.kind() == RecordKind::GapBegin);
     assert!(offset.is_multiple_of(RECORD_GRANULE) && len.is_multiple_of(RECORD_GRANULE));
     let carries = header.kind().has_payload() && !header.is_zero();
-    assert_eq!(header.payload_len() as u64, if carries { len } else { 0 });
+    let carried = if header.is_hashed() { hashes_len(len) as u64 } else { len };
+    assert_eq!(header.payload_len() as u64, if carries { carried } else { 0 });
+    assert!(!header.is_hashed() || header.kind() == RecordKind::Check);
     RECORD_HEADER_LEN + record.payload.len()
 }

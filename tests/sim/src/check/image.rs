@@ -54,6 +54,8 @@ impl Image {
         match received.record.kind {
             RecordKind::Unreadable => cells.fill(Cell::Hole),
             RecordKind::Unallocated | RecordKind::Excluded => cells.fill(Cell::Empty),
+            // It changes nothing.
+            RecordKind::Check => {}
             _ => {
                 for (cell, &content) in cells.iter_mut().zip(&received.payload) {
                     *cell = Cell::Is(content);

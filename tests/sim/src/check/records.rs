@@ -157,6 +157,8 @@ pub fn base(ledger: &Ledger, link: &Link) -> Result<Base, Broken> {
                 }
             }
             RecordKind::Write | RecordKind::Trim | RecordKind::Zero => touched[blocks].fill(true),
+            // They change nothing.
+            RecordKind::Check => whole_blocks(volume, &sectors)?,
             // The engine makes the first only.
             RecordKind::Resync | RecordKind::Unchanged => {
                 whole_blocks(volume, &sectors)?;

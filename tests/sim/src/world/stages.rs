@@ -127,6 +127,9 @@ impl World {
             if self.rng.once_in(self.plan.reviews_once_in) {
                 self.review_excluded()?;
             }
+            if self.rng.once_in(self.plan.verifies_once_in) {
+                self.perhaps_verify()?;
+            }
             if self.rng.once_in(self.plan.pace.pauses_once_in) {
                 self.set_paused(!self.paused)?;
             }
@@ -204,6 +207,15 @@ impl World {
         let consistent = session.status().consistent;
         self.report.gaps_closed_under_load += u64::from(consistent && !self.consistent);
         self.consistent = consistent;
+    }
+
+    /// Begins a verification, or now and then ends the one under way.
+    fn perhaps_verify(&mut self) -> Result<(), Broken> {
+        let rate = self.rng.pick(&[0, 0, 1 << 20, 1 << 30]);
+        let ends = self.rng.once_in(8);
+        self.verb(Verb::Verify, |session| {
+            if ends { session.end_verification() } else { session.begin_verification(rate) }
+        })
     }
 
     fn set_paused(&mut self, paused: bool) -> Result<(), Broken> {

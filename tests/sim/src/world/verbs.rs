@@ -56,6 +56,7 @@ pub enum Verb {
     Detach,
     Attach,
     Pause,
+    Verify,
     Grow,
     PageOut,
     Review { are_still: bool },
