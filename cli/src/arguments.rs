@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use snapless_driver_client::VolumeName;
+use snapless_service::size::{NotASize, Size};
 use snapless_wire::id::SessionId;
+use snapless_wire::ioctl::SWEEP_RATE_MIN;
 
 const EXIT_CODES: &str = "Exit codes:\n  0  done\n  1  failed\n  2  wrong arguments\n  \
                           3  the driver is not running\n  4  no such volume or session\n  \
@@ -42,6 +44,17 @@ pub enum Command {
     #[command(after_help = "Examples:\n  snapless stop --volume D:\n  \
                             snapless stop --session 0a1b2c3d-0000-4000-8000-0123456789ab")]
     Stop(StopArguments),
+    /// Verifies the copy of a volume at the server, while the volume is in use
+    ///
+    /// The driver reads the whole volume once more, when it has nothing else to read, and the
+    /// service sends hashes of what it read. Writes go on, no write waits, and there is no gap. The
+    /// server stores the hashes; `snapless-server verify` compares them with the copy and names what
+    /// differs. `snapless status` shows how far the driver has come.
+    #[command(
+        after_help = "Examples:\n  snapless verify D:\n  snapless verify D: --rate 50MiB\n  \
+                            snapless verify D: --stop"
+    )]
+    Verify(VerifyArguments),
     /// Enrols this machine at a server, with a token of the server's administrator
     ///
     /// The machine gets a certificate, which the service renews by itself. A volume belongs to the
@@ -107,6 +120,31 @@ pub struct StopArguments {
     pub volume: Option<VolumeName>,
 }
 
+/// Options of `snapless verify`.
+#[derive(Args, Debug)]
+pub struct VerifyArguments {
+    /// The volume: {GUID}, a drive letter (D:) or a device path
+    #[arg(value_name = "VOLUME")]
+    pub volume: VolumeName,
+    /// Read so many bytes per second at most, such as 50MiB; the session's sweep_rate counts as well
+    #[arg(long, value_name = "RATE", value_parser = parse_rate, conflicts_with = "stop")]
+    pub rate: Option<u64>,
+    /// End the verification that is under way
+    #[arg(long)]
+    pub stop: bool,
+    /// Print JSON, for scripts
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn parse_rate(text: &str) -> Result<u64, String> {
+    let Size(rate) = text.parse().map_err(|why: NotASize| why.to_string())?;
+    if rate < SWEEP_RATE_MIN {
+        return Err("at least 1MiB".to_owned());
+    }
+    Ok(rate)
+}
+
 fn parse_session(text: &str) -> Result<SessionId, String> {
     SessionId::parse(text)
         .filter(|session| !session.is_nil())
@@ -150,6 +188,25 @@ mod tests {
             &["stop", "--volume", "x"],
         ] {
             assert!(parse(words).is_err(), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn verify_takes_a_volume_and_a_rate_or_stops() {
+        let verify = |words: &[&str]| match parse(words) {
+            Ok(Command::Verify(arguments)) => Some((arguments.rate, arguments.stop)),
+            _ => None,
+        };
+        assert_eq!(verify(&["verify", "D:"]), Some((None, false)));
+        assert_eq!(verify(&["verify", "D:", "--rate", "1MiB"]), Some((Some(1 << 20), false)));
+        assert_eq!(verify(&["verify", "D:", "--stop", "--json"]), Some((None, true)));
+        for words in [
+            &["verify"][..],
+            &["verify", "D:", "--rate", "1023KiB"],
+            &["verify", "D:", "--rate", "x"],
+            &["verify", "D:", "--rate", "1MiB", "--stop"],
+        ] {
+            assert_eq!(verify(words), None, "{words:?}");
         }
     }
 

@@ -11,7 +11,7 @@ use snapless_types::{EpochId, Extent, Geometry};
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 use snapless_wire::ioctl::{
     ABI_VERSION, DeviceName, DrainFrom, KeepStateRequest, Protection, SPECIAL_FILE_PAGING,
-    SessionPhase, StartRequest, StatusFlags, StatusReply,
+    SessionPhase, StartRequest, StatusFlags, StatusReply, Verify,
 };
 use zerocopy::FromZeros;
 use zerocopy::little_endian::{U32, U64};
@@ -25,8 +25,11 @@ pub(crate) struct TestDriver {
     volumes: Vec<Volume>,
     version: u32,
     continues: bool,
+    /// How far a verification of the copy is.
+    verifying: Option<u64>,
     synced: Arc<Mutex<u64>>,
     stopped: Arc<Mutex<Vec<SessionId>>>,
+    verified: Arc<Mutex<Vec<(SessionId, Verify)>>>,
 }
 
 impl TestDriver {
@@ -55,6 +58,11 @@ impl TestDriver {
         Self { continues: true, ..self }
     }
 
+    /// The same, but its copy is being verified, and so many bytes are done.
+    pub(crate) fn verifying(self, position: u64) -> Self {
+        Self { verifying: Some(position), ..self }
+    }
+
     /// The same, but its volume cannot be protected.
     pub(crate) fn with_obstacle(mut self, protection: Protection) -> Self {
         for volume in &mut self.volumes {
@@ -69,6 +77,10 @@ impl TestDriver {
 
     pub(crate) fn stopped(&self) -> Vec<SessionId> {
         self.stopped.lock().unwrap().clone()
+    }
+
+    pub(crate) fn verified(&self) -> Vec<(SessionId, Verify)> {
+        self.verified.lock().unwrap().clone()
     }
 
     fn with(phase: SessionPhase, session: Option<SessionId>) -> Self {
@@ -86,8 +98,10 @@ impl TestDriver {
             volumes: vec![volume],
             version: ABI_VERSION,
             continues: false,
+            verifying: None,
             synced: Arc::new(Mutex::new(400)),
             stopped: Arc::default(),
+            verified: Arc::default(),
         }
     }
 }
@@ -178,12 +192,19 @@ impl DriverPort for TestDriver {
             paused: true,
             outgrown: true,
             continues: self.continues,
+            verifying: self.verifying.is_some(),
             ..StatusFlags::default()
         };
         reply.flags = U32::new(flags.to_wire());
+        reply.verify_position = U64::new(self.verifying.unwrap_or(0));
         reply.blocks_unallocated = U64::new(77);
         reply.special_files = U32::new(SPECIAL_FILE_PAGING);
         SessionStatus::parse(&reply)
+    }
+
+    fn verify(&self, session: SessionId, verify: Verify) -> Result<(), DriverError> {
+        self.verified.lock().unwrap().push((session, verify));
+        Ok(())
     }
 
     fn stop(&self, session: SessionId) -> Result<(), DriverError> {

@@ -13,8 +13,9 @@ use snapless_wire::ioctl::{
     AcknowledgeRequest, CONTROL_DEVICE_PATH, DeviceName, DrainFrom, DrainFromReply,
     DrainFromRequest, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN, IOCTL_DRAIN_FROM, IOCTL_KEEP_STATE,
     IOCTL_LIST_VOLUMES, IOCTL_RESUME, IOCTL_REVIEW, IOCTL_START, IOCTL_STATUS, IOCTL_STOP,
-    IOCTL_VERSION, KeepStateRequest, ListRequest, Protection, ReviewRequest, SessionReply,
-    SessionRequest, StartRequest, StatusReply, VersionReply, VolumeEntry,
+    IOCTL_VERIFY, IOCTL_VERSION, KeepStateRequest, ListRequest, Protection, ReviewRequest,
+    SessionReply, SessionRequest, StartRequest, StatusReply, Verify, VerifyRequest, VersionReply,
+    VolumeEntry,
 };
 use windows_strings::HSTRING;
 use windows_sys::Win32::Foundation::{
@@ -236,6 +237,11 @@ impl DriverPort for ControlDevice {
         let request = SessionRequest::new(self.version, session);
         let reply: StatusReply = self.ask(Call::Status, IOCTL_STATUS, request.as_bytes())?;
         SessionStatus::parse(&reply)
+    }
+
+    fn verify(&self, session: SessionId, verify: Verify) -> Result<(), DriverError> {
+        let request = VerifyRequest::new(self.version, session, verify);
+        self.send(Call::Verify, IOCTL_VERIFY, request.as_bytes())
     }
 
     fn stop(&self, session: SessionId) -> Result<(), DriverError> {

@@ -35,6 +35,8 @@ pub enum Call {
     KeepState,
     /// `IOCTL_STATUS`.
     Status,
+    /// `IOCTL_VERIFY`.
+    Verify,
     /// `IOCTL_STOP`.
     Stop,
 }
@@ -53,6 +55,7 @@ impl std::fmt::Display for Call {
             Self::Review => "review",
             Self::KeepState => "keep state",
             Self::Status => "status",
+            Self::Verify => "verify",
             Self::Stop => "stop",
         })
     }

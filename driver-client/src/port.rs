@@ -11,7 +11,7 @@ use snapless_types::{EpochId, Extent, Geometry};
 use snapless_wire::id::{SessionId, VolumeGuid};
 use snapless_wire::ioctl::{
     DeviceName, DrainFrom, KeepStateRequest, Protection, SessionPhase, SessionReply, StartRequest,
-    VersionReply, VolumeEntry, negotiate,
+    Verify, VersionReply, VolumeEntry, negotiate,
 };
 
 use crate::error::{Call, DriverError};
@@ -91,6 +91,9 @@ pub trait DriverPort: Send + Sync {
 
     /// A session's state and counters. Needs no claim.
     fn status(&self, session: SessionId) -> Result<SessionStatus, DriverError>;
+
+    /// Begins or ends a verification of a session's copy. Needs no claim.
+    fn verify(&self, session: SessionId, verify: Verify) -> Result<(), DriverError>;
 
     /// Ends a session. Needs no claim.
     fn stop(&self, session: SessionId) -> Result<(), DriverError>;

@@ -13,8 +13,9 @@ use snapless_wire::ioctl::{
     AcknowledgeRequest, BadRequest, DRAIN_BUFFER_MIN, DeviceName, DrainFrom, DrainFromReply,
     DrainFromRequest, ExcludedExtents, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN, IOCTL_DRAIN_FROM,
     IOCTL_KEEP_STATE, IOCTL_LIST_VOLUMES, IOCTL_RESUME, IOCTL_REVIEW, IOCTL_START, IOCTL_STATUS,
-    IOCTL_STOP, IOCTL_VERSION, KeepStateRequest, ListRequest, ReviewRequest, SessionReply,
-    SessionRequest, StartRequest, StartSettings, StatusReply, VersionReply,
+    IOCTL_STOP, IOCTL_VERIFY, IOCTL_VERSION, KeepStateRequest, ListRequest, ReviewRequest,
+    SessionReply, SessionRequest, StartRequest, StartSettings, StatusReply, Verify, VerifyRequest,
+    VersionReply,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -100,6 +101,8 @@ pub trait Driver {
     ) -> Result<(), StatusOf<Self>>;
     /// State and counters.
     fn status(&self, session: Self::Found) -> StatusReply;
+    /// Begins or ends a verification of the copy.
+    fn verify(&self, session: Self::Found, verify: Verify);
     /// Ends a session.
     fn stop(&self, session: Self::Found, id: SessionId) -> Result<(), StatusOf<Self>>;
 }
@@ -138,6 +141,10 @@ pub fn dispatch<D: Driver>(driver: &D, request: D::Request, code: u32) {
             request.complete(result);
         }
         IOCTL_STATUS => status(driver, request),
+        IOCTL_VERIFY => {
+            let result = verify(driver, &request);
+            request.complete(result);
+        }
         IOCTL_STOP => {
             let result = stop(driver, &request);
             request.complete(result);
@@ -218,6 +225,14 @@ fn status<D: Driver>(driver: &D, request: D::Request) {
         Ok((_, session)) => answer(request, driver.status(session).as_bytes()),
         Err(refusal) => request.complete(Err(refusal.into())),
     }
+}
+
+#[inline(never)]
+fn verify<D: Driver>(driver: &D, request: &D::Request) -> Result<(), StatusOf<D>> {
+    let input: VerifyRequest = read(request.input())?;
+    let (id, verify) = input.parse().map_err(refusal)?;
+    driver.verify(driver.find(id).ok_or(Refusal::NotFound)?, verify);
+    Ok(())
 }
 
 #[inline(never)]

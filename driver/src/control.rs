@@ -16,8 +16,7 @@ use snapless_engine::Tick;
 use snapless_types::{EpochId, Overflow};
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{
-    DeviceName, DrainFrom, ExcludedExtents, IOCTL_VERSION, KeepStateRequest, Protection,
-    SessionReply, StartSettings, StatusReply, VolumeEntry,
+    DeviceName, DrainFrom, ExcludedExtents, IOCTL_VERSION, KeepStateRequest, Protection, SessionReply, StartSettings, StatusReply, Verify, VolumeEntry,
 };
 use wdk_sys::{
     NTSTATUS, STATUS_BUFFER_TOO_SMALL, STATUS_INSUFFICIENT_RESOURCES,
@@ -212,6 +211,10 @@ impl control::Driver for Sessions<'_> {
 
     fn status(&self, (volume, session): Self::Found) -> StatusReply {
         session.status(volume.known_facts(&self.0.settings))
+    }
+
+    fn verify(&self, (_, session): Self::Found, verify: Verify) {
+        session.verify(verify);
     }
 
     fn stop(&self, (volume, _): Self::Found, id: SessionId) -> Result<(), Status> {

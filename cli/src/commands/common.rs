@@ -1,8 +1,10 @@
 //! What several commands ask the driver.
 
-use snapless_driver_client::{Driver, DriverError, DriverPort, Volume};
-use snapless_wire::id::VolumeGuid;
+use snapless_driver_client::{Driver, DriverError, DriverPort, Volume, VolumeName};
+use snapless_wire::id::{SessionId, VolumeGuid};
 use snapless_wire::ioctl::{ABI_VERSION, DeviceName};
+
+use crate::error::CliError;
 
 /// Printed if [`restart_needed`].
 pub(super) const RESTART_NEEDED: &str = "\nThe loaded driver is older than this program: restart \
@@ -22,4 +24,19 @@ pub(super) fn guid_of(
         Some(name) => driver.guid_of(&name),
         None => Ok(None),
     }
+}
+
+/// The session of the volume with this name.
+pub(super) fn session_of(
+    driver: &dyn Driver,
+    port: &dyn DriverPort,
+    name: &VolumeName,
+) -> Result<SessionId, CliError> {
+    let device = driver.device_of(name)?;
+    let volumes = port.list()?;
+    let volume = volumes
+        .iter()
+        .find(|volume| volume.is(&device))
+        .ok_or_else(|| CliError::NotFiltered(name.to_string()))?;
+    volume.session.ok_or_else(|| CliError::NotProtected(name.to_string()))
 }

@@ -2,9 +2,9 @@
 
 use std::io::Write;
 
-use snapless_driver_client::{Driver, DriverPort, VolumeName};
-use snapless_wire::id::SessionId;
+use snapless_driver_client::Driver;
 
+use super::common::session_of;
 use crate::arguments::StopArguments;
 use crate::error::CliError;
 
@@ -25,22 +25,10 @@ pub(crate) fn run(
     Ok(())
 }
 
-fn session_of(
-    driver: &dyn Driver,
-    port: &dyn DriverPort,
-    name: &VolumeName,
-) -> Result<SessionId, CliError> {
-    let device = driver.device_of(name)?;
-    let volumes = port.list()?;
-    let volume = volumes
-        .iter()
-        .find(|volume| volume.is(&device))
-        .ok_or_else(|| CliError::NotFiltered(name.to_string()))?;
-    volume.session.ok_or_else(|| CliError::NotProtected(name.to_string()))
-}
-
 #[cfg(test)]
 mod tests {
+    use snapless_wire::id::SessionId;
+
     use super::*;
     use crate::test_driver::{DEVICE, SESSION, TestDriver};
 

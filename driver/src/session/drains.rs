@@ -3,7 +3,7 @@
 use snapless_engine::{Drained, Record, Step, Tick, Worker};
 use snapless_types::EpochId;
 use snapless_wire::id::FileTime;
-use snapless_wire::ioctl::DrainFrom;
+use snapless_wire::ioctl::{DrainFrom, Verify};
 use snapless_wire::record::{Position, RECORD_HEADER_LEN, RecordError, RecordHeader};
 use wdk_sys::{
     NTSTATUS, STATUS_DEVICE_BUSY, STATUS_DEVICE_NOT_CONNECTED, STATUS_INVALID_PARAMETER,
@@ -92,6 +92,14 @@ impl Session {
     /// `STATUS_INVALID_PARAMETER` for an epoch that the server cannot have.
     pub fn acknowledge(&self, epoch: EpochId) -> Result<(), NTSTATUS> {
         self.engine.acknowledge(epoch).map_err(|_| STATUS_INVALID_PARAMETER)
+    }
+
+    /// Begins or ends a verification of the copy. IRQL <= DISPATCH_LEVEL.
+    pub fn verify(&self, verify: Verify) {
+        match verify {
+            Verify::Begin { bytes_per_second } => self.engine.begin_verification(bytes_per_second),
+            Verify::End => self.engine.end_verification(),
+        }
     }
 
     /// Answers drain requests while there are both requests and records. PASSIVE_LEVEL.

@@ -13,6 +13,7 @@ use super::{Session, VolumeFacts};
 
 impl Session {
     /// Its phase. IRQL <= DISPATCH_LEVEL.
+    #[inline(never)] // As for `status`.
     pub fn phase(&self) -> SessionPhase {
         self.phase_of(&self.engine.status())
     }

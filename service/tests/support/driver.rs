@@ -13,7 +13,7 @@ use snapless_types::{EpochId, Extent, GapReason, Geometry, RecordKind, Seq};
 use snapless_wire::id::{AreaId, FileTime, SessionId, VolumeGuid};
 use snapless_wire::ioctl::{
     ABI_VERSION, DRAIN_BUFFER_MIN, DeviceName, DrainFrom, KeepStateRequest, ORIGIN_SKIP,
-    Protection, SPECIAL_FILE_PAGING, SessionPhase, StartRequest, StatusFlags, StatusReply,
+    Protection, SPECIAL_FILE_PAGING, SessionPhase, StartRequest, StatusFlags, StatusReply, Verify,
 };
 use snapless_wire::record::{Position, RecordHeader};
 use zerocopy::FromZeros;
@@ -709,6 +709,10 @@ impl DriverPort for FakePort {
         reply.gap_reason = U16::new(session.unplaced.map_or(0, GapReason::to_wire));
         reply.flags = U32::new(flags.to_wire());
         SessionStatus::parse(&reply)
+    }
+
+    fn verify(&self, _id: SessionId, _verify: Verify) -> Result<(), DriverError> {
+        Err(DriverError::Busy(Call::Verify))
     }
 
     fn stop(&self, id: SessionId) -> Result<(), DriverError> {

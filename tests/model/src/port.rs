@@ -6,7 +6,7 @@ use snapless_driver_client::status::SessionStatus;
 use snapless_driver_client::{DriverError, DriverPort, Volume};
 use snapless_types::{EpochId, Geometry};
 use snapless_wire::id::SessionId;
-use snapless_wire::ioctl::{ABI_VERSION, DrainFrom, KeepStateRequest, StartRequest};
+use snapless_wire::ioctl::{ABI_VERSION, DrainFrom, KeepStateRequest, StartRequest, Verify};
 
 use crate::driver::{Call, Driver};
 use crate::server::Acknowledgement;
@@ -71,6 +71,10 @@ impl DriverPort for Port<'_> {
     }
 
     fn status(&self, _: SessionId) -> Result<SessionStatus, DriverError> {
+        Err(DriverError::Absent)
+    }
+
+    fn verify(&self, _: SessionId, _: Verify) -> Result<(), DriverError> {
         Err(DriverError::Absent)
     }
 

@@ -113,6 +113,7 @@ fn notes(line: &SessionLine) -> String {
                 .to_owned(),
         );
     }
+    notes.extend(verification(line));
     if let Some(why) = status.protection.and_then(obstacle) {
         notes.push(format!("a new session cannot begin: {why}"));
     }
@@ -142,6 +143,30 @@ fn notes(line: &SessionLine) -> String {
         notes.push(format!("holds system files: {}", status.special_files.join(", ")));
     }
     notes.into_iter().fold(String::new(), |text, note| text + "  note      " + &note + "\n")
+}
+
+/// How far a verification of the copy has come, or what the last one did.
+fn verification(line: &SessionLine) -> Option<String> {
+    let (status, counters) = (&line.status, &line.status.counters);
+    if !status.verifying && counters.verify_position == 0 {
+        return None;
+    }
+    let mut text = if status.verifying {
+        let of = format::bytes(status.length);
+        format!("verifying the copy: {} of {of} passed", format::bytes(counters.verify_position))
+    } else {
+        format!("last verification: {} passed", format::bytes(counters.verify_position))
+    };
+    text += &format!(", {} read", format::bytes(counters.verify_read));
+    for (count, why) in [
+        (counters.verify_passed_over, "passed over under writes or as unreadable"),
+        (counters.verify_excluded, "of paging files left out"),
+    ] {
+        if count > 0 {
+            text += &format!(", {} {why}", format::bytes(count));
+        }
+    }
+    Some(text)
 }
 
 fn bar(progress: f64) -> String {

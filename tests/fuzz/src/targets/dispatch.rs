@@ -13,8 +13,8 @@ use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{
     DRAIN_BUFFER_MIN, DeviceName, DrainFrom, ExcludedExtents, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN,
     IOCTL_DRAIN_FROM, IOCTL_KEEP_STATE, IOCTL_LIST_VOLUMES, IOCTL_RESUME, IOCTL_REVIEW,
-    IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_VERSION, KeepStateRequest, SessionReply,
-    StartSettings, StatusReply, VolumeEntry,
+    IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_VERIFY, IOCTL_VERSION, KeepStateRequest,
+    SessionReply, StartSettings, StatusReply, Verify, VolumeEntry,
 };
 use zerocopy::FromZeros;
 
@@ -75,6 +75,11 @@ pub(super) const TARGET: Target = Target {
         "status: bad parameter",
         "status: bad version",
         "status: not found",
+        "verify: done",
+        "verify: too small",
+        "verify: bad parameter",
+        "verify: bad version",
+        "verify: not found",
         "stop: done",
         "stop: too small",
         "stop: bad parameter",
@@ -307,6 +312,11 @@ impl<'a> control::Driver for &'a Model {
         StatusReply::new_zeroed()
     }
 
+    fn verify(&self, session: SessionId, verify: Verify) {
+        assert!(self.find(session).is_some());
+        assert_ne!(verify, Verify::Begin { bytes_per_second: 1 }, "a rate has a least value");
+    }
+
     fn stop(&self, session: SessionId, id: SessionId) -> Result<(), Status> {
         assert_eq!(session, id, "the session that was asked for");
         self.sessions.borrow_mut().retain(|known| known.id != session);
@@ -327,6 +337,7 @@ fn name_of(code: u32, end: End) -> &'static str {
         IOCTL_REVIEW => "review",
         IOCTL_KEEP_STATE => "keep state",
         IOCTL_STATUS => "status",
+        IOCTL_VERIFY => "verify",
         IOCTL_STOP => "stop",
         _ => "other",
     };

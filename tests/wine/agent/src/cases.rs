@@ -6,9 +6,9 @@ use snapless_wire::ioctl::{
     ABI_VERSION, AcknowledgeRequest, DRAIN_BUFFER_MIN, DeviceName, DrainFrom, DrainFromReply,
     DrainFromRequest, ExcludedExtents, HOLD_LIMIT_MAX_MS, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN,
     IOCTL_DRAIN_FROM, IOCTL_LIST_VOLUMES, IOCTL_RESUME, IOCTL_REVIEW, IOCTL_START, IOCTL_STATUS,
-    IOCTL_STOP, IOCTL_VERSION, ListRequest, QUEUE_BYTES_MAX, QUEUE_BYTES_MIN, ReviewRequest,
-    SWEEP_LATENCY_MAX_MS, SWEEP_RATE_MIN, SessionReply, SessionRequest, StartRequest, StatusReply,
-    VersionReply,
+    IOCTL_STOP, IOCTL_VERIFY, IOCTL_VERSION, ListRequest, QUEUE_BYTES_MAX, QUEUE_BYTES_MIN,
+    ReviewRequest, SWEEP_LATENCY_MAX_MS, SWEEP_RATE_MIN, SessionReply, SessionRequest,
+    StartRequest, StatusReply, Verify, VerifyRequest, VersionReply,
 };
 use windows_sys::Win32::Foundation::NTSTATUS;
 use zerocopy::IntoBytes;
@@ -41,7 +41,7 @@ pub(crate) struct Case {
 const UNKNOWN_SESSION: SessionId = SessionId([0xEE; 16]);
 const NO_DEVICE: &str = r"\Device\NoSuchVolume";
 /// A code of our device type that has no function, and one of another device type.
-const UNKNOWN_CODES: [u32; 4] = [0x8053_E028, 0x8053_FFFC, 0x0022_2000, 0];
+const UNKNOWN_CODES: [u32; 4] = [0x8053_E02C, 0x8053_FFFC, 0x0022_2000, 0];
 
 impl Case {
     /// A case.
@@ -117,10 +117,29 @@ pub(crate) fn always() -> Vec<Case> {
             size_of::<DrainFromReply>(),
             status::INVALID_PARAMETER,
         ),
+        Case::new(
+            "a verification of an unknown session",
+            IOCTL_VERIFY,
+            verify(SWEEP_RATE_MIN).as_bytes(),
+            0,
+            status::NOT_FOUND,
+        ),
+        Case::new(
+            "a verification that is too slow",
+            IOCTL_VERIFY,
+            verify(SWEEP_RATE_MIN - 1).as_bytes(),
+            0,
+            status::INVALID_PARAMETER,
+        ),
         Case::new("a review without a claim", IOCTL_REVIEW, &[1, 0, 0, 0], 0, status::NOT_FOUND),
         Case::new("an odd review", IOCTL_REVIEW, &[2, 0, 0, 0], 0, status::INVALID_PARAMETER),
     ]);
     cases
+}
+
+/// A verification at a rate.
+fn verify(bytes_per_second: u64) -> VerifyRequest {
+    VerifyRequest::new(ABI_VERSION, UNKNOWN_SESSION, Verify::Begin { bytes_per_second })
 }
 
 /// What follows a record.
@@ -146,6 +165,7 @@ fn lengths() -> Vec<Case> {
     let acknowledge = AcknowledgeRequest::new(EpochId::new(1));
     let review = ReviewRequest::new(true);
     let from = drain_from(1);
+    let verify = VerifyRequest::new(ABI_VERSION, UNKNOWN_SESSION, Verify::End);
     let reply = size_of::<SessionReply>();
     let mut cases = Vec::new();
     for (name, code, whole, room) in [
@@ -155,6 +175,7 @@ fn lengths() -> Vec<Case> {
         ("drain from", IOCTL_DRAIN_FROM, from.as_bytes(), size_of::<DrainFromReply>()),
         ("review", IOCTL_REVIEW, review.as_bytes(), 0),
         ("status", IOCTL_STATUS, session.as_bytes(), size_of::<StatusReply>()),
+        ("verify", IOCTL_VERIFY, verify.as_bytes(), 0),
         ("stop", IOCTL_STOP, session.as_bytes(), 0),
     ] {
         let long = [whole, &[0]].concat();

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use snapless_wire::ioctl::{
     DRAIN_BUFFER_MIN, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN, IOCTL_DRAIN_FROM, IOCTL_LIST_VOLUMES,
-    IOCTL_RESUME, IOCTL_REVIEW, IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_VERSION,
+    IOCTL_RESUME, IOCTL_REVIEW, IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_VERIFY, IOCTL_VERSION,
     SessionRequest, StartRequest,
 };
 
 use crate::handle::{Answer, Handle, Request};
 
-const CODES: [u32; 10] = [
+const CODES: [u32; 11] = [
     IOCTL_VERSION,
     IOCTL_LIST_VOLUMES,
     IOCTL_START,
@@ -21,6 +21,7 @@ const CODES: [u32; 10] = [
     IOCTL_ACKNOWLEDGE,
     IOCTL_REVIEW,
     IOCTL_STATUS,
+    IOCTL_VERIFY,
     IOCTL_STOP,
 ];
 /// Lengths around those of the structures.
