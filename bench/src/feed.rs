@@ -136,6 +136,7 @@ fn next(receiver: &mut MessageReceiver) -> Result<u64, LinkError> {
         Some(Message::Acknowledge(acknowledge)) => Ok(acknowledge.epoch().get()),
         Some(Message::Refused(text)) => Err(LinkError::Refused(text)),
         Some(Message::Compared(_)) => Err(LinkError::OutOfPlace(FrameKind::Compared)),
+        Some(Message::Verified(_)) => Err(LinkError::OutOfPlace(FrameKind::Verified)),
         Some(Message::Welcome(_)) => Err(LinkError::OutOfPlace(FrameKind::Welcome)),
         None => Err(LinkError::Closed),
     }

@@ -11,7 +11,8 @@ use snapless_wire::ioctl::SWEEP_RATE_MIN;
 
 const EXIT_CODES: &str = "Exit codes:\n  0  done\n  1  failed\n  2  wrong arguments\n  \
                           3  the driver is not running\n  4  no such volume or session\n  \
-                          5  access denied: run this program as an administrator";
+                          5  access denied: run this program as an administrator\n  \
+                          6  verify --wait: the copy is not what the volume is";
 
 /// Shows and ends the protection of this machine's volumes
 #[derive(Parser, Debug)]
@@ -48,12 +49,10 @@ pub enum Command {
     ///
     /// The driver reads the whole volume once more, when it has nothing else to read, and the
     /// service sends hashes of what it read. Writes go on, no write waits, and there is no gap. The
-    /// server stores the hashes; `snapless-server verify` compares them with the copy and names what
-    /// differs. `snapless status` shows how far the driver has come.
-    #[command(
-        after_help = "Examples:\n  snapless verify D:\n  snapless verify D: --rate 50MiB\n  \
-                            snapless verify D: --stop"
-    )]
+    /// server compares the hashes with the copy. `snapless status` shows how far it is and what
+    /// differs; what differs is an event, too.
+    #[command(after_help = "Examples:\n  snapless verify D:\n  snapless verify D: --wait\n  \
+                            snapless verify D: --rate 50MiB\n  snapless verify D: --stop")]
     Verify(VerifyArguments),
     /// Enrols this machine at a server, with a token of the server's administrator
     ///
@@ -126,9 +125,12 @@ pub struct VerifyArguments {
     /// The volume: {GUID}, a drive letter (D:) or a device path
     #[arg(value_name = "VOLUME")]
     pub volume: VolumeName,
-    /// Read so many bytes per second at most, such as 50MiB; the session's sweep_rate counts as well
+    /// Read so many bytes per second at most, such as 50MiB; the session's `sweep_rate` counts too
     #[arg(long, value_name = "RATE", value_parser = parse_rate, conflicts_with = "stop")]
     pub rate: Option<u64>,
+    /// Wait until all of it is compared, and say what differs
+    #[arg(long, conflicts_with = "stop")]
+    pub wait: bool,
     /// End the verification that is under way
     #[arg(long)]
     pub stop: bool,
@@ -194,17 +196,19 @@ mod tests {
     #[test]
     fn verify_takes_a_volume_and_a_rate_or_stops() {
         let verify = |words: &[&str]| match parse(words) {
-            Ok(Command::Verify(arguments)) => Some((arguments.rate, arguments.stop)),
+            Ok(Command::Verify(it)) => Some((it.rate, it.wait, it.stop)),
             _ => None,
         };
-        assert_eq!(verify(&["verify", "D:"]), Some((None, false)));
-        assert_eq!(verify(&["verify", "D:", "--rate", "1MiB"]), Some((Some(1 << 20), false)));
-        assert_eq!(verify(&["verify", "D:", "--stop", "--json"]), Some((None, true)));
+        assert_eq!(verify(&["verify", "D:"]), Some((None, false, false)));
+        let slow = ["verify", "D:", "--wait", "--rate", "1MiB"];
+        assert_eq!(verify(&slow), Some((Some(1 << 20), true, false)));
+        assert_eq!(verify(&["verify", "D:", "--stop", "--json"]), Some((None, false, true)));
         for words in [
             &["verify"][..],
             &["verify", "D:", "--rate", "1023KiB"],
             &["verify", "D:", "--rate", "x"],
             &["verify", "D:", "--rate", "1MiB", "--stop"],
+            &["verify", "D:", "--wait", "--stop"],
         ] {
             assert_eq!(verify(words), None, "{words:?}");
         }

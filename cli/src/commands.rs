@@ -21,7 +21,7 @@ pub fn run(command: &Command, driver: &dyn Driver, out: &mut dyn Write) -> Resul
         Command::Volumes { json } => volumes::run(*json, driver, out),
         Command::Status(arguments) => status::run(arguments, driver, &paths::state_dir(), out),
         Command::Stop(arguments) => stop::run(arguments, driver, out),
-        Command::Verify(arguments) => verify::run(arguments, driver, out),
+        Command::Verify(arguments) => verify::run(arguments, driver, &paths::state_dir(), out),
         Command::Enroll(arguments) => enroll::run(arguments, &paths::state_dir(), out),
         Command::Version => {
             let version = env!("CARGO_PKG_VERSION");

@@ -45,6 +45,18 @@ pub enum CliError {
         /// The system's error.
         source: io::Error,
     },
+    /// A verification has found the copy to be another one than the volume.
+    #[error("the copy is not what the volume is: `snapless-server list` has the first places")]
+    Differs,
+    /// A verification was compared in part only.
+    #[error(
+        "not all could be compared, as what the server has stored is damaged: run \
+         `snapless-server verify`"
+    )]
+    NotCompared,
+    /// A verification ended before the end of the volume.
+    #[error("the verification was ended, or begun anew, before it had come to the volume's end")]
+    VerificationEnded,
     /// Standard output cannot be written.
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),
@@ -69,6 +81,7 @@ impl CliError {
             | Self::NotFiltered(_)
             | Self::Driver(NotFound(_) | NoSuchVolume(_) | NoSuchSession(_) | SessionEnded(_)) => 4,
             Self::Driver(AccessDenied(_)) => 5,
+            Self::Differs => 6,
             _ => 1,
         }
     }
@@ -85,6 +98,7 @@ mod tests {
         assert_eq!(CliError::from(DriverError::NotFound(Call::Stop)).code(), 4);
         assert_eq!(CliError::NotProtected("D:".into()).code(), 4);
         assert_eq!(CliError::from(DriverError::AccessDenied(Call::Open)).code(), 5);
+        assert_eq!(CliError::Differs.code(), 6);
         assert_eq!(CliError::from(DriverError::Busy(Call::Start)).code(), 1);
     }
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use snapless_wire::compare::Compared;
 use snapless_wire::frame::{Acknowledge, FrameError, FrameKind, Hello, KeepAlive, Welcome};
+use snapless_wire::verified::Verified;
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::error::LinkError;
@@ -104,6 +105,7 @@ impl Link {
             Some(Message::Refused(text)) => Err(LinkError::Refused(text)),
             Some(Message::Acknowledge(_)) => Err(LinkError::OutOfPlace(FrameKind::Acknowledge)),
             Some(Message::Compared(_)) => Err(LinkError::OutOfPlace(FrameKind::Compared)),
+            Some(Message::Verified(_)) => Err(LinkError::OutOfPlace(FrameKind::Verified)),
             None => Err(LinkError::Closed),
         }
     }
@@ -118,6 +120,8 @@ pub enum Message {
     Acknowledge(Acknowledge),
     /// Where the server's stream gives what was read.
     Compared(Compared),
+    /// What came of comparing the stream's checks with the copy.
+    Verified(Verified),
     /// Why the server is about to close the link.
     Refused(String),
 }
@@ -133,6 +137,7 @@ impl Message {
                 .map(Self::Acknowledge)
                 .map_err(|_| bad("Acknowledge")),
             FrameKind::Compared => Ok(Self::Compared(Compared::read(payload)?)),
+            FrameKind::Verified => Ok(Self::Verified(Verified::read(payload)?)),
             FrameKind::Error => Ok(Self::Refused(String::from_utf8_lossy(payload).into_owned())),
             FrameKind::Hello
             | FrameKind::Records

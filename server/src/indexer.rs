@@ -1,12 +1,15 @@
-//! Makes the indices that finished segments lack and keeps maps, on a thread of the server.
+//! Makes the indices that finished segments lack, keeps maps and compares checks
+//! ([`crate::verification`]), on a thread of the server.
 //!
 //! A finished segment never changes, so that the thread needs no claim of its session. An index is
 //! missing after an update from a release that had none, and after its making failed. One segment
-//! is read at a time, or one map made, whatever the number of sessions; they take turns.
+//! is read at a time, one map made, or one stretch compared, whatever the number of sessions; they
+//! take turns.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Instant;
 
 use log::{info, warn};
 
@@ -18,6 +21,7 @@ use crate::format::session::SessionHeader;
 use crate::point::keep::keep_due;
 use crate::reader::SessionReader;
 use crate::stop::StopFlag;
+use crate::verification::{self, Verifying};
 
 /// Hands sessions to the thread; clones hand them to the same one.
 #[derive(Clone, Debug)]
@@ -34,12 +38,19 @@ struct Shared {
 
 #[derive(Default, Debug)]
 struct Waiting {
-    sessions: VecDeque<SessionReader>,
+    sessions: VecDeque<Job>,
     /// The session that is worked on.
     at_work: Option<SessionHeader>,
     /// The session that is left alone.
     held_off: Option<SessionHeader>,
     is_closed: bool,
+}
+
+/// A session to look at.
+#[derive(Debug)]
+struct Job {
+    session: SessionReader,
+    verifying: Arc<Verifying>,
 }
 
 /// Keeps the thread from a session; dropping it lets it go on.
@@ -67,13 +78,15 @@ impl Indexer {
         self.0.map_bytes
     }
 
-    /// Has the session looked at, as far as this reader's acknowledged end.
-    pub fn look_at(&self, session: SessionReader) {
+    /// Has the session looked at, as far as this reader's acknowledged end. What comes of its
+    /// checks is told to `verifying`.
+    pub fn look_at(&self, session: SessionReader, verifying: &Arc<Verifying>) {
         let mut waiting = self.waiting();
+        let job = Job { session, verifying: Arc::clone(verifying) };
         // One that waits already keeps its turn.
-        match waiting.sessions.iter_mut().find(|it| it.header() == session.header()) {
-            Some(waits) => *waits = session,
-            None => waiting.sessions.push_back(session),
+        match waiting.sessions.iter_mut().find(|it| it.is_of(job.session.header())) {
+            Some(waits) => *waits = job,
+            None => waiting.sessions.push_back(job),
         }
         self.0.changed.notify_all();
     }
@@ -97,7 +110,7 @@ impl Indexer {
 
     /// Looks at the sessions until it is closed.
     pub fn run(&self, stop: &StopFlag) {
-        while let Some(session) = self.next() {
+        while let Some(job) = self.next() {
             while !stop.is_set() && !self.0.floor.admits(0) {
                 thread::sleep(LOOK_AGAIN);
             }
@@ -106,17 +119,22 @@ impl Indexer {
                 return;
             }
             // A fold may have ended since it was handed in.
-            let made = SessionReader::open(session.store(), *session.header()).and_then(|newest| {
+            let (header, begun) = (*job.session.header(), Instant::now());
+            let mut has_more = false;
+            let looked = SessionReader::open(job.session.store(), header).and_then(|newest| {
                 make_missing(&newest, stop)?;
-                keep_due(&newest, self.0.map_bytes, stop)
+                let has_kept = keep_due(&newest, self.0.map_bytes, stop)?;
+                has_more = verification::go_on(&newest, &job.verifying, stop)?;
+                Ok(has_kept)
             });
+            job.verifying.rest(begun.elapsed(), has_more);
             self.done();
-            match made {
-                // Another one may be due.
-                Ok(true) => self.take_turns(session),
+            match looked {
+                // Another map may be due.
+                Ok(true) => self.take_turns(job),
                 Ok(false) => {}
                 Err(Error::Stopped) => return,
-                Err(error) => warn!("session {}: {error}", session.header().session),
+                Err(error) => warn!("session {}: {error}", header.session),
             }
         }
     }
@@ -128,27 +146,26 @@ impl Indexer {
     }
 
     /// Lets the other sessions go first, and one that was handed in meanwhile stand for this one.
-    fn take_turns(&self, session: SessionReader) {
+    fn take_turns(&self, job: Job) {
         let mut waiting = self.waiting();
-        let is_same = |it: &SessionReader| it.header() == session.header();
-        if !waiting.sessions.iter().any(is_same) {
-            waiting.sessions.push_back(session);
+        if !waiting.sessions.iter().any(|it| it.is_of(job.session.header())) {
+            waiting.sessions.push_back(job);
         }
     }
 
-    fn next(&self) -> Option<SessionReader> {
+    fn next(&self) -> Option<Job> {
         let mut waiting = self.waiting();
         loop {
             let held_off = waiting.held_off;
-            let may = |it: &SessionReader| held_off != Some(*it.header());
-            if let Some(session) = waiting
+            let may = |it: &Job| held_off.is_none_or(|held_off| !it.is_of(&held_off));
+            if let Some(job) = waiting
                 .sessions
                 .iter()
                 .position(may)
                 .and_then(|index| waiting.sessions.remove(index))
             {
-                waiting.at_work = Some(*session.header());
-                return Some(session);
+                waiting.at_work = Some(*job.session.header());
+                return Some(job);
             }
             if waiting.is_closed {
                 return None;
@@ -160,6 +177,12 @@ impl Indexer {
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         // Every change is one call: a panic leaves no half-made change.
         self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Job {
+    fn is_of(&self, session: &SessionHeader) -> bool {
+        self.session.header() == session
     }
 }
 

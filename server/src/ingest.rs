@@ -113,5 +113,6 @@ fn name(kind: FrameKind) -> &'static str {
         FrameKind::KeepAlive => "KeepAlive",
         FrameKind::Compare => "Compare",
         FrameKind::Compared => "Compared",
+        FrameKind::Verified => "Verified",
     }
 }

@@ -1,5 +1,7 @@
 //! Lists a repository: volumes, sessions, and the points that can be restored.
 
+mod verification;
+
 use serde::Serialize;
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 
@@ -13,6 +15,8 @@ use crate::stop::StopFlag;
 use crate::stream::StreamState;
 use crate::time;
 use crate::timeline::{self, At, PointRange};
+
+pub use verification::Verification;
 
 /// One volume.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -138,6 +142,9 @@ pub struct Stream {
     pub blocks_with_holes_at_t0: u64,
     /// Every gap.
     pub gaps: Vec<Gap>,
+    /// What came of the last verification of the copy; `None` if there was none, or if nothing
+    /// sound tells it.
+    pub verified: Option<Verification>,
     /// Epochs that ended.
     pub epochs: u64,
     /// The last acknowledged epoch.
@@ -289,6 +296,7 @@ fn stream(reader: &SessionReader, state: &StreamState) -> Result<Stream> {
         blocks_with_holes: state.blocks_with_holes(),
         blocks_with_holes_at_t0: state.blocks_with_holes_at_t0(),
         gaps: timeline.gaps().iter().map(gap).collect(),
+        verified: Verification::of(reader),
         epochs: timeline.epochs(),
         last_epoch: reader.acknowledged().epoch.get(),
         last_seq: reader.acknowledged().seq.get(),

@@ -6,6 +6,7 @@
 //! - `entries`: visits entries and records in order, by the indices and the segments;
 //! - `indices`, `maps`, `kept_state`: what the server keeps beside the stream, so that not all
 //!   of it need be read;
+//! - `verified`: what came of comparing it with its volume;
 //! - `end`: what the acknowledged end says, and the state of the stream there; `sound`: how far a
 //!   damaged one is sound.
 
@@ -41,6 +42,7 @@ pub(crate) mod maps;
 mod segment;
 mod segments;
 mod sound;
+mod verified;
 
 use claims::Claims;
 pub(crate) use end::End;

@@ -7,11 +7,14 @@
 //! Rule LOSS (rules.md#loss): frames are stored in the order in which they came, each after its
 //! records passed the stream's rules, and an acknowledgement leaves after the commit.
 
+use std::sync::Arc;
+
 use log::{info, warn};
 use snapless_link::LinkError;
 use snapless_link::server::Speaker;
 use snapless_types::GapReason;
 use snapless_wire::frame::{Acknowledge, FrameHeader, FrameKind, Hello, Welcome};
+use snapless_wire::verified::Verified;
 use zerocopy::IntoBytes;
 
 use crate::backlog::Outlet;
@@ -25,6 +28,7 @@ use crate::occupancy::{Cancel, Claim};
 use crate::reader::SessionReader;
 use crate::stream::StreamState;
 use crate::time;
+use crate::verification::{self, Verifying, has_checks};
 use crate::writer::SessionWriter;
 
 /// What the thread needs.
@@ -50,10 +54,23 @@ struct Session<'a> {
     _claim: Claim,
     _seat: Seat,
     milestones: Milestones,
+    checks: Checks,
     /// Bytes that were stored since the indexer looked at the session.
     unseen: u64,
     /// Of the last epoch that has ended; it may stand for others before it.
     unacknowledged: Option<Acknowledge>,
+}
+
+/// What verifies the copy ([`crate::verification`]).
+#[derive(Default)]
+struct Checks {
+    verifying: Arc<Verifying>,
+    /// The repository knows that the session has some.
+    are_expected: bool,
+    /// One has come since the last commit.
+    are_stored: bool,
+    /// One is durable that the indexer has not been told of.
+    are_durable: bool,
 }
 
 /// Milestones of a stream that are in the log.
@@ -106,6 +123,7 @@ impl Session<'_> {
                     self.commit(speaker)?;
                     self.writer.mark(&watermark)?;
                     speaker.send(FrameKind::Acknowledge, again.as_bytes())?;
+                    self.verify(speaker, name)?;
                     frames.give_back(received);
                     continue;
                 }
@@ -119,6 +137,7 @@ impl Session<'_> {
                 self.commit(speaker)?;
             }
             frames.give_back(received);
+            self.verify(speaker, name)?;
             self.milestones.log(name, ingest.state());
             if let (Some(_), false, Some(state)) = (ends, is_put_off, ingest.state()) {
                 self.writer.keep_state_if_due(state);
@@ -146,10 +165,33 @@ impl Session<'_> {
     fn look_at(&mut self, name: &str) {
         let store = self.host.repository.repository().store();
         match SessionReader::open(store, *self.writer.header()) {
-            Ok(reader) => self.host.indexer.look_at(reader),
+            Ok(reader) => self.host.indexer.look_at(reader, &self.checks.verifying),
             Err(error) => warn!("{name}: no index or map is made: {error}"),
         }
         self.unseen = 0;
+    }
+
+    /// Tells the service what has come of its checks, and has those compared that are durable.
+    fn verify(&mut self, speaker: &Speaker, name: &str) -> Result<()> {
+        if let Some(news) = self.checks.verifying.news().filter(Verified::has_begun) {
+            speaker.send(FrameKind::Verified, &news.to_bytes())?;
+        }
+        if self.checks.verifying.begin(self.checks.are_durable) {
+            self.checks.are_durable = false;
+            self.look_at(name);
+        }
+        Ok(())
+    }
+
+    /// Notes that a frame has a check.
+    fn note_check(&mut self) -> Result<()> {
+        if !self.checks.are_expected {
+            let store = self.host.repository.repository().store();
+            verification::expect_checks(&SessionReader::open(store, *self.writer.header())?)?;
+            self.checks.are_expected = true;
+        }
+        self.checks.are_stored = true;
+        Ok(())
     }
 
     /// Stores a frame as it came, and notes the epoch that it ends.
@@ -159,6 +201,9 @@ impl Session<'_> {
         payload: &[u8],
         ends: Option<Acknowledge>,
     ) -> Result<()> {
+        if has_checks(payload) {
+            self.note_check()?;
+        }
         self.writer.append(frame, payload)?;
         self.unseen += payload.len() as u64;
         if let Some(acknowledge) = ends {
@@ -173,6 +218,7 @@ impl Session<'_> {
         if let Some(acknowledge) = self.unacknowledged.take() {
             self.writer.commit(acknowledge.epoch(), acknowledge.seq())?;
             speaker.send(FrameKind::Acknowledge, acknowledge.as_bytes())?;
+            self.checks.are_durable |= std::mem::take(&mut self.checks.are_stored);
         }
         Ok(())
     }
@@ -189,9 +235,17 @@ fn open<'a>(
     let (writer, state) =
         SessionWriter::open(&host.repository, &header, host.segment_limit, cancel.stop())?;
     let milestones = Milestones::of(&state);
-    let (unseen, unacknowledged) = (0, None);
-    let session =
-        Session { host, writer, _claim: claim, _seat: seat, milestones, unseen, unacknowledged };
+    let (checks, unseen, unacknowledged) = (Checks::default(), 0, None);
+    let session = Session {
+        host,
+        writer,
+        _claim: claim,
+        _seat: seat,
+        milestones,
+        checks,
+        unseen,
+        unacknowledged,
+    };
     Ok((session, state))
 }
 

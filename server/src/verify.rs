@@ -7,6 +7,7 @@ use snapless_wire::frame::{FrameKind, Watermark};
 use snapless_wire::id::{SessionId, VolumeGuid};
 use snapless_wire::record::Records;
 
+use crate::checks::{Checker, Checks};
 use crate::error::{Damage, Error, Result};
 use crate::export;
 use crate::fold;
@@ -47,6 +48,15 @@ pub struct Report {
     /// Sessions with blocks that the volume's disk could not read. That is no damage of what is
     /// stored, but images have zeros there.
     pub holes: Vec<Holes>,
+    /// Sessions whose volume was read again to verify the copy, and what came of comparing both.
+    pub checks: Vec<Checks>,
+}
+
+impl Report {
+    /// True if a copy is not what its volume had, though what is stored may be sound.
+    pub fn differs(&self) -> bool {
+        self.checks.iter().any(Checks::differ)
+    }
 }
 
 /// Blocks of a session that the volume's disk could not read.
@@ -313,7 +323,13 @@ impl<P: FnMut(Progress)> Verifier<'_, P> {
         if self.report.without_key {
             return self.stored_session(reader);
         }
-        let marks = [reader.check_acknowledgement(), reader.check_age(), reader.check_watermark()];
+        let verified = reader.verified().map(|_| ());
+        let marks = [
+            reader.check_acknowledgement(),
+            reader.check_age(),
+            reader.check_watermark(),
+            verified,
+        ];
         for checked in marks {
             if let Err(error) = checked {
                 self.found(reader, error)?;
@@ -327,6 +343,7 @@ impl<P: FnMut(Progress)> Verifier<'_, P> {
             }
         };
         self.kept(reader)?;
+        let mut checking = Checking::On(Box::new(Checker::new(reader, self.stop)));
         let mut rules = match reader.begin() {
             Ok(None) => Rules::Checked(Box::new(StreamState::new(reader.header().geometry))),
             Ok(Some((_, state))) => Rules::Before(Box::new(state)),
@@ -339,13 +356,20 @@ impl<P: FnMut(Progress)> Verifier<'_, P> {
                     let kept = kept.as_ref().filter(|(at, _)| at.segment == number);
                     let index = self.index(reader, number)?;
                     let is_open = number == reader.acknowledged().segment;
-                    self.segment(reader, segment, (index, is_open), &mut rules, kept)
+                    self.segment(
+                        reader,
+                        segment,
+                        (index, is_open),
+                        (&mut rules, &mut checking),
+                        kept,
+                    )
                 }
                 Err(error) => Err(error),
             };
             if let Err(error) = result {
                 self.found(reader, error)?;
                 rules = Rules::Lost;
+                checking.end("the stream is damaged before them");
             }
             // Later segments are of the stream whatever is in them.
             rules.reach(true);
@@ -369,6 +393,7 @@ impl<P: FnMut(Progress)> Verifier<'_, P> {
                 self.found(reader, error)?;
             }
         }
+        self.report.checks.extend(checking.finish()?);
         if let Rules::Checked(state) = rules {
             self.note_holes(reader, &state);
             if let Err(error) = reader.check_end(&state) {
@@ -437,7 +462,8 @@ impl<P: FnMut(Progress)> Verifier<'_, P> {
 
     /// Checks what can be checked without the key.
     fn stored_session(&mut self, reader: &SessionReader) -> Result<()> {
-        for checked in [reader.check_acknowledgement(), reader.check_stored_state()] {
+        let verified = reader.verified().map(|_| ());
+        for checked in [reader.check_acknowledgement(), reader.check_stored_state(), verified] {
             if let Err(error) = checked {
                 self.found(reader, error)?;
             }
@@ -538,7 +564,7 @@ impl<P: FnMut(Progress)> Verifier<'_, P> {
         reader: &SessionReader,
         mut segment: SegmentReader,
         (mut index, is_open): (Option<IndexReader>, bool),
-        rules: &mut Rules,
+        (rules, checking): (&mut Rules, &mut Checking<'_>),
         kept: Option<&(Checkpoint, StreamState)>,
     ) -> Result<()> {
         let mut payload = Vec::new();
@@ -551,6 +577,9 @@ impl<P: FnMut(Progress)> Verifier<'_, P> {
             let checked = segment.load(&mut payload).and_then(|frame| {
                 self.report.entries += 1;
                 rules.check(frame.kind(), &payload).map_err(|why| segment.damage(why))?;
+                if matches!(rules, Rules::Checked(_)) && frame.kind() == FrameKind::Records {
+                    checking.take(&payload)?;
+                }
                 segment.index_of(frame, &payload)
             });
             let said = match (&checked, &mut index) {
@@ -567,6 +596,7 @@ impl<P: FnMut(Progress)> Verifier<'_, P> {
             if let Err(error) = checked {
                 self.damaged_entry(reader, &mut segment, error)?;
                 if !matches!(rules, Rules::Before(_)) {
+                    checking.end("the stream is damaged before them");
                     *rules = Rules::Lost;
                 }
                 index = None;
@@ -608,6 +638,55 @@ fn check_stored_index(reader: &SessionReader, number: SegmentNumber) -> Result<(
     let Some(mut index) = reader.stored_index(number)? else { return Ok(()) };
     while index.next_chunk()? {}
     Ok(())
+}
+
+/// Whether the checks of a stream can still be compared.
+enum Checking<'a> {
+    On(Box<Checker<'a>>),
+    /// They cannot any more; what came of the others.
+    Over(Box<Checks>),
+}
+
+impl Checking<'_> {
+    /// Takes the records of an entry that are sound. Only a stop is an error.
+    fn take(&mut self, payload: &[u8]) -> Result<()> {
+        let Self::On(checker) = self else { return Ok(()) };
+        let taken = Records::new(payload).map_while(std::result::Result::ok);
+        let taken = taken.map(|record| checker.take(&record)).find(Result::is_err);
+        self.note(taken.unwrap_or(Ok(())))
+    }
+
+    fn note(&mut self, taken: Result<()>) -> Result<()> {
+        match taken {
+            Err(Error::Stopped) => Err(Error::Stopped),
+            Err(error) => {
+                self.end(&error.to_string());
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// The checks that follow cannot be compared.
+    fn end(&mut self, why: &str) {
+        let Self::On(checker) = self else { return };
+        let mut found = checker.found().clone();
+        found.not_compared = Some(why.to_owned());
+        *self = Self::Over(Box::new(found));
+    }
+
+    /// What came of it; `None` for a stream without a check.
+    fn finish(mut self) -> Result<Option<Checks>> {
+        if let Self::On(checker) = &mut self {
+            let finished = checker.finish();
+            self.note(finished)?;
+        }
+        let found = match self {
+            Self::On(checker) => checker.found().clone(),
+            Self::Over(found) => *found,
+        };
+        Ok((found.checks > 0).then_some(found))
+    }
 }
 
 impl Rules {

@@ -79,8 +79,8 @@ pub struct FileWriter {
 #[derive(Debug)]
 struct OpenSegment {
     number: SegmentNumber,
-    /// Its form may have unchanged blocks.
-    has_unchanged: bool,
+    /// Its form may have records of later kinds.
+    has_later_kinds: bool,
     file: StoredFile,
     /// Its length, with what has not been written yet.
     len: u64,
@@ -190,9 +190,9 @@ impl FileWriter {
         let marks = self.marks.take_entries()?;
         let entries = Unplaced::all(&marks, (frame, payload), self.packer.as_mut());
         let len = entries.iter().map(Unplaced::len).sum();
-        let has_unchanged = entries.iter().any(Unplaced::has_unchanged);
+        let has_later_kinds = entries.iter().any(Unplaced::has_later_kinds);
         // Together, so that a segment does not end with a watermark.
-        let segment = self.segment_for(len, has_unchanged)?;
+        let segment = self.segment_for(len, has_later_kinds)?;
         let mut last = None;
         for entry in entries {
             last = Some(Entry { offset: segment.len, header: entry.frame.to_bytes() });
@@ -329,11 +329,11 @@ impl FileWriter {
     }
 
     /// The segment of the next entry: a new one if the present one would grow past the limit, or is
-    /// of a form that has no unchanged blocks. Those that follow then are of the form that has.
-    fn segment_for(&mut self, entry_len: u64, has_unchanged: bool) -> Result<&mut OpenSegment> {
+    /// of a form without records of later kinds. Those that follow then are of the form with them.
+    fn segment_for(&mut self, entry_len: u64, has_later_kinds: bool) -> Result<&mut OpenSegment> {
         let form = SegmentForm {
-            has_unchanged: has_unchanged
-                || self.segment.as_ref().is_some_and(|it| it.has_unchanged),
+            has_later_kinds: has_later_kinds
+                || self.segment.as_ref().is_some_and(|it| it.has_later_kinds),
             ..SegmentForm::sealed_if(self.seal.is_sealed())
         };
         let next = match &mut self.segment {
@@ -341,7 +341,7 @@ impl FileWriter {
             Some(open) => {
                 let holds_something = open.len > SEGMENT_HEADER_LEN as u64;
                 let full = holds_something && open.len + entry_len > self.segment_limit;
-                let ends = full || (has_unchanged && !open.has_unchanged);
+                let ends = full || (has_later_kinds && !open.has_later_kinds);
                 if ends {
                     open.sync()?;
                     open.index.finish();
@@ -379,7 +379,7 @@ impl OpenSegment {
         let index = IndexWriter::create(store, dir, session, number, seals.index(number)?);
         store.sync_dir(dir)?;
         let at = (number, SEGMENT_HEADER_LEN as u64);
-        Ok(Self::at(file, at, form.has_unchanged, place, seal, index))
+        Ok(Self::at(file, at, form.has_later_kinds, place, seal, index))
     }
 
     fn reopen(
@@ -395,23 +395,23 @@ impl OpenSegment {
         let head = store.read_head(&path, SEGMENT_HEADER_LEN)?;
         let form = head.first_chunk().and_then(|head| SegmentHeader::read_any(head).ok());
         // If it cannot be told, the next one is made.
-        let has_unchanged = form.is_some_and(|(_, form)| form.has_unchanged);
+        let has_later_kinds = form.is_some_and(|(_, form)| form.has_later_kinds);
         let file = store.open(&path, OpenMode::Write)?;
         let seal = seals.entries(number)?;
         let at = (number, acknowledged.offset);
-        Ok(Self::at(file, at, has_unchanged, place, seal, index))
+        Ok(Self::at(file, at, has_later_kinds, place, seal, index))
     }
 
     fn at(
         file: StoredFile,
         (number, len): (SegmentNumber, u64),
-        has_unchanged: bool,
+        has_later_kinds: bool,
         place: &Place,
         seal: Option<EntrySeal>,
         index: IndexWriter,
     ) -> Self {
         let place = place.clone();
-        Self { number, has_unchanged, file, len, unwritten: Vec::new(), place, seal, index }
+        Self { number, has_later_kinds, file, len, unwritten: Vec::new(), place, seal, index }
     }
 
     /// Appends an entry.

@@ -1,8 +1,9 @@
 //! A batch: the records of one drain, prepared for the link.
 //!
-//! [`Batch::prepare`] parses the records once: it removes payloads of zeros, replaces what was read to
-//! verify the copy by its hashes, and cuts the batch into frames at record boundaries. Rule: the records keep their order and meaning, an `EpochEnd` is
-//! the last record of its frame, and bytes that are not records are never sent.
+//! [`Batch::prepare`] parses the records once: it removes payloads of zeros, replaces what was read
+//! to verify the copy by its hashes, and cuts the batch into frames at record boundaries. Rule: the
+//! records keep their order and meaning, an `EpochEnd` is the last record of its frame, and bytes
+//! that are not records are never sent.
 
 use std::mem;
 use std::ops::Range;

@@ -7,9 +7,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::report::{Activity, REPORT_VERSION, Report};
+use crate::verification::{Verification, unix_ms};
 use snapless_types::{EpochId, Seq};
 use snapless_wire::frame::Acknowledge;
-use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
+use snapless_wire::id::{SessionId, VolumeGuid};
+use snapless_wire::verified::Verified;
 
 /// One pipeline's counters.
 ///
@@ -36,6 +38,9 @@ struct Facts {
     session: Option<SessionId>,
     last_error: Option<String>,
     acknowledged: Acknowledge,
+    /// The last record that verifies the copy, of those that were drained.
+    checked: Seq,
+    verification: Option<Verification>,
 }
 
 impl Counters {
@@ -58,6 +63,8 @@ impl Counters {
                 session: None,
                 last_error: None,
                 acknowledged,
+                checked: Seq::new(0),
+                verification: None,
             }),
         }
     }
@@ -89,6 +96,8 @@ impl Counters {
         let mut facts = self.facts();
         if facts.session != Some(session) {
             facts.acknowledged = Acknowledge::new(EpochId::new(0), Seq::new(0));
+            facts.checked = Seq::new(0);
+            facts.verification = None;
         }
         facts.activity = Activity::Streaming;
         facts.device = Some(device.to_owned());
@@ -109,6 +118,21 @@ impl Counters {
     /// The last epoch that the server acknowledged.
     pub fn last_acknowledged(&self) -> Acknowledge {
         self.facts().acknowledged
+    }
+
+    /// Notes a record that verifies the copy.
+    pub fn checked(&self, seq: Seq) {
+        self.facts().checked = seq;
+    }
+
+    /// Notes what the server says of the copy; returns it if it is trouble that is new.
+    pub fn verified(&self, verified: &Verified) -> Option<String> {
+        let now = Verification::of(verified);
+        let mut facts = self.facts();
+        let was_told = facts.verification.as_ref().is_some_and(|it| it.trouble().is_some());
+        let trouble = now.trouble().filter(|_| !was_told);
+        facts.verification = Some(now);
+        trouble
     }
 
     /// Notes what the pipeline does now.
@@ -150,6 +174,8 @@ impl Counters {
             connections: self.connections.load(Ordering::Relaxed),
             acknowledged_epoch: facts.acknowledged.epoch().get(),
             acknowledged_seq: facts.acknowledged.seq().get(),
+            checked_seq: facts.checked.get(),
+            verification: facts.verification,
             latest_point_unix_ms: facts.acknowledged.latest().and_then(unix_ms),
             written_unix_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
         }
@@ -159,11 +185,6 @@ impl Counters {
         // A panic while the lock is held leaves no half-made change.
         self.facts.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Milliseconds since 1970-01-01 UTC; `None` before that.
-fn unix_ms(time: FileTime) -> Option<u64> {
-    u64::try_from(time.unix_nanos() / 1_000_000).ok()
 }
 
 #[cfg(test)]
@@ -179,6 +200,18 @@ mod tests {
         assert_eq!(counters.report().activity, Activity::BackingOff);
         counters.streaming("x", SessionId([2; 16]));
         assert_eq!(counters.report().last_error, None);
+    }
+
+    #[test]
+    fn a_copy_that_differs_is_trouble_once_in_a_verification() {
+        let counters = Counters::new(VolumeGuid([1; 16]), "s:1");
+        counters.streaming("x", SessionId([2; 16]));
+        let verified = |differing| Verified { differing, ..Verified::default() };
+        let told = [0, 512, 1024, 0, 512].map(|it| counters.verified(&verified(it)).is_some());
+        assert_eq!(told, [false, true, false, false, true]);
+        assert_eq!(counters.report().verification.unwrap().differing_bytes, 512);
+        counters.streaming("x", SessionId([3; 16]));
+        assert_eq!(counters.report().verification, None);
     }
 
     #[test]

@@ -47,6 +47,8 @@ pub enum Event {
     GapBegan = 220,
     /// A gap has ended: instants can be restored again.
     GapEnded = 221,
+    /// A verification has found that the copy is not what the volume is.
+    CopyDiffers = 222,
     /// The disk could not read a part of the volume.
     Unreadable = 230,
     /// The volume has grown past its session's table.
@@ -93,6 +95,7 @@ impl Event {
         Self::BaseComplete,
         Self::GapBegan,
         Self::GapEnded,
+        Self::CopyDiffers,
         Self::Unreadable,
         Self::Outgrown,
         Self::Shrunk,
@@ -133,6 +136,7 @@ impl Event {
             | Self::DriverOlder
             | Self::RenewalFailed => Severity::Warning,
             Self::ServiceFailed
+            | Self::CopyDiffers
             | Self::Outgrown
             | Self::Shrunk
             | Self::DriverAbsent

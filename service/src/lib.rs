@@ -43,6 +43,7 @@ pub mod state;
 mod state_keeper;
 pub mod stop;
 pub mod stream;
+pub mod verification;
 pub mod watch;
 pub mod watermark;
 pub mod window;

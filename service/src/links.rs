@@ -41,6 +41,8 @@ pub struct Dialling<'a> {
     pub compare: bool,
     /// Called when a link after the first one is there.
     pub linked: &'a (dyn Fn() + Sync),
+    /// Called with what a verification has found, if that is trouble.
+    pub differs: &'a (dyn Fn(&str) + Sync),
     /// Called with the reason when a link has broken or could not be made.
     pub failed: &'a (dyn Fn(StreamError) + Sync),
 }
@@ -226,6 +228,11 @@ impl<'a> Links<'a> {
                 }
                 Message::Compared(answer) => {
                     self.counters.unchanged(self.window.answer(&answer));
+                }
+                Message::Verified(verified) => {
+                    if let Some(trouble) = self.counters.verified(&verified) {
+                        (self.dialling.differs)(&trouble);
+                    }
                 }
                 Message::Refused(text) => return Err(LinkError::Refused(text).into()),
                 Message::Welcome(_) => {

@@ -5,6 +5,9 @@
 //! open for exactly one attempt, which outlasts a broken link: after its closing the driver keeps
 //! what is not acknowledged, and the next attempt drains it again (rule RESUME, rules.md#resume).
 
+mod beginning;
+mod error;
+
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -12,7 +15,6 @@ use std::time::Duration;
 use crate::report::Activity;
 use snapless_driver_client::file_layout::are_still;
 use snapless_driver_client::{Driver, DriverError, DriverPort, Volume};
-use snapless_link::LinkError;
 use snapless_link::client::LinkLimits;
 use snapless_types::{Extent, GapReason};
 use snapless_wire::id::SessionId;
@@ -27,15 +29,17 @@ use crate::event::Event;
 use crate::links::Dialling;
 use crate::notice;
 use crate::session::{
-    Claim, Driven, Plan, Reason, SessionError, Verdict, find, go_on, judge, permits, plan,
-    start_request,
+    Claim, Driven, Plan, Reason, Verdict, find, go_on, judge, permits, plan, start_request,
 };
-use crate::state::{Remembered, SessionStore, StateError};
+use crate::state::{Remembered, SessionStore};
 use crate::state_keeper::StateKeeper;
 use crate::stop::StopSignal;
 use crate::stream::{Stream, StreamEnd, StreamError, WATERMARK_INTERVAL};
 use crate::watch::{Resized, Watch};
 use crate::window::AnswerLimits;
+
+use beginning::Beginning;
+use error::PipelineError;
 
 /// How often it is looked whether a volume that was removed is there again.
 const VOLUME_POLL: Duration = Duration::from_secs(1);
@@ -235,6 +239,7 @@ impl Pipeline {
                 hello,
                 compare: self.config.compare,
                 linked: &linked,
+                differs: &|text| self.report_difference(text),
                 failed: &failed,
             },
             resend_window: self.config.resend_window,
@@ -244,7 +249,6 @@ impl Pipeline {
             watermark_interval: self.limits.watermark,
             answer_limits: self.limits.answer,
         };
-        let mut save = || self.save(&mut state);
         // Without an answer nothing is known to have changed.
         let resized = || {
             let status = port.status(claim.session).ok();
@@ -264,11 +268,11 @@ impl Pipeline {
         let over = StopSignal::new();
         let end = thread::scope(|scope| {
             scope.spawn(|| keeper.run(&over));
-            let end = stream.run(link, &welcome, watch, &mut save);
+            let end = stream.run(link, &welcome, watch, || self.save(&mut state));
             over.set();
             end
         });
-        save();
+        self.save(&mut state);
         match end? {
             StreamEnd::Diverged(reason) => self.give_up(&*port, served, reason),
             end => Ok(end),
@@ -334,47 +338,9 @@ impl Pipeline {
 
     /// Reports what becomes of the session.
     fn announce(&self, claim: &Claim, device: &str, beginning: &Beginning) {
-        let (name, session) = (&self.config.name, claim.session);
-        self.counters.streaming(device, session);
-        let how = |has_all| {
-            let gap = "with a gap: the driver has not kept all that the server lacks";
-            if has_all { "without a gap" } else { gap }
-        };
-        let (event, text) = match *beginning {
-            Beginning::New => {
-                let server = self.connector.server();
-                (Event::SessionStarted, format!("session {session} has begun, server {server}"))
-            }
-            Beginning::Resumed { has_all, is_known: true } => {
-                (Event::SessionResumed, format!("session {session} continues {}", how(has_all)))
-            }
-            Beginning::Resumed { has_all, is_known: false } => {
-                let text = format!(
-                    "session {session} continues {}; the driver has it, although the service did \
-                     not remember it",
-                    how(has_all)
-                );
-                (Event::SessionFound, text)
-            }
-            Beginning::CaughtUp { bytes } => {
-                let text = format!(
-                    "session {session} continues after an orderly restart: {bytes} bytes that the \
-                     server may lack are read and compared, and what differs is sent"
-                );
-                (Event::SessionCaughtUp, text)
-            }
-            Beginning::Verified { why, diverged, length } => {
-                let why = why.map_or("of a newer driver's", GapReason::text);
-                let detail = diverged.map(|reason| format!(" ({reason})")).unwrap_or_default();
-                let blocks = claim.geometry.block_count();
-                let text = format!(
-                    "session {session} continues: {why}{detail}; all {blocks} blocks, {length} \
-                     bytes, are read and compared with the server's content, and what differs is \
-                     sent"
-                );
-                (Event::SessionVerified, text)
-            }
-        };
+        let name = &self.config.name;
+        self.counters.streaming(device, claim.session);
+        let (event, text) = beginning.told(claim, self.connector.server());
         notice::report(event, &format!("{name} ({device}): {text}"));
     }
 
@@ -450,6 +416,11 @@ impl Pipeline {
         }
     }
 
+    /// Reports that the copy is not what the volume is.
+    fn report_difference(&self, text: &str) {
+        notice::report(Event::CopyDiffers, &format!("{}: {text}", self.config.name));
+    }
+
     /// Reports once that an older driver is still loaded after an upgrade.
     fn check_release(&self, port: &dyn DriverPort) {
         if port.version() < ABI_VERSION && self.counters.report_older_driver() {
@@ -473,91 +444,4 @@ struct Served {
     /// The records that the driver kept are of no use: with them the next attempt would fail as the
     /// last one did.
     lose: bool,
-}
-
-/// How a claimed session begins to stream.
-enum Beginning {
-    /// It is new.
-    New,
-    /// The driver's session goes on.
-    Resumed {
-        /// Without a gap.
-        has_all: bool,
-        /// The service remembers it.
-        is_known: bool,
-    },
-    /// It continues one whose state was saved when the machine went down.
-    CaughtUp {
-        /// Bytes that the server may lack.
-        bytes: u64,
-    },
-    /// It continues one of which the driver had nothing.
-    Verified {
-        /// Why, as its first record says.
-        why: Option<GapReason>,
-        /// What contradicted the server.
-        diverged: Option<Reason>,
-        /// Bytes of the volume.
-        length: u64,
-    },
-}
-
-/// Why an attempt failed.
-#[derive(Debug, thiserror::Error)]
-enum PipelineError {
-    #[error(transparent)]
-    Driver(#[from] DriverError),
-    #[error(transparent)]
-    Session(#[from] SessionError),
-    #[error(transparent)]
-    Link(#[from] LinkError),
-    #[error(transparent)]
-    Stream(#[from] StreamError),
-    #[error(transparent)]
-    State(#[from] StateError),
-    #[error("a bug ended this attempt ({0}); please report it with the log lines above")]
-    Panicked(String),
-}
-
-impl PipelineError {
-    /// True if the records that were drained may have been the cause.
-    fn is_about_records(&self) -> bool {
-        matches!(
-            self,
-            Self::Panicked(_)
-                | Self::Stream(
-                    StreamError::Records(_) | StreamError::Panicked(_) | StreamError::Unexplained
-                )
-        )
-    }
-
-    /// The event for the event log.
-    fn event(&self) -> Event {
-        match self {
-            Self::Driver(error) | Self::Stream(StreamError::Driver(error)) => of_driver(error),
-            Self::Session(SessionError::Unprotectable { .. }) => Event::Unprotectable,
-            Self::Session(SessionError::StartsFailed { .. }) => Event::StartsFailed,
-            Self::Session(_) | Self::Stream(StreamError::Records(_)) => Event::DriverFailed,
-            Self::Link(LinkError::Untrusted(_))
-            | Self::Stream(StreamError::Link(LinkError::Untrusted(_))) => Event::Untrusted,
-            Self::Link(_)
-            | Self::Stream(
-                StreamError::Link(_)
-                | StreamError::ImpossibleEpoch(_)
-                | StreamError::WindowExceeded,
-            ) => Event::LinkFailed,
-            Self::State(_) => Event::StateFailed,
-            Self::Stream(StreamError::Panicked(_) | StreamError::Unexplained)
-            | Self::Panicked(_) => Event::Bug,
-        }
-    }
-}
-
-fn of_driver(error: &DriverError) -> Event {
-    match error {
-        DriverError::Absent | DriverError::AccessDenied(_) => Event::DriverAbsent,
-        DriverError::NoMemory(_) => Event::OutOfMemory,
-        DriverError::FileSystem { .. } => Event::Unprotectable,
-        _ => Event::DriverFailed,
-    }
 }

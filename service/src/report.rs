@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::files::{self, Durability, FileError, replace};
+use crate::verification::Verification;
 
 /// Version of the file format. Readers skip other versions.
 pub const REPORT_VERSION: u32 = 1;
@@ -66,6 +67,12 @@ pub struct Report {
     pub acknowledged_epoch: u64,
     /// The last acknowledged record.
     pub acknowledged_seq: u64,
+    /// The last record that verifies the copy, of those that were drained; 0 without one.
+    #[serde(default)]
+    pub checked_seq: u64,
+    /// What the server has said of the last verification of the copy; `None` if nothing yet.
+    #[serde(default)]
+    pub verification: Option<Verification>,
     /// The latest instant that the server can restore, in milliseconds since 1970-01-01 UTC on this
     /// machine's clock; `None` if there is none yet, or the server has not said.
     #[serde(default)]
@@ -174,6 +181,8 @@ mod tests {
             connections: 5,
             acknowledged_epoch: 6,
             acknowledged_seq: 7,
+            checked_seq: 0,
+            verification: None,
             latest_point_unix_ms: Some(9),
             written_unix_ms: 8,
         }

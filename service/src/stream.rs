@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use snapless_driver_client::{DriverError, DriverPort};
 use snapless_link::client::Link;
-use snapless_types::Seq;
+use snapless_types::{RecordKind, Seq};
 use snapless_wire::frame::Welcome;
 use snapless_wire::id::SessionId;
 
@@ -213,7 +213,12 @@ impl Stream<'_> {
                 Err(DriverError::Cancelled(_)) if halted.is_set() => return Ok(()),
                 Err(error) => return Err(error.into()),
             }
-            let elided = batch.prepare(|record| watch.see(record));
+            let elided = batch.prepare(|record| {
+                watch.see(record);
+                if record.kind() == RecordKind::Check {
+                    self.counters.checked(record.seq());
+                }
+            });
             self.counters.elided(elided.map_err(StreamError::Records)?);
             let put = |frame: Frame<&[u8]>| {
                 let question = touched.as_mut().and_then(|it| it.note(frame.payload));

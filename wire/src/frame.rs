@@ -13,6 +13,7 @@
 //!   ◀──────────────────────── Acknowledge  the same epoch again, with the later latest point
 //!   Compare ────────────────────────────▶  asks whether the stream gives extents this content
 //!   ◀─────────────────────────── Compared  where it does
+//!   ◀─────────────────────────── Verified  what came of comparing checks with the copy
 //!   ◀────────────────────────── KeepAlive  every few seconds while storage keeps it waiting
 //!   ◀────────────────────────────── Error  why the server closes the connection, as text
 //! ```
@@ -54,6 +55,8 @@ snapless_types::numbered_enum! {
         Compare = 8 => "Compare",
         /// [`Compared`](crate::compare::Compared).
         Compared = 9 => "Compared",
+        /// [`Verified`](crate::verified::Verified).
+        Verified = 10 => "Verified",
     }
 }
 

@@ -8,6 +8,7 @@
 //! | [`frame`] | service ↔ server, and the entries of a repository segment (feature `frame`) |
 //! | [`compare`] | what two of those frames carry: extents and their hashes (feature `frame`) |
 //! | [`state_area`] | what the driver keeps on the volume while the machine is off |
+//! | [`verified`] | what another one carries: how a volume and its copy differ (feature `frame`) |
 //! | [`id`] | the identities and counters that all of them carry |
 //!
 //! Every structure is little-endian with alignment 1, has a pinned size, and is parsed into a type
@@ -25,3 +26,5 @@ pub mod id;
 pub mod ioctl;
 pub mod record;
 pub mod state_area;
+#[cfg(feature = "frame")]
+pub mod verified;

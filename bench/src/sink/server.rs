@@ -143,6 +143,9 @@ fn receive_all(mut receiver: MessageReceiver, run: &Run) -> std::result::Result<
             Ok(Some(Message::Compared(_))) => {
                 return Err(LinkError::OutOfPlace(FrameKind::Compared));
             }
+            Ok(Some(Message::Verified(_))) => {
+                return Err(LinkError::OutOfPlace(FrameKind::Verified));
+            }
             Ok(Some(Message::Welcome(_))) => {
                 return Err(LinkError::OutOfPlace(FrameKind::Welcome));
             }

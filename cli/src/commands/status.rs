@@ -49,6 +49,9 @@ mod tests {
     use super::*;
     use crate::test_driver::{DEVICE, GUID, SESSION, TestDriver};
     use snapless_service::report::{Activity, REPORT_VERSION, Report};
+    use snapless_service::verification::Verification;
+    use snapless_types::{Extent, Seq};
+    use snapless_wire::verified::{Differing, Verified};
 
     fn answer(json: bool, driver: &TestDriver, state_dir: &Path) -> String {
         let arguments = StatusArguments { json, watch: false, interval: Duration::from_secs(1) };
@@ -74,6 +77,8 @@ mod tests {
             connections: 1,
             acknowledged_epoch: 2,
             acknowledged_seq: 20,
+            checked_seq: 0,
+            verification: None,
             latest_point_unix_ms: Some(1_600_000_000_000),
             written_unix_ms: 0,
         }
@@ -133,6 +138,26 @@ mod tests {
         let session = &json["sessions"][0];
         assert_eq!(session["continues"], true);
         assert_eq!(session["t0"], serde_json::Value::Null);
+    }
+
+    #[test]
+    fn a_verification_says_how_far_it_is_and_what_differs() {
+        let driver = TestDriver::protecting().verifying(3 << 20);
+        let folder = tempfile::tempdir().unwrap();
+        let text = answer(false, &driver, folder.path());
+        assert!(text.contains("3.0 MiB of 100 MiB passed") && text.contains("nothing is compared"));
+        let verified = |differing| {
+            let extent = Extent::new(65_536, 512).unwrap();
+            let extents = vec![Differing { extent, seq: Seq::new(1) }];
+            Verification::of(&Verified { same: 1024, differing, extents, ..Verified::default() })
+        };
+        for (differing, want) in [(0, "nothing differs"), (512, "512 B differ: 512 bytes at 65536")]
+        {
+            let verification = Some(verified(differing));
+            Report { verification, ..report() }.write(folder.path()).unwrap();
+            let text = answer(false, &driver, folder.path());
+            assert!(text.contains(&format!("1.0 KiB are the same, {want}")), "{text}");
+        }
     }
 
     #[test]

@@ -1,14 +1,26 @@
-//! `snapless verify`: begins or ends a verification of a volume's copy.
+//! `snapless verify`: begins or ends a verification of a volume's copy, and waits for its outcome.
+
+mod outcome;
 
 use std::io::Write;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use serde::Serialize;
-use snapless_driver_client::Driver;
+use snapless_driver_client::{Driver, DriverPort};
+use snapless_service::report;
+use snapless_service::verification::Verification;
+use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::Verify;
 
 use super::common::session_of;
 use crate::arguments::VerifyArguments;
 use crate::error::CliError;
+use outcome::{Look, Waiting};
+
+/// How often the driver and the service are asked how far it is.
+const POLL: Duration = Duration::from_millis(500);
 
 /// What was asked of the driver, for scripts.
 #[derive(Debug, Serialize)]
@@ -18,12 +30,15 @@ struct Begun {
     verifying: bool,
     /// `null` without a limit of its own.
     rate_bytes_per_second: Option<u64>,
+    /// What came of it; `null` if nothing was compared, or it was not waited for.
+    outcome: Option<Verification>,
 }
 
 /// Begins a verification, or ends the one under way.
 pub(crate) fn run(
     arguments: &VerifyArguments,
     driver: &dyn Driver,
+    state_dir: &Path,
     out: &mut dyn Write,
 ) -> Result<(), CliError> {
     let port = driver.open()?;
@@ -34,38 +49,72 @@ pub(crate) fn run(
     } else {
         Verify::Begin { bytes_per_second: rate.unwrap_or(0) }
     };
+    let passes = port.status(session)?.counters.verify_passes;
     port.verify(session, verify)?;
+    let outcome = if arguments.wait { wait(&*port, session, passes, state_dir)? } else { None };
     if arguments.json {
         let (volume, session) = (name.to_string(), session.to_string());
-        let verifying = !arguments.stop;
-        let begun = Begun { volume, session, verifying, rate_bytes_per_second: rate };
+        let verifying = !arguments.stop && !arguments.wait;
+        let outcome = outcome.clone();
+        let begun = Begun { volume, session, verifying, rate_bytes_per_second: rate, outcome };
         serde_json::to_writer(&mut *out, &begun)?;
         writeln!(out)?;
     } else if arguments.stop {
-        writeln!(out, "no verification of {name} is under way now")?;
+        writeln!(out, "no verification of {name} is under way")?;
+    } else if arguments.wait {
+        writeln!(out, "{}", outcome::text(outcome.as_ref()))?;
     } else {
         writeln!(
             out,
-            "the verification of {name} has begun: `snapless status` shows how far it is, and \
-             `snapless-server verify` on the server compares"
+            "the verification of {name} has begun: `snapless status` shows how far it is and what \
+             differs"
         )?;
     }
-    Ok(())
+    match outcome {
+        Some(found) if found.differing_bytes > 0 => Err(CliError::Differs),
+        Some(found) if found.damaged => Err(CliError::NotCompared),
+        _ => Ok(()),
+    }
+}
+
+/// Waits until the driver has come to the end of the volume, and the server has compared all that
+/// was read.
+fn wait(
+    port: &dyn DriverPort,
+    session: SessionId,
+    passes: u64,
+    state_dir: &Path,
+) -> Result<Option<Verification>, CliError> {
+    let mut waiting = Waiting::new(passes);
+    let reports = |source| CliError::Reports { folder: state_dir.to_owned(), source };
+    loop {
+        let status = port.status(session)?;
+        let name = session.to_string();
+        let all = report::read_all(state_dir).map_err(reports)?.sound;
+        let of_session = all.into_iter().find(|it| it.session.as_ref() == Some(&name));
+        match waiting.look(&status, of_session.as_ref())? {
+            Look::UnderWay => thread::sleep(POLL),
+            Look::Nothing => return Ok(None),
+            Look::Outcome(found) => return Ok(Some(found)),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use snapless_wire::id::SessionId;
-
     use super::*;
     use crate::test_driver::{SESSION, TestDriver};
 
-    fn verify(driver: &TestDriver, change: impl FnOnce(&mut VerifyArguments)) -> String {
+    fn arguments() -> VerifyArguments {
         let volume = "D:".parse().unwrap();
-        let mut arguments = VerifyArguments { volume, rate: None, stop: false, json: false };
+        VerifyArguments { volume, rate: None, wait: false, stop: false, json: false }
+    }
+
+    fn verify(driver: &TestDriver, change: impl FnOnce(&mut VerifyArguments)) -> String {
+        let mut arguments = arguments();
         change(&mut arguments);
         let mut out = Vec::new();
-        run(&arguments, driver, &mut out).unwrap();
+        run(&arguments, driver, Path::new("absent"), &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -86,9 +135,8 @@ mod tests {
 
     #[test]
     fn a_volume_without_a_session_cannot_be_verified() {
-        let arguments =
-            VerifyArguments { volume: "D:".parse().unwrap(), rate: None, stop: false, json: false };
-        let error = run(&arguments, &TestDriver::idle(), &mut Vec::new()).unwrap_err();
-        assert!(matches!(error, CliError::NotProtected(_)));
+        let mut out = Vec::new();
+        let error = run(&arguments(), &TestDriver::idle(), Path::new("absent"), &mut out);
+        assert!(matches!(error, Err(CliError::NotProtected(_))));
     }
 }

@@ -9,6 +9,7 @@ use crate::list::{Content, Latest, Session, Stream, Volume, list};
 use super::bookmark;
 use super::console::{BAD, GOOD, POOR, bytes, duration, on_signal, tell, warn_of_shortage};
 use super::output::outln;
+use super::verified;
 
 pub(super) fn run(args: &cli::List) -> Result<ExitCode> {
     let stop = on_signal(|| {})?;
@@ -108,6 +109,9 @@ fn print_stream(stream: &Stream) {
             }
             None => outln!("    gap       since {}: {}", gap.from, gap.reason_text),
         }
+    }
+    if let Some(found) = &stream.verified {
+        outln!("    verified  {}", verified::text(found));
     }
     outln!(
         "    stored    {}, {} records, {} epochs, {} gap(s)",

@@ -25,6 +25,7 @@ mod stat;
 mod transfer;
 mod trust;
 mod upgrade;
+mod verified;
 mod verify;
 
 use std::process::ExitCode;

@@ -11,6 +11,7 @@ use super::bookmark;
 use super::console::{BAD, GOOD, POOR, duration, on_signal, tell};
 use super::output::outln;
 use super::progress::Bar;
+use super::verified;
 
 pub(super) fn run(args: &cli::Points) -> Result<ExitCode> {
     let stop = on_signal(|| {})?;
@@ -68,6 +69,9 @@ fn print_stream(session: &Session, stream: &Stream) {
             }
             None => outln!("    {BAD}gap{BAD:#}     since {}: {reason}", gap.from),
         }
+    }
+    if let Some(found) = &stream.verified {
+        outln!("    verified  {}", verified::text(found));
     }
     for quiet in &session.quiet {
         let length = duration(quiet.seconds);

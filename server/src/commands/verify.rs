@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::against;
+use crate::checks::{Checks, Differing};
 use crate::cli;
 use crate::error::Result;
 use crate::repository::Repository;
@@ -43,7 +44,11 @@ pub(super) fn run(args: &cli::Verify) -> Result<ExitCode> {
     drop(bar);
     tell(&report, args.json, print)?;
     let sound = report.damage.is_empty();
-    Ok(if sound { ExitCode::SUCCESS } else { ExitCode::from(EXIT_DAMAGE) })
+    Ok(match (sound, report.differs()) {
+        (false, _) => ExitCode::from(EXIT_DAMAGE),
+        (true, true) => ExitCode::from(EXIT_DIFFERS),
+        (true, false) => ExitCode::SUCCESS,
+    })
 }
 
 fn run_against(
@@ -103,6 +108,39 @@ fn print_against(report: &against::Report) {
     );
 }
 
+/// What the volume of a session had when it was verified, beside the copy.
+fn print_checks(found: &Checks) {
+    let session = &found.session;
+    for Differing { offset, len, seq } in found.differing.iter().take(LINES_MAX) {
+        outln!(
+            "{BAD}differs{BAD:#}: session {session}: {len} bytes at {offset} are not what the volume \
+             had (record {seq})"
+        );
+    }
+    let notes = [
+        (found.unclear_bytes, "differ where the copy has free space or trimmed bytes: no error"),
+        (found.overtaken_bytes, "were written to before they could be compared"),
+        (found.left_out_bytes, "of paging files or unreadable sectors were left out"),
+        (found.earlier_differing_bytes, "differed in an earlier verification"),
+    ];
+    for (count, what) in notes.into_iter().filter(|(count, _)| *count > 0) {
+        outln!("{POOR}note{POOR:#}: session {session}: {} {what}", bytes(count));
+    }
+    if let Some(why) = &found.not_compared {
+        outln!("{POOR}note{POOR:#}: session {session}: not every check could be compared: {why}");
+    }
+    let (same, differing) = (bytes(found.same_bytes), bytes(found.differing_bytes));
+    if found.differ() {
+        outln!(
+            "{BAD}different{BAD:#}: session {session}: {differing} differ from the volume, {same} do not"
+        );
+    } else {
+        outln!(
+            "{GOOD}same{GOOD:#}: session {session}: {same} are what the volume had when it was verified"
+        );
+    }
+}
+
 fn print(report: &Report) {
     for finding in &report.damage {
         let at = finding.offset.map_or_else(String::new, |offset| format!(" at byte {offset}"));
@@ -115,6 +153,7 @@ fn print(report: &Report) {
              not read, {blocks_at_t0} of the t0 image: images have zeros there"
         );
     }
+    report.checks.iter().for_each(print_checks);
     if report.without_key {
         outln!(
             "{POOR}note{POOR:#}: the repository is encrypted, and without its key only the checksums \

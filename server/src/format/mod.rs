@@ -23,6 +23,7 @@
 //!     pages-00000001.slmap           the pages of the maps of a fold                map.rs
 //!     state.snapless                 the rules' state within it; may be missing  state.rs
 //!     watermark.snapless             up to when nothing newer was captured       watermark.rs
+//!     verified.snapless              what came of the last verification          verified.rs
 //! ```
 //!
 //! Among objects there is no `lock` and no `acknowledged.snapless`: the claim behind the header of
@@ -57,6 +58,7 @@ pub mod sessions;
 pub mod slots;
 pub mod state;
 pub mod unfinished;
+pub mod verified;
 pub mod watermark;
 
 use zerocopy::little_endian::U32;

@@ -12,6 +12,7 @@
 //! The header's version tells what follows it ([`SegmentForm`]). In a repository that is compressed
 //! or encrypted an entry is such a frame, sealed (`sealed.rs`).
 
+use snapless_types::RecordKind;
 use snapless_wire::id::{SessionId, VolumeGuid};
 use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -32,7 +33,7 @@ pub const OBJECT_NUMBER_MAX: SegmentNumber = SegmentNumber(99_999_999);
 const MAGIC: [u8; 8] = *b"SLSEGMT\0";
 /// Of a segment of frames; the other forms add to it.
 const VERSION: u32 = 1;
-/// Of a segment of sealed entries with a claim and unchanged blocks.
+/// Of a segment of sealed entries with a claim and records of later kinds.
 const VERSION_MAX: u32 = 8;
 
 /// The numbers of compacted segments have this bit; those of the log never grow so far.
@@ -120,24 +121,30 @@ pub struct SegmentForm {
     pub is_sealed: bool,
     /// A [`super::claim::Claim`] comes first.
     pub has_claim: bool,
-    /// There may be records of kind `Unchanged`, which a release that knows none takes for damage.
-    pub has_unchanged: bool,
+    /// There may be records of later kinds ([`Self::is_later`]).
+    pub has_later_kinds: bool,
 }
 
 impl SegmentForm {
-    /// Of a segment without a claim and without unchanged blocks.
+    /// Of a segment without a claim and without records of later kinds.
     pub fn sealed_if(is_sealed: bool) -> Self {
         Self { is_sealed, ..Self::default() }
     }
 
+    /// True for a kind of records that a release takes for damage if it knows segments of the first
+    /// four versions only.
+    pub fn is_later(kind: RecordKind) -> bool {
+        matches!(kind, RecordKind::Unchanged | RecordKind::Check)
+    }
+
     fn version(self) -> u32 {
-        let Self { is_sealed, has_claim, has_unchanged } = self;
-        VERSION + u32::from(is_sealed) + 2 * u32::from(has_claim) + 4 * u32::from(has_unchanged)
+        let Self { is_sealed, has_claim, has_later_kinds } = self;
+        VERSION + u32::from(is_sealed) + 2 * u32::from(has_claim) + 4 * u32::from(has_later_kinds)
     }
 
     fn of_version(version: u32) -> Self {
         let has = |bit| version.wrapping_sub(VERSION) & bit != 0;
-        Self { is_sealed: has(1), has_claim: has(2), has_unchanged: has(4) }
+        Self { is_sealed: has(1), has_claim: has(2), has_later_kinds: has(4) }
     }
 }
 

@@ -1,12 +1,12 @@
 //! An entry on its way into a segment, before its place there is known.
 
-use snapless_types::RecordKind;
 use snapless_wire::frame::{FRAME_HEADER_LEN, FrameHeader, FrameKind};
 use snapless_wire::record::Records;
 use zerocopy::IntoBytes;
 
 use super::marks::MarkEntry;
 use crate::error::Result;
+use crate::format::segment::SegmentForm;
 use crate::seal::{EntrySeal, Packed, Packer};
 
 /// An entry that has no place yet.
@@ -34,11 +34,11 @@ impl<'a> Unplaced<'a> {
         frames.map(|(frame, payload)| Self::new(frame, payload, by.as_deref_mut())).collect()
     }
 
-    /// True if it has a record of kind Unchanged, which not every segment may have.
-    pub(super) fn has_unchanged(&self) -> bool {
-        let is_unchanged = |kind| kind == RecordKind::Unchanged;
+    /// True if it has a record of a later kind, which not every segment may have.
+    pub(super) fn has_later_kinds(&self) -> bool {
+        let mut records = Records::new(self.payload).flatten();
         self.frame.kind() == FrameKind::Records
-            && Records::new(self.payload).flatten().any(|it| is_unchanged(it.header.kind()))
+            && records.any(|it| SegmentForm::is_later(it.header.kind()))
     }
 
     /// Bytes that it takes in a segment.
@@ -49,12 +49,12 @@ impl<'a> Unplaced<'a> {
 
     /// The same for later.
     pub(super) fn keep(self) -> Waiting {
-        let has_unchanged = self.has_unchanged();
+        let has_later_kinds = self.has_later_kinds();
         let bytes = match self.packed {
             Some(packed) => Bytes::Packed(packed),
             None => Bytes::Frame([&self.frame.to_bytes()[..], self.payload].concat()),
         };
-        Waiting { bytes, has_unchanged }
+        Waiting { bytes, has_later_kinds }
     }
 }
 
@@ -62,8 +62,8 @@ impl<'a> Unplaced<'a> {
 #[derive(Debug)]
 pub(super) struct Waiting {
     bytes: Bytes,
-    /// It has a record of kind Unchanged.
-    pub(super) has_unchanged: bool,
+    /// It has a record of a later kind.
+    pub(super) has_later_kinds: bool,
 }
 
 #[derive(Debug)]

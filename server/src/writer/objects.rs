@@ -276,7 +276,7 @@ impl ObjectWriter {
         }
         let seal = self.seal.entries(number)?;
         let form = SegmentForm {
-            has_unchanged: entries.iter().any(|entry| entry.has_unchanged),
+            has_later_kinds: entries.iter().any(|entry| entry.has_later_kinds),
             ..SegmentForm::sealed_if(seal.is_some())
         };
         let mut content = Vec::with_capacity(CLAIMED_HEADER_LEN + len);

@@ -1,5 +1,6 @@
 //! The server's integration tests, one program: linking one for each file takes a minute.
 
+mod checks;
 mod commands;
 mod common;
 mod compare;
@@ -69,3 +70,4 @@ mod targets;
 mod trust;
 mod unchanged;
 mod upgrade;
+mod verified;

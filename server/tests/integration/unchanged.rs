@@ -314,8 +314,11 @@ fn versions(root: &Path) -> Vec<u8> {
 }
 
 #[test]
-fn only_a_segment_of_a_newer_version_has_unchanged_blocks() {
-    for (is_sealed, added) in [(false, 0), (true, 1)] {
+fn only_a_segment_of_a_newer_version_has_records_of_later_kinds() {
+    let kinds = [RecordKind::Unchanged, RecordKind::Check];
+    for (kind, (is_sealed, added)) in
+        kinds.into_iter().flat_map(|it| [(it, (false, 0)), (it, (true, 1))])
+    {
         let dir = common::scratch();
         let root = dir.path().join("repository");
         let compression = if is_sealed { Compression::Zstd(1) } else { Compression::None };
@@ -325,18 +328,21 @@ fn only_a_segment_of_a_newer_version_has_unchanged_blocks() {
         connection.records(&driver.first_sync());
         connection.records(&driver.bridged_gap(1));
         assert_eq!(versions(&root), [1 + added]);
-        let unchanged = |driver: &mut Driver| {
-            let again = driver.plain(RecordKind::Unchanged, BLOCK, BLOCK);
-            [again, driver.epoch_end()].concat()
+        let later = |driver: &mut Driver| {
+            let record = match kind {
+                RecordKind::Check => driver.check(BLOCK, &[1; BLOCK as usize]),
+                _ => driver.plain(kind, BLOCK, BLOCK),
+            };
+            [record, driver.epoch_end()].concat()
         };
-        connection.records(&unchanged(&mut driver));
+        connection.records(&later(&mut driver));
         assert_eq!(versions(&root), [1 + added, 5 + added], "a new segment");
-        connection.records(&unchanged(&mut driver));
+        connection.records(&later(&mut driver));
         connection.end();
 
         // It goes on in the next connection, and a full one is followed by another such.
         let mut connection = Connection::with_segments(&root, 10_000);
-        connection.records(&unchanged(&mut driver));
+        connection.records(&later(&mut driver));
         let mut rng = fastrand::Rng::with_seed(7);
         let random: Vec<u8> = (0..BLOCK).map(|_| rng.u8(..)).collect();
         let write = driver.data(RecordKind::Write, 0, &random);
@@ -366,6 +372,8 @@ fn an_object_is_of_a_newer_version_if_it_has_such_a_record() {
     let again = driver.gap();
     let again = [again, driver.plain(RecordKind::Unchanged, BLOCK, 2 * BLOCK)].concat();
     connection.store(&[again, driver.consistent(), driver.epoch_end()].concat()).unwrap();
+    let check = driver.check(BLOCK, &common::base_image()[BLOCK as usize..2 * BLOCK as usize]);
+    connection.store(&[check, driver.epoch_end()].concat()).unwrap();
     connection.store(&[driver.write(0, BLOCK, 9), driver.epoch_end()].concat()).unwrap();
     connection.close();
     let version = |number: u64| {
@@ -373,7 +381,7 @@ fn an_object_is_of_a_newer_version_if_it_has_such_a_record() {
         store.store().read_head(&path, 64).unwrap()[8]
     };
     let versions: Vec<_> = segments(&store).into_iter().map(version).collect();
-    assert_eq!(versions, [3, 3, 7, 3], "a takeover and three epochs");
+    assert_eq!(versions, [3, 3, 7, 7, 3], "a takeover and four epochs");
     let repository = Repository::open_in(store.store()).unwrap();
     let mut want = common::base_image();
     common::patch(&mut want, 0, BLOCK, 9);

@@ -80,12 +80,14 @@ mod tests {
                 ("slots", Err("the two slots of acknowledged ends and watermarks")),
                 ("state", Ok("state")),
                 ("unfinished", Ok("unfinished")),
+                ("verified", Ok("marks")),
                 ("watermark", Ok("marks")),
             ],
         ),
         (
             "wire/src",
             &[
+                ("check", Ok("records")),
                 ("compare", Ok("frames")),
                 ("frame", Ok("frames")),
                 ("id", Ok("text")),
@@ -93,6 +95,7 @@ mod tests {
                 ("lib", Err("names the others")),
                 ("record", Ok("records")),
                 ("state_area", Ok("area")),
+                ("verified", Ok("frames")),
             ],
         ),
     ];

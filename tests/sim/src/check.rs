@@ -11,6 +11,7 @@ mod records;
 mod restores;
 
 use crate::failure::{Broken, Rule, ensure};
+use crate::far_end::FarEnd;
 use crate::ledger::Ledger;
 use crate::link::Link;
 use crate::report::Report;
@@ -79,8 +80,10 @@ pub fn stream(ledger: &Ledger, link: &Link, rng: &mut Rng) -> Result<Report, Bro
     records::order(ledger, link)?;
     let base = records::base(ledger, link)?;
     let verified = checks(ledger, link)?;
+    let far_end = link.far_end.as_ref().filter(|_| verified > 0 && link.durable >= link.kept.len());
+    let compared = far_end.map_or(Ok(0), FarEnd::verify)?;
     let points = points::check(ledger, link, base.whole)?;
     let restored = restores::check(&ledger.volume, link, &points, rng)?;
     let (points, base_images) = (points.restorable.len() as u64, u64::from(base.complete));
-    Ok(Report { points, restored, base_images, verified, ..Report::default() })
+    Ok(Report { points, restored, base_images, verified, compared, ..Report::default() })
 }

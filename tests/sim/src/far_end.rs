@@ -10,9 +10,13 @@
 
 mod stream;
 
+use std::borrow::Cow;
+use std::collections::HashMap;
+
 use snapless_engine::{Record, Tick};
 use snapless_link::client::{Link, Message};
 use snapless_link::frames::{FrameReceiver, FrameSender, Wait};
+use snapless_server::checks::Checks;
 use snapless_server::comparer::Given;
 use snapless_server::error::Error;
 use snapless_server::format::session::SessionHeader;
@@ -24,6 +28,7 @@ use snapless_server::restore::{Found, Source};
 use snapless_server::stop::StopFlag;
 use snapless_server::storage::Store;
 use snapless_server::timeline::{At, Cut};
+use snapless_server::verify::verify;
 use snapless_server::writer::SessionWriter;
 use snapless_service::batch::Frame;
 use snapless_service::checks;
@@ -38,7 +43,7 @@ use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 use snapless_wire::record::{Position, RECORD_HEADER_LEN, RecordHeader};
 use zerocopy::IntoBytes;
 
-use crate::failure::{Broken, Rule};
+use crate::failure::{Broken, Rule, ensure};
 use crate::options::{Options, Sabotage};
 use crate::plan::FarEndPlan;
 use crate::rng::Rng;
@@ -85,6 +90,10 @@ pub struct FarEnd {
     /// The last record that the server had when the claim began, if the service notes nothing else.
     forgets_since: Option<Seq>,
     forgets_writes: bool,
+    /// What is read to verify the copy has a flipped bit now and then.
+    flips_bits: bool,
+    /// What was read first of each sector to verify the copy, if each later check says the same.
+    first_read: Option<HashMap<usize, Content>>,
     /// Sectors that were not sent, as the server had them.
     unchanged: u64,
     /// The frame that the service is making.
@@ -142,6 +151,8 @@ impl FarEnd {
             touched: None,
             forgets_since: None,
             forgets_writes: options.sabotages(Sabotage::ForgetsWrites),
+            flips_bits: options.sabotages(Sabotage::FlippedBit),
+            first_read: options.sabotages(Sabotage::OtherInstant).then(HashMap::new),
             unchanged: 0,
             frame: Vec::new(),
             payload: Vec::new(),
@@ -217,9 +228,13 @@ impl FarEnd {
         self.frame.extend(header.to_bytes());
         let payload = self.frame.len();
         self.frame.resize(payload + header.payload_len(), 0);
+        let contents = self.contents_of(received);
         let sectors = self.frame[payload..].chunks_mut(self.volume.sector_bytes as usize);
-        for (sector, content) in sectors.zip(&received.payload) {
+        for (sector, content) in sectors.zip(&*contents) {
             content.fill(sector);
+        }
+        if received.record.kind == RecordKind::Check && self.flips_bits && self.rng.once_in(4) {
+            self.frame[payload] ^= 1;
         }
         if let Some((hashed, len)) = checks::hash(&header, &mut self.frame[payload..]) {
             self.frame.truncate(payload + len);
@@ -238,6 +253,16 @@ impl FarEnd {
             self.send_waiting(0)?;
         }
         Ok(())
+    }
+
+    fn contents_of<'a>(&mut self, received: &'a Received) -> Cow<'a, [Content]> {
+        match &mut self.first_read {
+            Some(first) if received.record.kind == RecordKind::Check => {
+                let sectors = received.sectors(&self.volume).zip(&received.payload);
+                sectors.map(|(sector, read)| *first.entry(sector).or_insert(*read)).collect()
+            }
+            _ => Cow::Borrowed(&received.payload),
+        }
     }
 
     fn noting(&self, since: Seq) -> Option<Touched> {
@@ -361,6 +386,27 @@ impl FarEnd {
             Err(Error::NotRestorable { .. }) => Ok(None),
             Err(error) => Err(Broken::new(Rule::Point, format!("restoring {at:?}: {error}"))),
         }
+    }
+
+    /// Lets the server compare its copy with what was read to verify it; returns how many sectors
+    /// are the same. A server whose power has failed is started first.
+    pub fn verify(&self) -> Result<u64, Broken> {
+        if !self.storage.has_power() {
+            self.storage.crash();
+        }
+        let stop = StopFlag::default();
+        let verified = Repository::open_in(self.store())
+            .and_then(|repository| verify(&repository, &stop, |_| {}));
+        let report = verified.map_err(|error| refused("to verify", &error))?;
+        let is_same = |it: &Checks| it.differing_bytes + it.earlier_differing_bytes == 0;
+        ensure!(
+            report.checks.iter().all(is_same),
+            Rule::Loss,
+            "the copy is not what the volume had: {:?}",
+            report.checks
+        );
+        let same: u64 = report.checks.iter().map(|found| found.same_bytes).sum();
+        Ok(same / u64::from(self.volume.sector_bytes))
     }
 
     fn try_connect(&mut self) -> Result<Welcome, Error> {

@@ -96,6 +96,10 @@ pub enum Sabotage {
     LateWatermark,
     /// The service does not note which blocks the stream was about before it asks the server
     ForgetsWrites,
+    /// The volume has a bit that the driver did not write when it is read to verify the copy
+    FlippedBit,
+    /// What was read to verify the copy is compared with what the stream gives at another instant
+    OtherInstant,
     /// The server's disk does not sync files
     NoSync,
     /// The server's disk does not sync directories

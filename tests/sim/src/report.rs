@@ -69,6 +69,8 @@ report! {
     unchanged,
     /// Sectors that were read to verify the copy, and compared with the stream.
     verified,
+    /// Sectors of those that the real server compared with its copy.
+    compared,
     /// Runs that ended because the power failed.
     power_cuts,
     /// Runs whose base image was complete and exact.

@@ -376,6 +376,7 @@ impl World {
             power_cuts: u64::from(self.stage == Stage::Off),
             base_images: stream.base_images,
             verified: stream.verified,
+            compared: stream.compared,
             ..self.report
         })
     }

@@ -50,6 +50,8 @@ each_is_found! {
     fn a_block_that_was_written_since_and_is_called_unchanged_breaks_the_image() {
         ForgetsWrites => T0, Loss, Point, Truth
     }
+    fn a_bit_of_the_volume_that_no_write_has_changed_is_found() { FlippedBit => Loss }
+    fn a_check_that_is_compared_with_another_instant_is_found() { OtherInstant => Loss }
     fn a_segment_whose_name_is_not_synced_breaks_loss() { NoDirectorySync => Loss, Resume }
 }
 

@@ -13,6 +13,8 @@ use crate::format;
 
 /// Cells of a progress bar.
 const BAR_LEN: usize = 30;
+/// Extents that differ from the copy and are told.
+const EXTENTS_MAX: usize = 4;
 
 /// The sessions, one paragraph each.
 pub(super) fn render(answer: &Answer) -> String {
@@ -151,22 +153,42 @@ fn verification(line: &SessionLine) -> Option<String> {
     if !status.verifying && counters.verify_position == 0 {
         return None;
     }
-    let mut text = if status.verifying {
-        let of = format::bytes(status.length);
-        format!("verifying the copy: {} of {of} passed", format::bytes(counters.verify_position))
+    let passed = format::bytes(counters.verify_position);
+    let mut parts = vec![if status.verifying {
+        format!("verifying the copy: {passed} of {} passed", format::bytes(status.length))
     } else {
-        format!("last verification: {} passed", format::bytes(counters.verify_position))
-    };
-    text += &format!(", {} read", format::bytes(counters.verify_read));
-    for (count, why) in [
-        (counters.verify_passed_over, "passed over under writes or as unreadable"),
-        (counters.verify_excluded, "of paging files left out"),
+        format!("last verification: {passed} passed")
+    }];
+    for (count, what) in [
+        (Some(counters.verify_read), "read"),
+        (nonzero(counters.verify_passed_over), "passed over under writes or as unreadable"),
+        (nonzero(counters.verify_excluded), "of paging files left out"),
     ] {
-        if count > 0 {
-            text += &format!(", {} {why}", format::bytes(count));
-        }
+        parts.extend(count.map(|count| format!("{} {what}", format::bytes(count))));
     }
-    Some(text)
+    Some(parts.join(", ") + &compared(line))
+}
+
+fn nonzero(count: u64) -> Option<u64> {
+    Some(count).filter(|&count| count > 0)
+}
+
+/// What the server has found of it so far.
+fn compared(line: &SessionLine) -> String {
+    let Some(found) = line.service.as_ref().and_then(|report| report.verification.as_ref()) else {
+        return "; nothing is compared yet".to_owned();
+    };
+    let same = format::bytes(found.same_bytes);
+    let differing = if found.differing_bytes == 0 {
+        "nothing differs".to_owned()
+    } else {
+        let places = found.differing.iter().take(EXTENTS_MAX);
+        let places = places.map(|it| format!("{} bytes at {}", it.len, it.offset));
+        let places = places.collect::<Vec<_>>().join(", ");
+        format!("{} differ: {places}", format::bytes(found.differing_bytes))
+    };
+    let damaged = if found.damaged { ", and damage has kept some from being compared" } else { "" };
+    format!("; at the server {same} are the same, {differing}{damaged}")
 }
 
 fn bar(progress: f64) -> String {

@@ -46,6 +46,7 @@ use snapless_wire::compare::Compared;
 use snapless_wire::frame::{Acknowledge, FrameHeader, FrameKind, Hello};
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 use snapless_wire::record::{Position, RecordHeader};
+use snapless_wire::verified::Verified;
 use zerocopy::IntoBytes;
 
 pub const VOLUME: VolumeGuid = VolumeGuid([0x11; 16]);
@@ -464,6 +465,8 @@ pub struct Client {
     link: Link,
     /// The latest point that the server has named.
     pub latest: Option<FileTime>,
+    /// What it has said of its copy.
+    pub verified: Option<Verified>,
 }
 
 /// What a server said.
@@ -479,14 +482,14 @@ impl Client {
     pub fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).unwrap();
         let socket = Socket::new(stream.try_clone().unwrap(), &TCP).unwrap();
-        Self { stream, link: Link::over(Arc::new(socket)), latest: None }
+        Self { stream, link: Link::over(Arc::new(socket)), latest: None, verified: None }
     }
 
     /// [`Self::connect`] to a server that may die meanwhile.
     pub fn try_connect(address: SocketAddr) -> Option<Self> {
         let stream = TcpStream::connect(address).ok()?;
         let socket = Socket::new(stream.try_clone().ok()?, &TCP).ok()?;
-        Some(Self { stream, link: Link::over(Arc::new(socket)), latest: None })
+        Some(Self { stream, link: Link::over(Arc::new(socket)), latest: None, verified: None })
     }
 
     /// [`Self::send`] to a server that may be dead: the next [`Self::hear`] tells.
@@ -538,6 +541,10 @@ impl Client {
                 Said::Acknowledge { epoch: acknowledge.epoch().get(), seq: acknowledge.seq().get() }
             }
             Ok(Some(Message::Compared(_))) => panic!("an answer, and nothing was asked"),
+            Ok(Some(Message::Verified(verified))) => {
+                self.verified = Some(verified);
+                self.hear()
+            }
             Ok(Some(Message::Refused(text))) => Said::Error(text),
             Ok(None) | Err(LinkError::Lost(_)) => Said::Closed,
             Err(error) => panic!("{error}"),

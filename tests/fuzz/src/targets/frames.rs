@@ -5,6 +5,7 @@ use snapless_wire::frame::{
     Acknowledge, FRAME_HEADER_LEN, FRAME_PAYLOAD_MAX, FrameError, FrameHeader, FrameKind, Hello,
     KeepAlive, Watermark, Welcome,
 };
+use snapless_wire::verified::Verified;
 use zerocopy::FromBytes;
 
 use super::{Target, split, stream};
@@ -23,6 +24,7 @@ pub(super) const TARGET: Target = Target {
         "keep-alive",
         "compare",
         "compared",
+        "verified",
         "short",
         "magic",
         "version",
@@ -78,6 +80,13 @@ fn run(input: &[u8]) -> &'static str {
                 assert!((1..=COMPARE_EXTENTS_MAX).contains(&compared.same().len()));
                 assert_eq!(compared.to_bytes(), payload, "it comes back the same");
                 "compared"
+            }
+            Err(error) => name(error),
+        },
+        FrameKind::Verified => match Verified::read(payload) {
+            Ok(verified) => {
+                assert_eq!(verified.to_bytes(), payload, "it comes back the same");
+                "verified"
             }
             Err(error) => name(error),
         },

@@ -1,5 +1,5 @@
 //! The marks beside a stream: the claim of a segment that is an object, the last watermark, the
-//! name of a pin. The first byte of an input says which.
+//! name of a pin, the outcome of a verification. The first byte of an input says which.
 
 use std::path::Path;
 
@@ -7,6 +7,7 @@ use snapless_server::format::claim::{CLAIM_LEN, Claim};
 use snapless_server::format::pin::{Holder, PINS_DIR};
 use snapless_server::format::segment::SegmentNumber;
 use snapless_server::format::slots::{SLOT_STRIDE, SLOTS_FILE_LEN};
+use snapless_server::format::verified::{self, VERIFIED_LEN_MAX};
 use snapless_server::format::watermark::{self, WATERMARK_SLOT_LEN};
 
 use super::{Target, repository, split};
@@ -22,6 +23,7 @@ pub(super) const TARGET: Target = Target {
         "no watermark",
         "pin",
         "no pin",
+        "verified",
         "short",
         "magic",
         "checksum",
@@ -35,22 +37,24 @@ const OWN: SegmentNumber = SegmentNumber(7);
 /// Makes the checksums right.
 fn seal(input: &mut [u8]) {
     let Some((kind, bytes)) = input.split_first_mut() else { return };
-    match *kind % 3 {
+    match *kind % 4 {
         0 => {
             let len = bytes.len().min(CLAIM_LEN);
             repository::seal(&mut bytes[..len]);
         }
         1 => bytes.chunks_exact_mut(WATERMARK_SLOT_LEN).for_each(repository::seal),
+        3 if bytes.len() > 4 => repository::seal(bytes),
         _ => {}
     }
 }
 
 fn run(input: &[u8]) -> &'static str {
     let Some((kind, bytes)) = input.split_first() else { return "short" };
-    match kind % 3 {
+    match kind % 4 {
         0 => claim(bytes),
         1 => watermark(bytes),
-        _ => pin(bytes),
+        2 => pin(bytes),
+        _ => verified(bytes),
     }
 }
 
@@ -87,4 +91,16 @@ fn pin(name: &[u8]) -> &'static str {
     assert_eq!(file.parent(), Some(Path::new(PINS_DIR)), "it lies where pins lie");
     assert_eq!(file.file_name().map(|it| it.as_encoded_bytes()), Some(name));
     "pin"
+}
+
+fn verified(bytes: &[u8]) -> &'static str {
+    let session = repository::session();
+    match verified::read(bytes, &session) {
+        Ok(outcome) => {
+            assert!(bytes.len() <= VERIFIED_LEN_MAX);
+            assert_eq!(verified::to_bytes(&outcome, &session), bytes, "it comes back the same");
+            "verified"
+        }
+        Err(error) => repository::name(error),
+    }
 }

@@ -1,6 +1,7 @@
 //! What each operation does, by the server's real code.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use snapless_server::error::Error;
 use snapless_server::floor::{Floor, MinFree};
@@ -153,7 +154,7 @@ impl World {
         let repository = self.site().open()?;
         let store = repository.store();
         let indexer = Indexer::new(1, Floor::new(store.clone(), MinFree::NONE));
-        indexer.look_at(SessionReader::open(store, header)?);
+        indexer.look_at(SessionReader::open(store, header)?, &Arc::default());
         indexer.close();
         indexer.run(&StopFlag::default());
         Ok(())
