@@ -61,10 +61,20 @@ impl Prefix {
 
     /// Runs a Windows program to its end; returns its output.
     pub fn run(&self, program: &str, arguments: &[&str]) -> Result<String, E2eError> {
+        self.run_within(program, arguments, COMMAND_LIMIT)
+    }
+
+    /// The same for a program that may take so long.
+    pub fn run_within(
+        &self,
+        program: &str,
+        arguments: &[&str],
+        limit: Duration,
+    ) -> Result<String, E2eError> {
         let name = program.rsplit('\\').next().unwrap_or(program);
         let mut command = self.wine(program);
         command.args(arguments);
-        let mut run = || process::run_logged(name, &mut command, &self.logs, COMMAND_LIMIT);
+        let mut run = || process::run_logged(name, &mut command, &self.logs, limit);
         for _ in 1..TRIES {
             match run() {
                 Err(E2eError::Exit { tail, .. }) if tail.contains(LAYOUT_CLASH) => {}

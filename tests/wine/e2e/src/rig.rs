@@ -43,6 +43,8 @@ const PACKAGE: &str = "snapless-package";
 const COMMAND_LINE: &str = r"C:\Program Files\Snapless\snapless.exe";
 
 const COMMAND_LIMIT: Duration = Duration::from_mins(1);
+/// How long a verification may take under load.
+const VERIFY_LIMIT: Duration = Duration::from_mins(5);
 /// Threads of a writer.
 const WRITER_THREADS: u16 = 24;
 
@@ -259,6 +261,17 @@ impl Rig {
     /// The product's command line's list of volumes, as JSON.
     pub fn volumes(&self) -> Result<String, E2eError> {
         self.prefix.run(COMMAND_LINE, &["volumes", "--json"])
+    }
+
+    /// Verifies the copy while the volume is in use, and waits for the outcome.
+    pub fn verify_copy(&self) -> Result<String, E2eError> {
+        let verify = ["verify", VOLUME_DEVICE, "--wait"];
+        self.prefix.run_within(COMMAND_LINE, &verify, VERIFY_LIMIT)
+    }
+
+    /// Ends the volume's session.
+    pub fn stop_session(&self) -> Result<(), E2eError> {
+        self.prefix.run(COMMAND_LINE, &["stop", "--volume", VOLUME_DEVICE]).map(|_| ())
     }
 
     /// Writes the service's configuration.

@@ -19,6 +19,7 @@
 //! | [`Scenario::Preemption`] | threads of the driver lose the processor at the worst instants; short sessions before it |
 //! | [`Scenario::Removal`] | no load, but plug and play that asks, stops, removes and surprises in each state; a shutdown |
 //! | [`Scenario::Reboot`] | reboots with records lost, and the volume changed while the machine is off: verified |
+//! | [`Scenario::Verification`] | the copy is verified under load; a block that changes behind the driver is found, and repaired |
 //! | [`Scenario::ServerCrash`] | the server is killed ten times during it and after it: no gap |
 //!
 //! The rule: a scenario passes only if the situations that it tests have occurred.
@@ -41,6 +42,7 @@ mod run;
 mod server_crash;
 mod service_crash;
 mod settings;
+mod verification;
 
 use std::path::PathBuf;
 
@@ -79,7 +81,7 @@ macro_rules! scenarios {
 
         impl Scenario {
             /// All of them, the main one first.
-            pub const ALL: [Self; 18] = [$(Self::$scenario),*];
+            pub const ALL: [Self; 19] = [$(Self::$scenario),*];
 
             /// Its name in messages and folders.
             pub fn name(self) -> &'static str {
@@ -130,6 +132,8 @@ scenarios! {
     Removal: "removal", removal::run;
     /// The machine restarts, in order or by a power cut.
     Reboot: "reboot", reboot::run;
+    /// The copy is verified while the volume is in use.
+    Verification: "verification", verification::run;
 }
 
 /// Runs a scenario to its verdict. The run's folder keeps everything if it fails, and the logs if

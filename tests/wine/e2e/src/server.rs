@@ -109,6 +109,13 @@ pub fn verify(exe: &Path, folder: &RunFolder) -> Result<(), E2eError> {
     run("verify", command.arg("verify").arg("--repository").arg(&folder.repository), folder)
 }
 
+/// What the server's list says.
+pub fn list(exe: &Path, folder: &RunFolder) -> Result<String, E2eError> {
+    let mut command = Command::new(exe);
+    command.arg("list").arg("--repository").arg(&folder.repository);
+    process::run_logged("list", &mut command, &folder.logs, START_LIMIT)
+}
+
 fn run(name: &str, command: &mut Command, folder: &RunFolder) -> Result<(), E2eError> {
     process::run_logged(name, command, &folder.logs, RESTORE_LIMIT).map(|_| ())
 }

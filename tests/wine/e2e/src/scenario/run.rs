@@ -307,7 +307,7 @@ impl<'a> Run<'a> {
         evidence: &Evidence,
         t0: bool,
     ) -> Result<Option<usize>, E2eError> {
-        let truth = evidence.truth(&self.image, &self.folder)?;
+        let truth = evidence.truth(&self.image, &self.folder)?.without(self.dont_care.clone());
         let t0 = t0.then(|| evidence.t0_window(&begun.beginning)).transpose()?;
         verdict::compare(self.console, truth, &self.folder, t0, evidence.matched().writes().len())
     }
