@@ -81,7 +81,7 @@ pub enum Event {
 
 impl Event {
     /// Every event.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::ServiceStarted,
         Self::ServiceStopped,
         Self::ServiceFailed,

@@ -38,13 +38,6 @@ pub(crate) struct StoredFrame<'a> {
     segment: &'a SegmentReader,
 }
 
-impl EntryEnd {
-    /// The segment, and where in it.
-    pub(crate) fn place(&self) -> (SegmentNumber, u64) {
-        (self.segment, self.offset)
-    }
-}
-
 impl StoredFrame<'_> {
     /// Damage of the entry that the frame is in.
     pub(crate) fn damage(&self, why: impl Into<Damage>) -> Error {
