@@ -149,8 +149,11 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     Ok(summary)
 }
 
-/// Waits until the server, which stopped answering, lacks records.
+/// Waits until the server has all of the time so far, and then, as it does not answer any more, lacks
+/// records.
 fn lack_records(run: &mut Run<'_>) -> Result<(), E2eError> {
+    let last = run.watch("look at the last record", |_| true)?.last_seq;
+    run.watch("be acknowledged", |status| status.acknowledged_seq >= last)?;
     run.rig.server().program.signal(Signal::STOP)?;
     run.watch("capture what no server has", |status| {
         status.last_seq >= status.acknowledged_seq + LOST_MIN
