@@ -14,6 +14,7 @@
 //! | 4,096 to 8,191 | one bit for each region, from the lowest bit of the first byte on |
 //! | 8,192 to 32,767 | the stamp's ranges one after the other, zeros behind them |
 
+use crc::{CRC_32_ISCSI, Crc};
 use snapless_types::{Geometry, REGIONS_MAX, Regions, Seq};
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -263,37 +264,16 @@ pub fn blank_area(area: &mut [u8; AREA_LEN], id: AreaId) {
     }
 }
 
-/// CRC-32C of a slot, with zeros for the checksum in it.
+/// CRC-32C, by a crate that the kernel can have.
+static CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
+
+/// The checksum of a slot, with zeros for the one in it.
 fn checksum(slot: &[u8]) -> u32 {
-    let crc = slot.iter().enumerate().fold(u32::MAX, |crc, (at, byte)| {
-        let is_checksum = (CRC_AT..HEADER_LEN).contains(&at);
-        let byte = if is_checksum { 0 } else { *byte };
-        let index = usize::from((crc.to_le_bytes()[0]) ^ byte);
-        CRC_TABLE[index] ^ (crc >> 8)
-    });
-    !crc
-}
-
-/// What each byte does to the checksum. The kernel has no other CRC-32C: the crate needs `std`.
-static CRC_TABLE: [u32; 256] = crc_table();
-
-const fn crc_table() -> [u32; 256] {
-    /// Castagnoli's polynomial, reversed.
-    const POLYNOMIAL: u32 = 0x82f6_3b78;
-    let mut table = [0; 256];
-    let mut index = 0;
-    while index < table.len() {
-        #[allow(clippy::cast_possible_truncation)]
-        let mut crc = index as u32;
-        let mut bit = 0;
-        while bit < 8 {
-            crc = if crc & 1 == 1 { (crc >> 1) ^ POLYNOMIAL } else { crc >> 1 };
-            bit += 1;
-        }
-        table[index] = crc;
-        index += 1;
-    }
-    table
+    let mut digest = CRC.digest();
+    digest.update(slot.get(..CRC_AT).unwrap_or_default());
+    digest.update(&[0; HEADER_LEN - CRC_AT]);
+    digest.update(slot.get(HEADER_LEN..).unwrap_or_default());
+    digest.finalize()
 }
 
 #[cfg(test)]
@@ -419,12 +399,7 @@ mod tests {
     #[test]
     fn the_checksum_is_crc_32c() {
         // RFC 3720, B.4: 32 bytes of zeros, of ones, and counting up.
-        let crc = |bytes: &[u8]| {
-            let crc = bytes.iter().fold(u32::MAX, |crc, byte| {
-                CRC_TABLE[usize::from(crc.to_le_bytes()[0] ^ byte)] ^ (crc >> 8)
-            });
-            !crc
-        };
+        let crc = |bytes: &[u8]| CRC.checksum(bytes);
         assert_eq!(crc(&[0; 32]), 0x8a91_36aa);
         assert_eq!(crc(&[0xff; 32]), 0x62a8_ab43);
         let counting: Vec<u8> = (0..32).collect();
