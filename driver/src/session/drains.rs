@@ -103,6 +103,7 @@ impl Session {
     }
 
     /// Answers drain requests while there are both requests and records. PASSIVE_LEVEL.
+    #[inline(never)] // Not on the stack of what else the thread does.
     pub fn answer_drains(&self) {
         self.claim.state.with(|state| {
             let Some(claimant) = state.claimant else { return };

@@ -95,10 +95,37 @@ pub struct State<W, Q> {
     counts: Box<[Status; 1]>,
 }
 
+/// The parts of a state that are in memory of their own.
+struct Apart {
+    claims: Box<[Claims; 1]>,
+    excluded: Box<[Excluded; 1]>,
+    sweep: Box<[Sweep; 1]>,
+    failing: Box<[Failing; 1]>,
+    verification: Box<[Verification; 1]>,
+    counts: Box<[Status; 1]>,
+}
+
+impl Apart {
+    // Out of line: each is on the stack only while it is made.
+    #[inline(never)]
+    fn new(geometry: &Geometry, config: &Config) -> Result<Self, OutOfMemory> {
+        Ok(Self {
+            claims: boxed(|| Claims::new(config.reads(geometry)))?,
+            excluded: boxed(|| Ok(Excluded::default()))?,
+            sweep: boxed(|| Ok(Sweep::NEW))?,
+            failing: boxed(|| Ok(Failing::NONE))?,
+            verification: boxed(|| Ok(Verification::default()))?,
+            counts: boxed(|| Ok(Status::default()))?,
+        })
+    }
+}
+
 impl<W, Q: Fifo<W>> State<W, Q> {
     /// The state of a session that starts. Out of line: its parts are on the stack only meanwhile.
     #[inline(never)]
     pub fn new(geometry: &Geometry, config: &Config, waiting: Q) -> Result<Self, OutOfMemory> {
+        let Apart { claims, excluded, sweep, failing, verification, counts } =
+            Apart::new(geometry, config)?;
         Ok(Self {
             continues: None,
             lifecycle: Lifecycle::NEW,
@@ -119,13 +146,13 @@ impl<W, Q: Fifo<W>> State<W, Q> {
                 u64::from(geometry.block_size()),
                 waiting,
             )?,
-            claims: boxed(|| Claims::new(config.reads(geometry)))?,
-            excluded: boxed(|| Ok(Excluded::default()))?,
-            sweep: boxed(|| Ok(Sweep::NEW))?,
-            failing: boxed(|| Ok(Failing::NONE))?,
-            verification: boxed(|| Ok(Verification::default()))?,
+            claims,
+            excluded,
+            sweep,
+            failing,
+            verification,
             waiting: Waiting::default(),
-            counts: boxed(|| Ok(Status::default()))?,
+            counts,
         })
     }
 
