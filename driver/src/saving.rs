@@ -104,14 +104,20 @@ fn collect(volume: &Volume, session: &Session, area: &KeptArea) -> Option<Shared
     saved
 }
 
-/// The last acknowledged record and the last one; `None` if the session's records have no numbers
-/// yet, or it does not describe the volume.
+/// The last acknowledged record and the last one. Of a session whose server has not been reached since
+/// the start, those of the state that it continues with: the server has nothing else. `None` if there
+/// is no such state, or the session does not describe the volume.
 #[inline(never)] // The engine's status is on the stack only meanwhile.
 fn numbers(session: &Session) -> Option<(Seq, Seq)> {
     let status = session.engine().status();
     let runs = matches!(status.phase, Phase::Capturing | Phase::Uncaptured);
-    let describes = runs && status.placed && !status.outgrown && !session.has_shrunk();
-    describes.then(|| (Seq::new(status.acknowledged_seq), Seq::new(status.last_seq)))
+    if !runs || status.outgrown || session.has_shrunk() {
+        return None;
+    }
+    if !status.placed {
+        return session.taken_seqs();
+    }
+    Some((Seq::new(status.acknowledged_seq), Seq::new(status.last_seq)))
 }
 
 #[inline(never)]

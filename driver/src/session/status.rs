@@ -45,8 +45,8 @@ impl Session {
         reply.special_files = U32::new(volume.special_files);
         reply.read_failed_offset = U64::new(read_failed_offset);
         reply.read_failed_status = U32::new(read_failed_status);
-        if let Some(bytes) = self.taken_bytes() {
-            let (acknowledged, captured) = self.taken_seqs();
+        if let (Some(bytes), Some((acknowledged, captured))) = (self.taken_bytes(), self.taken_seqs())
+        {
             reply.saved = U32::new(1);
             reply.saved_acknowledged_seq = acknowledged.into();
             reply.saved_captured_seq = captured.into();
@@ -62,9 +62,11 @@ impl Session {
         self.taken.with(|taken| taken.map(|it| it.bytes))
     }
 
+    /// The last acknowledged record and the last one of the state that it continues with, if any.
+    /// IRQL <= DISPATCH_LEVEL.
     #[inline(never)] // As above.
-    fn taken_seqs(&self) -> (Seq, Seq) {
-        self.taken.with(|taken| taken.map(|it| (it.acknowledged, it.captured)).unwrap_or_default())
+    pub fn taken_seqs(&self) -> Option<(Seq, Seq)> {
+        self.taken.with(|taken| taken.map(|it| (it.acknowledged, it.captured)))
     }
 
     fn flags(&self, status: &Status) -> StatusFlags {
