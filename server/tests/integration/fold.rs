@@ -607,6 +607,38 @@ fn a_salvage_begins_at_the_boundary_or_takes_a_retained_point() {
 }
 
 #[test]
+fn a_salvage_without_the_header_takes_the_length_of_the_volume_from_a_map() {
+    let dir = common::scratch();
+    let root = dir.path().join("repository");
+    let mut driver = Driver::default();
+    // Of the first segment less than a half is needed: it is compacted.
+    let mut frames = vec![driver.first_sync()];
+    for byte in [7, 8, 9] {
+        let block = |index| (index * BLOCK, BLOCK.min(LENGTH - index * BLOCK));
+        let write = |(offset, len)| driver.write(offset, len, byte);
+        let mut epoch: Vec<u8> = (0..5).map(block).flat_map(write).collect();
+        epoch.extend(driver.epoch_end());
+        frames.push(epoch);
+    }
+    common::ingest(&root, LENGTH, 1 << 20, &frames);
+    // The log that stays is about the volume's begin.
+    let epoch = [driver.write(0, SECTOR, 1), driver.epoch_end()].concat();
+    let boundary = driver.seq;
+    let last = [driver.write(SECTOR, SECTOR, 2), driver.epoch_end()].concat();
+    common::ingest(&root, LENGTH, SEGMENT, &[epoch, last]);
+    fold(&root, boundary, &[]).unwrap();
+    sweep(&root);
+    assert!(!names(&root).contains(&"segment-00000001.slseg".to_owned()));
+    let want = image(&root, At::Latest).unwrap();
+    fs::remove_file(folder(&root).join("session.snapless")).unwrap();
+    fs::remove_file(folder(&root).join("state.snapless")).ok();
+    let (report, found) = salvaged(&root, At::Latest).unwrap();
+    assert_eq!((report.bytes, report.damage.len()), (LENGTH, 1), "{report:?}");
+    assert!(report.lost.is_empty() && report.missing.is_empty(), "{report:?}");
+    assert!(found == want);
+}
+
+#[test]
 fn stat_tells_what_is_retained_and_what_is_garbage() {
     let dir = common::scratch();
     let root = dir.path().join("repository");
