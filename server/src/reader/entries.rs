@@ -152,8 +152,10 @@ impl SessionReader {
         if offset > 0 {
             segment.go_to(offset)?;
         }
+        let is_finished = number < self.acknowledged.segment;
         if let Some(index) = index
-            && Self::indexed(index, &mut segment, how.stop, &mut visit)? == Wanted::Enough
+            && Self::indexed(index, (&mut segment, is_finished), how.stop, &mut visit)?
+                == Wanted::Enough
         {
             return Ok(Wanted::Enough);
         }
@@ -175,12 +177,16 @@ impl SessionReader {
     /// Visits the entries that the index has, from the next one of the segment on, and leaves the
     /// segment behind them.
     ///
+    /// An index never has an entry that its finished segment has not: it is cut back before the
+    /// segment is. So a segment that lost its end does not pass for one that ends there, which
+    /// nothing else tells if a gap comes next: records may be missing in front of its marker.
+    ///
     /// # Errors
     /// [`Damage::Index`] if the index is not that of the segment; what was visited until then must
-    /// be dropped.
+    /// be dropped. Damage of a finished segment that ends too early.
     fn indexed(
         mut index: IndexReader,
-        segment: &mut SegmentReader,
+        (segment, is_finished): (&mut SegmentReader, bool),
         stop: &StopFlag,
         mut visit: impl FnMut(&EntryIndex) -> Result<Wanted, Violation>,
     ) -> Result<Wanted> {
@@ -201,6 +207,9 @@ impl SessionReader {
             }
             for found in index.entries() {
                 let found = found.map_err(|_| index.damage(Damage::Index))?;
+                if is_finished && found.end() > segment.end() {
+                    return Err(segment.cut_off(found.end()));
+                }
                 if found.offset < segment.entry_end() || found.end() > segment.end() {
                     continue;
                 }

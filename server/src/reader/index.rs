@@ -120,16 +120,23 @@ impl IndexReader {
         }
     }
 
-    /// Checks that the next entry is this one, or that there is none; an index may end early.
+    /// Checks that the next entry is this one; an index may end early. `None` stands for the end of a
+    /// finished segment.
     ///
     /// # Errors
-    /// [`Damage::Index`], or damage of the file.
+    /// [`Damage::Index`], damage of the file, or of a segment that ends before an entry that the
+    /// index has.
     pub(crate) fn expect(&mut self, entry: Option<&EntryIndex>) -> Result<()> {
         while self.ahead.is_empty() && self.next_chunk()? {
             let entries: Result<Vec<_>, _> = self.entries().collect();
             self.ahead = entries.map_err(|why| self.damage(why))?.into();
         }
         match self.ahead.pop_front() {
+            Some(found) if entry.is_none() => {
+                // The two names differ in their extension.
+                let segment = self.file.get_ref().path().with_extension("slseg");
+                Err(Error::damaged(&segment, found.offset, Damage::Truncated(found.end())))
+            }
             Some(found) if Some(&found) != entry => Err(self.damage(Damage::Index)),
             _ => Ok(()),
         }

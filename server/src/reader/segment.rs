@@ -193,6 +193,11 @@ impl SegmentReader {
         Error::damaged(self.path(), self.start, why)
     }
 
+    /// Damage of a segment whose entries went on up to this place.
+    pub(super) fn cut_off(&self, end: u64) -> Error {
+        Error::damaged(self.path(), self.end, Damage::Truncated(end))
+    }
+
     /// Goes to the next entry after one with damage inside.
     pub(crate) fn skip_damaged(&mut self) -> Result<()> {
         self.go_to(self.next)

@@ -122,6 +122,33 @@ fn a_segment_that_ends_before_the_acknowledged_end_is_damage() {
 }
 
 #[test]
+fn a_finished_segment_that_lost_its_entries_before_a_gap_does_not_pass_for_an_empty_one() {
+    let dir = common::scratch();
+    let root = dir.path();
+    let mut driver = Driver::default();
+    // Each in a segment of its own.
+    let frames = [
+        driver.first_sync(),
+        [driver.gap(), driver.epoch_end()].concat(),
+        [driver.resync(0, 7), driver.consistent(), driver.epoch_end()].concat(),
+        [driver.gap(), driver.epoch_end()].concat(),
+    ];
+    common::ingest(root, LENGTH, 10_000, &frames);
+    let mut want = common::base_image();
+    common::patch(&mut want, 0, BLOCK, 7);
+    assert!(common::image(root, At::Latest).unwrap().1 == want);
+    // A file system went back to what was synced first: the header.
+    let lost = session_dir(root).join("segment-00000003.slseg");
+    fs::OpenOptions::new().write(true).open(&lost).unwrap().set_len(64).unwrap();
+    let Error::Damaged { path, .. } = common::image(root, At::Latest).unwrap_err() else {
+        panic!("it is damage")
+    };
+    assert_eq!(path, lost);
+    let named: Vec<_> = verified(root).damage.into_iter().map(|found| found.file.0).collect();
+    assert_eq!(named.first(), Some(&lost), "{named:?}");
+}
+
+#[test]
 fn a_tail_of_garbage_and_segments_past_the_end_are_removed() {
     let dir = common::scratch();
     let root = dir.path();
