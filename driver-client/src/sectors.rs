@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 
 /// Bytes that are read at a time, at a multiple of it: whole sectors of every disk.
-const CHUNK: u64 = 4 << 10;
+const CHUNK: usize = 4 << 10;
 
 /// Reads bytes of a volume at an offset; fewer than asked for at the volume's end.
 pub trait ReadAt {
@@ -32,7 +32,7 @@ impl<'a, V: ReadAt> Sectors<'a, V> {
             return Ok(());
         }
         self.chunk_at = None;
-        self.chunk.resize(CHUNK as usize, 0);
+        self.chunk.resize(CHUNK, 0);
         let read = self.volume.read_at(at, &mut self.chunk)?;
         self.chunk.truncate(read);
         self.chunk_at = Some(at);
@@ -42,10 +42,11 @@ impl<'a, V: ReadAt> Sectors<'a, V> {
 
 impl<V: ReadAt> Read for Sectors<'_, V> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let within = self.position % CHUNK;
+        let within = self.position % CHUNK as u64;
         self.fill(self.position - within)?;
-        // Below `CHUNK`, which a `usize` holds.
-        let rest = self.chunk.get(within as usize..).unwrap_or_default();
+        // Below `CHUNK`.
+        let within = usize::try_from(within).unwrap_or(CHUNK);
+        let rest = self.chunk.get(within..).unwrap_or_default();
         let len = rest.len().min(buffer.len());
         buffer[..len].copy_from_slice(&rest[..len]);
         self.position += len as u64;
@@ -74,8 +75,8 @@ mod tests {
 
     impl ReadAt for Bytes {
         fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-            assert!(offset.is_multiple_of(CHUNK) && buffer.len() as u64 == CHUNK);
-            let rest = self.0.get(offset as usize..).unwrap_or_default();
+            assert!(offset.is_multiple_of(CHUNK as u64) && buffer.len() == CHUNK);
+            let rest = self.0.get(usize::try_from(offset).unwrap()..).unwrap_or_default();
             let len = rest.len().min(buffer.len());
             buffer[..len].copy_from_slice(&rest[..len]);
             Ok(len)
@@ -84,11 +85,12 @@ mod tests {
 
     #[test]
     fn any_bytes_are_read_by_whole_chunks() {
-        let bytes = Bytes((0..50_000_u32).map(|at| (at / 7) as u8).collect());
+        let bytes = Bytes((0..50_000_u32).map(|at| (at / 7).to_le_bytes()[0]).collect());
         let mut volume = Sectors::new(&bytes);
         for (offset, len) in [(0, 1), (4_095, 2), (1, 49_999), (49_990, 10), (4_096, 4_096)] {
             let mut some = vec![0; len];
-            volume.seek(SeekFrom::Start(offset as u64)).unwrap();
+            volume.seek(SeekFrom::Start(offset)).unwrap();
+            let offset = usize::try_from(offset).unwrap();
             volume.read_exact(&mut some).unwrap();
             assert_eq!(some, bytes.0[offset..offset + len]);
         }

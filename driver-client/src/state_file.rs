@@ -9,7 +9,6 @@ use std::ptr;
 
 use snapless_wire::id::AreaId;
 use snapless_wire::ioctl::DeviceName;
-use snapless_wire::state_area::{AREA_LEN, blank_area};
 use windows_strings::HSTRING;
 use windows_sys::Win32::Foundation::{
     ERROR_SUCCESS, GENERIC_READ, GENERIC_WRITE, HLOCAL, INVALID_HANDLE_VALUE, LocalFree,
@@ -33,7 +32,7 @@ use windows_sys::Win32::System::Ioctl::{
     FSCTL_MARK_HANDLE, FSCTL_SET_COMPRESSION, MARK_HANDLE_INFO, MARK_HANDLE_PROTECT_CLUSTERS,
 };
 
-use crate::state_place::STATE_FILE;
+use crate::state_place::{STATE_FILE, blank_area};
 use crate::volume::device_text;
 use crate::volume_handle::VolumeHandle;
 
@@ -59,12 +58,11 @@ impl StateFile {
 
     /// Gives the file a blank area with a new identity.
     pub(crate) fn fill(&mut self, id: AreaId) -> io::Result<()> {
-        let mut area = Box::new([0; AREA_LEN]);
-        blank_area(&mut area, id);
+        let area = blank_area(id);
         self.0.set_len(0)?;
         self.store_plainly()?;
         self.0.rewind()?;
-        self.0.write_all(&area[..])?;
+        self.0.write_all(&area)?;
         self.0.sync_all()
     }
 

@@ -16,7 +16,7 @@ use ntfs::{KnownNtfsFileRecordNumber, Ntfs, NtfsError, NtfsFile};
 use snapless_types::Extent;
 use snapless_wire::id::AreaId;
 use snapless_wire::ioctl::{ALWAYS_MAX, KeepStateRequest};
-use snapless_wire::state_area::{AREA_LEN, area_id};
+use snapless_wire::state_area::{self, AREA_LEN, area_id};
 
 /// The state area's file, in the root folder of its volume.
 pub const STATE_FILE: &str = "Snapless.state";
@@ -137,6 +137,15 @@ fn records(ntfs: &Ntfs) -> Option<Extent> {
     let start = at(RECORDS.start)? / sector * sector;
     let end = at(RECORDS.end)?.checked_next_multiple_of(sector)?;
     Extent::new(start, end.checked_sub(start)?)
+}
+
+/// The content of a new state file.
+pub fn blank_area(id: AreaId) -> Vec<u8> {
+    let mut area = vec![0; AREA_LEN];
+    if let Some(whole) = area.first_chunk_mut() {
+        state_area::blank_area(whole, id);
+    }
+    area
 }
 
 /// The state area's identity and its first byte.

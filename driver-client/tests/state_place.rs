@@ -7,10 +7,10 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::process::Command;
 
-use snapless_driver_client::state_place::{NoPlace, STATE_FILE, StatePlace};
+use snapless_driver_client::state_place::{NoPlace, STATE_FILE, StatePlace, blank_area};
 use snapless_types::Extent;
 use snapless_wire::id::AreaId;
-use snapless_wire::state_area::{AREA_LEN, blank_area};
+use snapless_wire::state_area::AREA_LEN;
 use tempfile::TempDir;
 
 const ID: AreaId = AreaId([7; 16]);
@@ -53,9 +53,7 @@ fn run(command: &mut Command) {
 }
 
 fn blank() -> Vec<u8> {
-    let mut area = Box::new([0; AREA_LEN]);
-    blank_area(&mut area, ID);
-    area.to_vec()
+    blank_area(ID)
 }
 
 #[test]

@@ -16,7 +16,8 @@ use snapless_engine::Tick;
 use snapless_types::{EpochId, Overflow};
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{
-    DeviceName, DrainFrom, ExcludedExtents, IOCTL_VERSION, KeepStateRequest, Protection, SessionReply, StartSettings, StatusReply, Verify, VolumeEntry,
+    DeviceName, DrainFrom, ExcludedExtents, IOCTL_VERSION, KeepStateRequest, Protection,
+    SessionReply, StartSettings, StatusReply, Verify, VolumeEntry,
 };
 use wdk_sys::{
     NTSTATUS, STATUS_BUFFER_TOO_SMALL, STATUS_INSUFFICIENT_RESOURCES,

@@ -263,8 +263,9 @@ impl SessionReader {
 
 /// The acknowledged end of a stream in a directory.
 ///
-/// A fold's boundary was acknowledged before the fold was published. If the sound slot is older than
-/// that, the damaged one had the boundary or a later end; what came between the two may be gone.
+/// A fold's boundary was acknowledged before the fold was published. If the sound slot is older
+/// than that, the damaged one had the boundary or a later end; what came between the two may be
+/// gone.
 fn read_acknowledged(store: &Store, dir: &Path, history: Option<&History>) -> Result<Acknowledged> {
     let path = dir.join(ACKNOWLEDGED_FILE);
     let bytes = store.read_head(&path, SLOTS_FILE_LEN).map_err(Error::or_gone)?;

@@ -15,8 +15,9 @@ use std::time::Duration;
 use crate::report::Activity;
 use snapless_driver_client::file_layout::are_still;
 use snapless_driver_client::{Driver, DriverError, DriverPort, Volume};
-use snapless_link::client::LinkLimits;
+use snapless_link::client::{Link, LinkLimits};
 use snapless_types::{Extent, GapReason};
+use snapless_wire::frame::{Hello, Welcome};
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{ABI_VERSION, DeviceName, ExcludedExtents, SessionPhase};
 
@@ -224,13 +225,32 @@ impl Pipeline {
         };
         self.announce(&claim, &volume.device, &beginning);
 
+        let claimed = Claimed { port: &*port, device: &device, volume, claim, hello };
+        let end = self.stream(&claimed, link, &welcome, &mut state);
+        self.save(&mut state);
+        match end? {
+            StreamEnd::Diverged(reason) => self.give_up(&*port, served, reason),
+            end => Ok(end),
+        }
+    }
+
+    /// Streams the claimed session, and keeps a place for its state meanwhile.
+    fn stream(
+        &self,
+        claimed: &Claimed<'_>,
+        link: Link,
+        welcome: &Welcome,
+        state: &mut Remembered,
+    ) -> Result<StreamEnd, StreamError> {
+        let Claimed { port, device, volume, claim, hello } = *claimed;
+        let name = &self.config.name;
         let linked = || {
             log::info!("{name}: linked again; the server gets what it lacks, without a gap");
             self.counters.streaming(&volume.device, claim.session);
         };
         let failed = |error: StreamError| self.report_failure(&error.into());
         let stream = Stream {
-            port: &*port,
+            port: port,
             session: claim.session,
             dialling: Dialling {
                 connector: &self.connector,
@@ -259,24 +279,15 @@ impl Pipeline {
         };
         let sector_size = claim.geometry.sector_size();
         let watch = Watch::new(&name.to_string(), sector_size, &resized, &notice::report);
-        let keeper = StateKeeper {
-            name: &name.to_string(),
-            device: &device,
-            driver: &self.driver,
-            port: &*port,
-        };
+        let keeper =
+            StateKeeper { name: &name.to_string(), device, driver: &self.driver, port: port };
         let over = StopSignal::new();
-        let end = thread::scope(|scope| {
+        thread::scope(|scope| {
             scope.spawn(|| keeper.run(&over));
-            let end = stream.run(link, &welcome, watch, || self.save(&mut state));
+            let end = stream.run(link, welcome, watch, || self.save(state));
             over.set();
             end
-        });
-        self.save(&mut state);
-        match end? {
-            StreamEnd::Diverged(reason) => self.give_up(&*port, served, reason),
-            end => Ok(end),
-        }
+        })
     }
 
     /// Stops the driver's session, for the reason given; the next attempt continues it behind what
@@ -432,6 +443,15 @@ impl Pipeline {
             notice::report(Event::DriverOlder, &text);
         }
     }
+}
+
+/// A session that is claimed, of a volume.
+struct Claimed<'a> {
+    port: &'a dyn DriverPort,
+    device: &'a DeviceName,
+    volume: &'a Volume,
+    claim: Claim,
+    hello: Hello,
 }
 
 /// What earlier attempts leave to the next one.

@@ -1,9 +1,9 @@
 //! Tells the driver where it can save a session's state when the machine shuts down, so that only
 //! what the server may lack is read after an orderly restart.
 //!
-//! Beside the stream, since the volume is asked: a new state file takes some time until it is on the
-//! disk. Rule: nothing here delays or ends protection. Without a place every block is read after a
-//! restart.
+//! Beside the stream, since the volume is asked: a new state file takes some time until it is on
+//! the disk. Rule: nothing here delays or ends protection. Without a place every block is read
+//! after a restart.
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};

@@ -1,5 +1,5 @@
-//! What becomes of a session whose state the driver saved when the machine shut down: it goes on and
-//! reads what the server may lack, unless the server is not as it was then.
+//! What becomes of a session whose state the driver saved when the machine shut down: it goes on
+//! and reads what the server may lack, unless the server is not as it was then.
 
 mod support;
 

@@ -45,7 +45,8 @@ impl Session {
         reply.special_files = U32::new(volume.special_files);
         reply.read_failed_offset = U64::new(read_failed_offset);
         reply.read_failed_status = U32::new(read_failed_status);
-        if let (Some(bytes), Some((acknowledged, captured))) = (self.taken_bytes(), self.taken_seqs())
+        if let (Some(bytes), Some((acknowledged, captured))) =
+            (self.taken_bytes(), self.taken_seqs())
         {
             reply.saved = U32::new(1);
             reply.saved_acknowledged_seq = acknowledged.into();

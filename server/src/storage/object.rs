@@ -33,7 +33,7 @@ mod probe;
 
 use super::lease::{self, Lease};
 use super::{Held, Lock, Objects, OpenMode, Put, Removal, Storage, StorageFile, Terms};
-use file::ObjectFile;
+use file::{ObjectFile, Ranges};
 
 /// Bytes that are read when an object is opened: many are no longer.
 const FIRST_BYTES: u64 = 256 << 10;
@@ -324,8 +324,9 @@ impl Shared {
             _ => Err(io::Error::other("the store did not say what became of each object")),
         }
     }
+}
 
-    /// Reads bytes of an object, as many as there are; also returns its length.
+impl Ranges for Shared {
     fn read(&self, at: &ObjectPath, offset: u64, len: u64) -> io::Result<(Bytes, u64)> {
         match self.wait(read_range(&*self.store, at, offset, len)) {
             Ok(found) => Ok(found),
@@ -362,7 +363,7 @@ impl Storage for ObjectStorage {
             Some(found) => found,
             None => self.0.read(&place, 0, FIRST_BYTES)?,
         };
-        Ok(Box::new(ObjectFile::new(Arc::clone(&self.0), place, bytes, len)))
+        Ok(Box::new(ObjectFile::new(self.0.clone(), place, bytes, len)))
     }
 
     fn create_dir(&self, _: &Path) -> io::Result<bool> {

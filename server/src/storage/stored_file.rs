@@ -21,7 +21,8 @@ pub struct StoredFile {
 
 #[expect(clippy::len_without_is_empty, reason = "a file is no collection")]
 impl StoredFile {
-    /// The file of this full name, at its begin. Once `guard` is not held any more, nothing is read.
+    /// The file of this full name, at its begin. Once `guard` is not held any more, nothing is
+    /// read.
     pub(super) fn new(
         file: Box<dyn StorageFile>,
         path: PathBuf,

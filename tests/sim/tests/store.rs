@@ -91,8 +91,8 @@ fn a_verify_that_names_one_of_several_files_is_found() {
     found_by_damage(Medium::Objects, StoreSabotage::OneName);
 }
 
-/// The first failure of a sabotage that only damage shows: in the shortest histories, by seed, or in
-/// longer ones.
+/// The first failure of a sabotage that only damage shows: in the shortest histories, by seed, or
+/// in longer ones.
 fn found_by_damage(medium: Medium, sabotage: StoreSabotage) -> StoreFailure {
     let failure = |depth| exhaust(medium, depth, depth, Some(sabotage)).err();
     let by_seed = || (1..=20).find_map(|seed| play(medium, seed, 100, Some(sabotage)).err());

@@ -1,12 +1,12 @@
 //! An object that is read: some of it ahead, if it is read in order.
 
+use std::fmt;
 use std::io::{self, ErrorKind};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use object_store::path::Path as ObjectPath;
 
-use super::Shared;
 use crate::storage::StorageFile;
 
 /// Bytes that are read at once of an object that is read in order.
@@ -14,10 +14,16 @@ const AHEAD_BYTES: u64 = 4 << 20;
 /// Bytes that are read at once elsewhere in an object.
 const ELSEWHERE_BYTES: u64 = 64 << 10;
 
+/// Where objects are.
+pub(super) trait Ranges: fmt::Debug + Send + Sync {
+    /// Reads bytes of an object, as many as there are; also returns its length.
+    fn read(&self, at: &ObjectPath, offset: u64, len: u64) -> io::Result<(Bytes, u64)>;
+}
+
 /// An object that is read.
 #[derive(Debug)]
 pub(super) struct ObjectFile {
-    storage: Arc<Shared>,
+    storage: Arc<dyn Ranges>,
     place: ObjectPath,
     len: u64,
     /// Protects what was read last.
@@ -33,7 +39,7 @@ struct Piece {
 
 impl ObjectFile {
     /// An object of this length, of which the first bytes were read.
-    pub(super) fn new(storage: Arc<Shared>, place: ObjectPath, first: Bytes, len: u64) -> Self {
+    pub(super) fn new(storage: Arc<dyn Ranges>, place: ObjectPath, first: Bytes, len: u64) -> Self {
         let piece = Mutex::new(Piece { start: 0, bytes: first });
         Self { storage, place, len, piece }
     }

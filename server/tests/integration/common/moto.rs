@@ -12,9 +12,10 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 /// Serves at a free port, which it prints. Its clock goes on by a minute with each object that is
-/// stored, as that of `common::s3` does, and is ahead by the seconds that a file says. One request at a time: of several creations of one name more than one succeeds otherwise, and `init`
-/// refuses such a store. Of an object that is locked it wants to be told which checksum there is;
-/// to S3 the checksum itself tells that.
+/// stored, as that of `common::s3` does, and is ahead by the seconds that a file says. One request
+/// at a time: of several creations of one name more than one succeeds otherwise, and `init` refuses
+/// such a store. Of an object that is locked it wants to be told which checksum there is; to S3 the
+/// checksum itself tells that.
 const SERVER: &str = "
 import datetime, sys, threading
 from werkzeug.serving import make_server

@@ -11,9 +11,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use snapless_driver_client::state_place::STATE_FILE;
+use snapless_driver_client::state_place::{STATE_FILE, blank_area};
 use snapless_wire::id::AreaId;
-use snapless_wire::state_area::{AREA_LEN, blank_area};
 use snapless_writer::extent::{Extent, SECTOR};
 use snapless_writer::payload::{Payload, WriteId};
 use snapless_writer::regions::Regions;
@@ -104,9 +103,8 @@ fn is_real(name: &str) -> bool {
 /// The state file, as the service makes it where a file system opens files.
 fn copy_state_file(dir: &Path, image: &Path, seed: u64) -> Result<(), E2eError> {
     let source = dir.join(STATE_FILE);
-    let mut area = Box::new([0; AREA_LEN]);
-    blank_area(&mut area, AreaId(u128::from(seed + 1).to_le_bytes()));
-    std::fs::write(&source, &area[..]).map_err(E2eError::file("write", &source))?;
+    let area = blank_area(AreaId(u128::from(seed + 1).to_le_bytes()));
+    std::fs::write(&source, area).map_err(E2eError::file("write", &source))?;
     copy_in(image, &source, STATE_FILE)?;
     std::fs::remove_file(&source).map_err(E2eError::file("remove", &source))
 }

@@ -1,9 +1,10 @@
 //! The machine restarts: by a power cut with records that no server has, in order, and in order
-//! with another system that changes the volume while the machine is off. The session goes on, behind
-//! what the server has. After an orderly restart only what the server may lack is read; if anything
-//! else may have happened, every block is. What differs is sent. t0, a point before each restart and
-//! the latest image must be right. How much is sent depends on the load, as the service does not wait
-//! long for the server's comparison: `server/tests/integration/restarts.rs` counts it.
+//! with another system that changes the volume while the machine is off. The session goes on,
+//! behind what the server has. After an orderly restart only what the server may lack is read; if
+//! anything else may have happened, every block is. What differs is sent. t0, a point before each
+//! restart and the latest image must be right. How much is sent depends on the load, as the service
+//! does not wait long for the server's comparison: `server/tests/integration/restarts.rs` counts
+//! it.
 //!
 //! The truth of each time between two restarts is its own: the image as the machine found it, and
 //! the journal since.
@@ -149,8 +150,8 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     Ok(summary)
 }
 
-/// Waits until the server has all of the time so far, and then, as it does not answer any more, lacks
-/// records.
+/// Waits until the server has all of the time so far, and then, as it does not answer any more,
+/// lacks records.
 fn lack_records(run: &mut Run<'_>) -> Result<(), E2eError> {
     let last = run.watch("look at the last record", |_| true)?.last_seq;
     run.watch("be acknowledged", |status| status.acknowledged_seq >= last)?;
@@ -226,7 +227,7 @@ fn change(run: &Run<'_>, reboot: usize) -> Result<(), E2eError> {
     let place = place.map_err(|error| E2eError::Damaged(volume.clone(), error.to_string()))?;
     // `$LogFile`, which nothing reads here.
     let log = place.stamp[1].offset();
-    file.write_all_at(&[reboot as u8], log).map_err(E2eError::file("write", volume))
+    file.write_all_at(&reboot.to_le_bytes(), log).map_err(E2eError::file("write", volume))
 }
 
 /// A copy of what the machine will find.
