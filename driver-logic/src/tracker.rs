@@ -17,6 +17,7 @@
 use snapless_tracking::regions::RegionMap;
 use snapless_types::{Extent, Geometry, Regions, Seq};
 use snapless_wire::id::SessionId;
+use snapless_wire::ioctl::ORIGIN_SKIP;
 use snapless_wire::state_area::SavedState;
 
 use crate::requests::{self, Verdict};
@@ -68,6 +69,15 @@ pub struct Known {
     pub saved: SavedState,
     /// What the server may lack.
     pub map: RegionMap,
+}
+
+/// The records of which a server may have any as its last one, for a state to hold that is saved
+/// now: from the last acknowledged one to the last one. `None` if the session continues and nothing
+/// of it is acknowledged since: what is between those two numbers may be of another copy of the
+/// server's repository, which has another past.
+pub fn last_records(acknowledged: Seq, captured: Seq) -> Option<(Seq, Seq)> {
+    let made = captured.get().checked_sub(acknowledged.get())?;
+    (made < ORIGIN_SKIP).then_some((acknowledged, captured))
 }
 
 /// What a session that continues says of a state that it has taken.

@@ -25,7 +25,7 @@ use crate::volume_query::{self, Asked};
 const READ_LIMIT: u64 = 2_000 * Tick::PER_MS;
 
 /// Starts the thread that reads areas, if an area is known: without it nothing is known of any
-/// volume.
+/// volume. PASSIVE_LEVEL.
 pub fn start() {
     let Some(globals) = globals::get() else { return };
     if globals.settings.limits.pass_through || globals.settings.with_areas(|it| it.is_empty()) {
@@ -37,7 +37,7 @@ pub fn start() {
     }
 }
 
-/// Ends the thread, if there is one: every volume is gone.
+/// Ends the thread, if there is one: every volume is gone. PASSIVE_LEVEL.
 pub fn end() {
     if let Some(globals) = globals::get() {
         globals.boot.end();
@@ -62,6 +62,7 @@ impl Run for Reading {
 }
 
 /// Reads the area of a volume of which nothing is known yet; requests that waited for it go.
+/// PASSIVE_LEVEL.
 pub fn resolve(volume: &Volume, deadline: Tick) {
     if let Some(globals) = globals::get() {
         resolve_with(globals, volume, deadline.min(volume_query::deadline(READ_LIMIT)));

@@ -63,7 +63,7 @@ pub struct Place<'a> {
 const FLUSH: Span = Span { offset: 0, at: 0, len: 0 };
 
 impl Found {
-    /// The area's identity.
+    /// The area's identity. PASSIVE_LEVEL.
     pub fn id(&self) -> AreaId {
         self.id
     }
@@ -102,24 +102,24 @@ impl Place<'_> {
 }
 
 impl Keeper {
-    /// The area that the service has named or that was found at the start, if any.
+    /// The area that the service has named or that was found at the start, if any. PASSIVE_LEVEL.
     pub fn area(&self) -> Option<Shared<KeptArea>> {
         self.area.clone()
     }
 
-    /// Sets or forgets it; returns the identity of the one before.
+    /// Sets or forgets it; returns the identity of the one before. PASSIVE_LEVEL.
     pub fn set_area(&mut self, area: Option<Shared<KeptArea>>) -> Option<AreaId> {
         let before = core::mem::replace(&mut self.area, area);
         before.map(|before| before.id)
     }
 
-    /// Nothing is read or written from now on: the volume is going.
+    /// Nothing is read or written from now on: the volume is going. PASSIVE_LEVEL.
     pub fn close(&mut self) {
         self.closed = true;
         self.io = None;
     }
 
-    /// Reads the area that begins at `offset`, and finds its slot that counts.
+    /// Reads the area that begins at `offset`, and finds its slot that counts. PASSIVE_LEVEL.
     ///
     /// # Errors
     /// `STATUS_DATA_ERROR` if there is no area with this identity.
@@ -130,14 +130,14 @@ impl Keeper {
         Ok(Found { id, offset, index, generation })
     }
 
-    /// The state that the slot has, in memory of its own; `None` if it says nothing.
+    /// The state that the slot has, in memory of its own; `None` if it says nothing. PASSIVE_LEVEL.
     #[inline(never)] // A state is on the stack only meanwhile.
     pub fn saved(&mut self, found: &Found) -> Option<Shared<SavedState>> {
         let slot = state_area::newest(self.bytes()?, found.id)?;
         Shared::new(*slot.saved()?)
     }
 
-    /// True if the stamp's bytes on the volume are those of the slot.
+    /// True if the stamp's bytes on the volume are those of the slot. PASSIVE_LEVEL.
     pub fn is_stamped(
         &mut self,
         place: Place<'_>,
@@ -156,7 +156,7 @@ impl Keeper {
         Ok(kept.is_some() && kept == stamp(&other))
     }
 
-    /// The map of the slot.
+    /// The map of the slot. PASSIVE_LEVEL.
     pub fn map(&mut self, found: &Found, regions: Regions) -> Result<RegionMap, NTSTATUS> {
         let map = RegionMap::new(regions);
         let mut map = map.map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
@@ -167,7 +167,7 @@ impl Keeper {
     }
 
     /// Makes the state that the slot has void: it is overwritten where it is. So it is gone
-    /// whatever the disk has done of that when power fails.
+    /// whatever the disk has done of that when power fails. PASSIVE_LEVEL.
     pub fn use_up(&mut self, place: Place<'_>, found: &Found) -> Result<(), NTSTATUS> {
         let used = found.used().ok_or(STATUS_DATA_ERROR)?;
         used.seal(self.bytes().ok_or(STATUS_IO_TIMEOUT)?);
@@ -177,7 +177,7 @@ impl Keeper {
 
     /// Writes a state to the slot that does not count, with the stamp that the volume has now and
     /// the map that its state seals now. From then on a request that the sealed map does not have
-    /// waits until the state on the disk is void, whatever becomes of the write.
+    /// waits until the state on the disk is void, whatever becomes of the write. PASSIVE_LEVEL.
     pub fn save(
         &mut self,
         place: Place<'_>,

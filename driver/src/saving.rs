@@ -14,6 +14,7 @@
 //! A server whose last record is one of those two or between them has what the disk has in all
 //! regions that are not marked.
 
+use snapless_driver_logic::tracker::last_records;
 use snapless_engine::{Phase, RegionMap, Tick};
 use snapless_types::{BlockIndex, BlockRange, Extent, Regions, Seq};
 use snapless_wire::id::FileTime;
@@ -35,7 +36,7 @@ const ALL_LIMIT: u64 = 10_000 * Tick::PER_MS;
 /// Most blocks that the engine is asked about at a time: writes wait for its lock.
 const BLOCKS_MAX: u64 = 8_192;
 
-/// Saves the state of every volume that has one.
+/// Saves the state of every volume that has one. PASSIVE_LEVEL.
 pub fn save_all(globals: &Globals) {
     let end = volume_query::deadline(ALL_LIMIT);
     for volume in globals.volumes.volumes() {
@@ -87,8 +88,10 @@ fn collect(volume: &Volume, session: &Session, area: &KeptArea) -> Option<Shared
     let numbers = captured.zip(numbers(session));
     // The area may be where another file is by now: no write to it is under way.
     let is_free = !session.engine().may_write(&area.extent);
-    let saved = numbers.filter(|(captured, (acknowledged, _))| is_free && acknowledged <= captured);
-    let saved = saved.and_then(|(captured, (acknowledged, _))| {
+    let numbers = numbers.filter(|_| is_free);
+    let last =
+        numbers.and_then(|(captured, (acknowledged, _))| last_records(acknowledged, captured));
+    let saved = last.and_then(|(acknowledged, captured)| {
         Shared::new(SavedState {
             session: session.id(),
             geometry: *geometry,
@@ -104,9 +107,9 @@ fn collect(volume: &Volume, session: &Session, area: &KeptArea) -> Option<Shared
     saved
 }
 
-/// The last acknowledged record and the last one. Of a session whose server has not been reached since
-/// the start, those of the state that it continues with: the server has nothing else. `None` if there
-/// is no such state, or the session does not describe the volume.
+/// The last acknowledged record and the last one. Of a session whose server has not been reached
+/// since the start, those of the state that it continues with: the server has nothing else. `None`
+/// if there is no such state, or the session does not describe the volume.
 #[inline(never)] // The engine's status is on the stack only meanwhile.
 fn numbers(session: &Session) -> Option<(Seq, Seq)> {
     let status = session.engine().status();

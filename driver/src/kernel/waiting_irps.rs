@@ -218,7 +218,7 @@ fn set_links(irp: NonNull<IRP>, before: Option<NonNull<IRP>>, after: Option<NonN
     unsafe { link(irp).write(LIST_ENTRY { Blink: address(before), Flink: address(after) }) };
 }
 
-/// Four words of an IRP that belong to the driver that holds it.
+/// Four words of an IRP that belong to the driver that holds it. IRQL <= DISPATCH_LEVEL.
 pub(super) fn words(irp: NonNull<IRP>) -> *mut [PVOID; 4] {
     // SAFETY: the caller holds the IRP; no reference is made.
     let overlay = unsafe { &raw mut (*irp.as_ptr()).Tail.Overlay };
@@ -226,7 +226,7 @@ pub(super) fn words(irp: NonNull<IRP>) -> *mut [PVOID; 4] {
     unsafe { &raw mut (*overlay).__bindgen_anon_1.__bindgen_anon_1.DriverContext }
 }
 
-/// An IRP's links, which belong to the driver that holds it.
+/// An IRP's links, which belong to the driver that holds it. IRQL <= DISPATCH_LEVEL.
 pub(super) fn link(irp: NonNull<IRP>) -> *mut LIST_ENTRY {
     // SAFETY: the caller holds the IRP; no reference is made.
     let overlay = unsafe { &raw mut (*irp.as_ptr()).Tail.Overlay };

@@ -68,6 +68,7 @@ fn only_what_the_map_has_is_read_again_and_the_gap_ends_with_it() {
         kinds.extend(drain(&session));
     }
     assert_eq!(read, [1, 2]);
+    kinds.retain(|kind| *kind != RecordKind::EpochEnd);
     let resync = RecordKind::Resync;
     assert_eq!(kinds, [RecordKind::GapBegin, resync, resync, RecordKind::Consistent]);
     assert!(session.status().consistent);

@@ -163,7 +163,7 @@ impl Causes {
         ]
     }
 
-    fn sum(&self, of: impl Fn(&Cause) -> u64) -> u64 {
+    pub(super) fn sum(&self, of: impl Fn(&Cause) -> u64) -> u64 {
         self.each().iter().fold(0, |sum, (_, cause)| sum.saturating_add(of(cause)))
     }
 

@@ -52,16 +52,16 @@ fn stored(server: &Moto) -> Vec<u8> {
     let mut line = String::new();
     BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
     let address = line.trim().strip_prefix("listening on ").expect(&line).parse().unwrap();
-    let served = Served { child, address };
+    let process = Served { child, address };
     let day = 24 * 3_600 * FileTime::TICKS_PER_SECOND;
     let mut driver = Driver { tick: day / 4, ..Driver::default() };
-    let (mut client, ..) = Client::resume(served.address);
+    let (mut client, ..) = Client::resume(process.address);
     client.records(&driver.first_sync());
     for number in 0..40_u8 {
         client.records(&[driver.write(0, SECTOR, number), driver.epoch_end()].concat());
     }
     while client.hear() != (Said::Acknowledge { epoch: 41, seq: driver.seq }) {}
-    drop((client, served));
+    drop((client, process));
     // A session is never older than the server has had it: this one has been there for two months.
     let versions = server.versions(BUCKET, "Version");
     let (key, _) = versions.iter().find(|(key, _)| key.ends_with("/session.snapless")).unwrap();

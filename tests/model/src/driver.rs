@@ -255,6 +255,11 @@ impl Driver {
     /// What the driver saves when the machine shuts down. A session that nobody has placed yet
     /// knows of the server what the state said that it continues with.
     pub fn save(&self, stamp: u8, call: &Call) -> Option<SavedState> {
+        // `last_records`: what is between may be another copy's of the repository.
+        let is_of_two_pasts = self.continues.is_some() && self.acknowledged_seq == 0;
+        if self.is_placed() && is_of_two_pasts {
+            return None;
+        }
         let (acknowledged, captured) = if self.is_placed() {
             (self.acknowledged(), self.captured())
         } else {

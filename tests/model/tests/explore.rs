@@ -151,7 +151,7 @@ fn a_saved_state_counts_once_and_not_after_another_system() {
 #[test]
 fn a_saved_state_counts_for_no_server_and_no_disk_but_those_that_it_was_saved_for() {
     let sizes = Sizes { blocks: 1, ..SIZES };
-    holds(honest(sizes, Budget { shutdowns: 1, copies: 1, exchanges: 1, ..A_WRITE }));
+    holds(honest(sizes, Budget { shutdowns: 1, copies: 1, exchanges: 2, ..A_WRITE }));
     holds(honest(sizes, Budget { shutdowns: 1, snapshots: 1, reverts: 1, ..A_WRITE }));
 }
 

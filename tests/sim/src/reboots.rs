@@ -438,9 +438,14 @@ impl World {
         self.begin();
     }
 
+    /// True if no write is on its way, or waits until a saved state is void.
+    fn is_disk_idle(&self) -> bool {
+        self.flights.is_empty() && self.saved.waiting.is_empty()
+    }
+
     /// Where the stream describes the volume, and nothing is on its way, it is the disk.
     fn check(&mut self) -> Result<(), String> {
-        let is_still = self.is_attached && self.flights.is_empty() && !self.session.has_records();
+        let is_still = self.is_attached && self.is_disk_idle() && !self.session.has_records();
         let status = self.session.status();
         if !is_still || !status.consistent || status.blocks_synced < status.blocks_total {
             return Ok(());
@@ -458,7 +463,7 @@ impl World {
             self.check()?;
             let status = self.session.status();
             let is_read = status.consistent && status.blocks_synced == status.blocks_total;
-            let is_idle = self.flights.is_empty() && status.writes_holding == 0;
+            let is_idle = self.is_disk_idle() && status.writes_holding == 0;
             if is_read && is_idle && self.is_attached && status.acknowledged_seq == status.last_seq
             {
                 self.server.check_points(self.known.iter().map(|it| (it.seq, &it.disk[..])))?;

@@ -13,7 +13,7 @@ use super::symbols::Symbols;
 
 /// Where others enter the driver at up to `DISPATCH_LEVEL`: callbacks, and what is called through
 /// pointers of its own.
-pub const RAISED: [&str; 9] = [
+pub const RAISED: [&str; 10] = [
     "snapless::framework::filter_device::evt_write",
     "snapless::framework::filter_device::evt_device_control",
     "snapless::framework::filter_device::evt_destroy",
@@ -21,6 +21,7 @@ pub const RAISED: [&str; 9] = [
     "snapless::framework::filter_device::request_completed",
     "snapless::framework::filter_device::usage_completed",
     "snapless::kernel::query::query_completed",
+    "snapless::kernel::raw_io::transferred",
     "snapless::kernel::reader::read_completed",
     "snapless::kernel::child_irp::child_completed",
 ];

@@ -119,7 +119,7 @@ impl Moto {
             body.len()
         );
         for (name, value) in headers {
-            request += &format!("{name}: {value}\r\n");
+            request.extend([name, ": ", value, "\r\n"]);
         }
         stream.write_all(&[request.as_bytes(), b"\r\n", body].concat()).unwrap();
         let mut answer = Vec::new();

@@ -98,7 +98,8 @@ fn verified(bytes: &[u8]) -> &'static str {
     match verified::read(bytes, &session) {
         Ok(outcome) => {
             assert!(bytes.len() <= VERIFIED_LEN_MAX);
-            assert_eq!(verified::to_bytes(&outcome, &session), bytes, "it comes back the same");
+            let again = verified::to_bytes(&outcome, &session);
+            assert_eq!(verified::read(&again, &session), Ok(outcome));
             "verified"
         }
         Err(error) => repository::name(error),

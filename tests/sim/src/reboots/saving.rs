@@ -1,7 +1,7 @@
 //! How a state is saved, step by step while writes go on, made void if a write comes too late, and
 //! used when the machine comes up.
 
-use snapless_driver_logic::tracker::{Arrival, Known, Mode, Next, Tracker};
+use snapless_driver_logic::tracker::{Arrival, Known, Mode, Next, Tracker, last_records};
 use snapless_engine::RegionMap;
 use snapless_types::{GapReason, Regions, Seq};
 use snapless_wire::id::FileTime;
@@ -67,7 +67,8 @@ impl World {
         let acknowledged = Seq::new(self.session.status().acknowledged_seq);
         let saved = &mut self.saved;
         let mut map = vec![0; MAP_LEN];
-        if acknowledged > captured || !saved.tracker.seal(&mut map) {
+        let last = last_records(acknowledged, captured);
+        if last.is_none() || !saved.tracker.seal(&mut map) {
             saved.tracker.forget_known();
             return;
         }

@@ -5,10 +5,11 @@ use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{
     ABI_VERSION, AcknowledgeRequest, DRAIN_BUFFER_MIN, DeviceName, DrainFrom, DrainFromReply,
     DrainFromRequest, ExcludedExtents, HOLD_LIMIT_MAX_MS, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN,
-    IOCTL_DRAIN_FROM, IOCTL_LIST_VOLUMES, IOCTL_RESUME, IOCTL_REVIEW, IOCTL_START, IOCTL_STATUS,
-    IOCTL_STOP, IOCTL_VERIFY, IOCTL_VERSION, ListRequest, QUEUE_BYTES_MAX, QUEUE_BYTES_MIN,
-    ReviewRequest, SWEEP_LATENCY_MAX_MS, SWEEP_RATE_MIN, SessionReply, SessionRequest,
-    StartRequest, StatusReply, Verify, VerifyRequest, VersionReply,
+    IOCTL_DRAIN_FROM, IOCTL_KEEP_STATE, IOCTL_LIST_VOLUMES, IOCTL_RESUME, IOCTL_REVIEW,
+    IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_VERIFY, IOCTL_VERSION, KeepStateRequest,
+    ListRequest, QUEUE_BYTES_MAX, QUEUE_BYTES_MIN, ReviewRequest, SWEEP_LATENCY_MAX_MS,
+    SWEEP_RATE_MIN, SessionReply, SessionRequest, StartRequest, StatusReply, Verify, VerifyRequest,
+    VersionReply,
 };
 use windows_sys::Win32::Foundation::NTSTATUS;
 use zerocopy::IntoBytes;
@@ -41,7 +42,7 @@ pub(crate) struct Case {
 const UNKNOWN_SESSION: SessionId = SessionId([0xEE; 16]);
 const NO_DEVICE: &str = r"\Device\NoSuchVolume";
 /// A code of our device type that has no function, and one of another device type.
-const UNKNOWN_CODES: [u32; 4] = [0x8053_E02C, 0x8053_FFFC, 0x0022_2000, 0];
+const UNKNOWN_CODES: [u32; 4] = [0x8053_E030, 0x8053_FFFC, 0x0022_2000, 0];
 
 impl Case {
     /// A case.
@@ -132,6 +133,20 @@ pub(crate) fn always() -> Vec<Case> {
             status::INVALID_PARAMETER,
         ),
         Case::new("a review without a claim", IOCTL_REVIEW, &[1, 0, 0, 0], 0, status::NOT_FOUND),
+        Case::new(
+            "a place for the state without a claim",
+            IOCTL_KEEP_STATE,
+            KeepStateRequest::FORGET.as_bytes(),
+            0,
+            status::NOT_FOUND,
+        ),
+        Case::new(
+            "a place that no volume has",
+            IOCTL_KEEP_STATE,
+            &[0xFF; size_of::<KeepStateRequest>()],
+            0,
+            status::INVALID_PARAMETER,
+        ),
         Case::new("an odd review", IOCTL_REVIEW, &[2, 0, 0, 0], 0, status::INVALID_PARAMETER),
     ]);
     cases
@@ -174,6 +189,7 @@ fn lengths() -> Vec<Case> {
         ("acknowledge", IOCTL_ACKNOWLEDGE, acknowledge.as_bytes(), 0),
         ("drain from", IOCTL_DRAIN_FROM, from.as_bytes(), size_of::<DrainFromReply>()),
         ("review", IOCTL_REVIEW, review.as_bytes(), 0),
+        ("keep state", IOCTL_KEEP_STATE, KeepStateRequest::FORGET.as_bytes(), 0),
         ("status", IOCTL_STATUS, session.as_bytes(), size_of::<StatusReply>()),
         ("verify", IOCTL_VERIFY, verify.as_bytes(), 0),
         ("stop", IOCTL_STOP, session.as_bytes(), 0),
