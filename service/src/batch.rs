@@ -245,7 +245,7 @@ mod tests {
         let kept: Vec<_> = Records::new(batch.records()).map(Result::unwrap).collect();
         let hash = |bytes: &[u8]| blake3::hash(bytes).as_bytes()[..16].to_vec();
         assert!(kept[1].header.is_hashed() && kept[1].header.extent_len() == 130 * 512);
-        assert_eq!(kept[1].payload, [hash(&[0; 65_536]), hash(&[7; 1024])].concat());
+        assert_eq!(kept[1].payload, [hash(&vec![0; 65_536]), hash(&[7; 1024])].concat());
         assert_eq!(kept[2].payload, hash(&[0; 512]));
         assert_eq!(kept[3].payload, [7; 512]);
         assert_eq!(batch.prepare(|_| ()), Ok(0), "a second time finds nothing");

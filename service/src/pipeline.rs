@@ -250,7 +250,7 @@ impl Pipeline {
         };
         let failed = |error: StreamError| self.report_failure(&error.into());
         let stream = Stream {
-            port: port,
+            port,
             session: claim.session,
             dialling: Dialling {
                 connector: &self.connector,
@@ -279,8 +279,7 @@ impl Pipeline {
         };
         let sector_size = claim.geometry.sector_size();
         let watch = Watch::new(&name.to_string(), sector_size, &resized, &notice::report);
-        let keeper =
-            StateKeeper { name: &name.to_string(), device, driver: &self.driver, port: port };
+        let keeper = StateKeeper { name: &name.to_string(), device, driver: &self.driver, port };
         let over = StopSignal::new();
         thread::scope(|scope| {
             scope.spawn(|| keeper.run(&over));

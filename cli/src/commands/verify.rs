@@ -127,8 +127,8 @@ mod tests {
         assert_eq!((&begun["session"], &begun["verifying"]), (&SESSION.into(), &true.into()));
         assert_eq!(begun["rate_bytes_per_second"], 1 << 20);
         verify(&driver, |it| it.stop = true);
-        let begin = |bytes_per_second| Verify::Begin { bytes_per_second };
-        let asked = [begin(0), begin(1 << 20), Verify::End];
+        let at = |bytes_per_second| Verify::Begin { bytes_per_second };
+        let asked = [at(0), at(1 << 20), Verify::End];
         let session = SessionId::parse(SESSION).unwrap();
         assert_eq!(driver.verified(), asked.map(|verify| (session, verify)));
     }

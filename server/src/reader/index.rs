@@ -120,8 +120,8 @@ impl IndexReader {
         }
     }
 
-    /// Checks that the next entry is this one; an index may end early. `None` stands for the end of a
-    /// finished segment.
+    /// Checks that the next entry is this one; an index may end early. `None` stands for the end of
+    /// a finished segment.
     ///
     /// # Errors
     /// [`Damage::Index`], damage of the file, or of a segment that ends before an entry that the

@@ -1,6 +1,6 @@
 //! Every rule that a stream can break, broken once.
 
-use crate::common::{BLOCK, Driver, LENGTH, SECTOR, geometry};
+use crate::common::{BLOCK, BLOCK_LEN, Driver, LENGTH, SECTOR, geometry};
 use snapless_server::stream::{StreamState, Violation};
 use snapless_types::{BlockIndex, EpochId, Geometry, RecordKind, Seq};
 use snapless_wire::record::Records;
@@ -225,7 +225,7 @@ fn only_content_that_the_stream_gives_is_unchanged() {
 
 #[test]
 fn a_check_has_hashes_and_is_about_what_the_stream_describes() {
-    let check = |d: &mut Driver, block: u64| d.check(block * BLOCK, &[1; BLOCK as usize]);
+    let check = |d: &mut Driver, block: u64| d.check(block * BLOCK, &[1; BLOCK_LEN]);
     let synced = Stream::synced().with(|d| check(d, 0)).with(|d| d.write(0, SECTOR, 1));
     let refused = synced.refuses(|d| d.fill(RecordKind::Check, 0, BLOCK, 1));
     assert_eq!(refused, Violation::CheckWithoutHashes(Seq::new(11)));
@@ -234,9 +234,9 @@ fn a_check_has_hashes_and_is_about_what_the_stream_describes() {
     gap.with(Driver::consistent).with(|d| check(d, 0));
     let (seq, block) = at(3, 2);
     let partly = Stream::started().with(|d| d.block(1, 1));
-    let refused = partly.refuses(|d| d.check(BLOCK, &[1; 2 * BLOCK as usize]));
+    let refused = partly.refuses(|d| d.check(BLOCK, &vec![1; 2 * BLOCK_LEN]));
     assert_eq!(refused, Violation::CheckBeforeBlock { seq, block });
-    let refused = synced.refuses(|d| d.check(0, &[1; SECTOR as usize]));
+    let refused = synced.refuses(|d| d.check(0, &[1; 512]));
     assert!(matches!(refused, Violation::Unaligned { .. }), "{refused}");
 }
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::common::connection::Connection;
-use crate::common::{self, BLOCK, Driver, LENGTH, SECTOR, SESSION, VOLUME};
+use crate::common::{self, BLOCK, BLOCK_LEN, Driver, LENGTH, SECTOR, SESSION, VOLUME};
 use crate::fold::{image_in, reader_of};
 use snapless_server::compression::Compression;
 use snapless_server::copy::{How, Outcome, copy_all};
@@ -330,7 +330,7 @@ fn only_a_segment_of_a_newer_version_has_records_of_later_kinds() {
         assert_eq!(versions(&root), [1 + added]);
         let later = |driver: &mut Driver| {
             let record = match kind {
-                RecordKind::Check => driver.check(BLOCK, &[1; BLOCK as usize]),
+                RecordKind::Check => driver.check(BLOCK, &[1; BLOCK_LEN]),
                 _ => driver.plain(kind, BLOCK, BLOCK),
             };
             [record, driver.epoch_end()].concat()
@@ -372,7 +372,7 @@ fn an_object_is_of_a_newer_version_if_it_has_such_a_record() {
     let again = driver.gap();
     let again = [again, driver.plain(RecordKind::Unchanged, BLOCK, 2 * BLOCK)].concat();
     connection.store(&[again, driver.consistent(), driver.epoch_end()].concat()).unwrap();
-    let check = driver.check(BLOCK, &common::base_image()[BLOCK as usize..2 * BLOCK as usize]);
+    let check = driver.check(BLOCK, &common::base_image()[BLOCK_LEN..2 * BLOCK_LEN]);
     connection.store(&[check, driver.epoch_end()].concat()).unwrap();
     connection.store(&[driver.write(0, BLOCK, 9), driver.epoch_end()].concat()).unwrap();
     connection.close();

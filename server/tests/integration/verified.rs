@@ -21,7 +21,7 @@ use snapless_wire::verified::Verified;
 use zerocopy::IntoBytes;
 
 /// A server that tells nothing for so long has forgotten it.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// The volume has this byte in all of a block.
 fn check(driver: &mut Driver, block: u64, byte: u8) -> Vec<u8> {

@@ -117,6 +117,9 @@ pub enum Step {
     Revert,
 }
 
+/// What a machine's memory has: writes that were issued and that are in flight, driver and service.
+type Memory = (Content, [u8; BLOCKS_MAX], Tracker, Option<Driver>, Service);
+
 /// A snapshot of a machine.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 struct Machine {
@@ -125,7 +128,7 @@ struct Machine {
     area: Option<SavedState>,
     file: Option<StateFile>,
     /// If it has the memory too.
-    memory: Option<(Content, [u8; BLOCKS_MAX], Tracker, Option<Driver>, Service)>,
+    memory: Option<Memory>,
 }
 
 /// The whole.

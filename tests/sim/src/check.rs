@@ -85,5 +85,5 @@ pub fn stream(ledger: &Ledger, link: &Link, rng: &mut Rng) -> Result<Report, Bro
     let points = points::check(ledger, link, base.whole)?;
     let restored = restores::check(&ledger.volume, link, &points, rng)?;
     let (points, base_images) = (points.restorable.len() as u64, u64::from(base.complete));
-    Ok(Report { points, restored, base_images, verified, compared, ..Report::default() })
+    Ok(Report { points, restored, verified, compared, base_images, ..Report::default() })
 }

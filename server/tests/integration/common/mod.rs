@@ -53,6 +53,8 @@ pub const VOLUME: VolumeGuid = VolumeGuid([0x11; 16]);
 pub const SESSION: SessionId = SessionId([0x22; 16]);
 pub const SECTOR: u64 = 512;
 pub const BLOCK: u64 = 16 << 10;
+/// The same, of memory.
+pub const BLOCK_LEN: usize = 16 << 10;
 /// Four whole blocks and a short one.
 pub const LENGTH: u64 = 4 * BLOCK + 3 * SECTOR;
 /// The t0 of every stream: 2020-01-01T00:00:00Z.

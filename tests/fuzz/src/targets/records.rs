@@ -62,8 +62,8 @@ pub(super) fn check(record: &Record<'_>) -> usize {
     assert_eq!(header.gap_reason().is_some(), header.kind() == RecordKind::GapBegin);
     assert!(offset.is_multiple_of(RECORD_GRANULE) && len.is_multiple_of(RECORD_GRANULE));
     let carries = header.kind().has_payload() && !header.is_zero();
-    let carried = if header.is_hashed() { hashes_len(len) as u64 } else { len };
-    assert_eq!(header.payload_len() as u64, if carries { carried } else { 0 });
+    let payload_len = if header.is_hashed() { hashes_len(len) as u64 } else { len };
+    assert_eq!(header.payload_len() as u64, if carries { payload_len } else { 0 });
     assert!(!header.is_hashed() || header.kind() == RecordKind::Check);
     RECORD_HEADER_LEN + record.payload.len()
 }
