@@ -6,12 +6,10 @@
 
 use alloc::boxed::Box;
 
-use snapless_fixed::bits;
+use snapless_fixed::bits::{self, PER_WORD};
 use snapless_fixed::memory::{OutOfMemory, boxed_slice};
 use snapless_types::{Extent, REGIONS_MAX, Regions};
 
-/// Bits in a word.
-const PER_WORD: u64 = bits::PER_WORD;
 /// Bytes of a word.
 const WORD_LEN: usize = size_of::<u64>();
 
