@@ -11,6 +11,7 @@
 //! | [`requests`] | which device control requests change a volume, and how each is handled |
 //! | [`dataset`] | what a data set management request asks for, and how it is split into pieces |
 //! | [`reads`] | which failed reads are bad sectors |
+//! | [`intent_log`] | which regions are marked on the disk before they are written to |
 //! | [`protection`] | which volumes can be protected, and why not |
 //! | [`settings`] | what the driver's registry values mean |
 //! | [`special_files`] | which special files are on a volume, and which writes are a paging file's |
@@ -45,6 +46,7 @@ extern crate std;
 
 pub mod control;
 pub mod dataset;
+pub mod intent_log;
 pub mod protection;
 pub mod reads;
 pub mod requests;

@@ -3,7 +3,9 @@
 //!
 //! ```text
 //! Unknown ──loaded──▶ Armed ──take──▶ None ──begin_save──▶ Saving ──seal──▶ Sealed ──▶ Voiding
-//!    └─────────────────┴───────────────▶                     └──────▶ None ◀──────────────┘
+//!    └─────────────────┴───────────────▶│ ▲ end_log          ▲└─────▶ None ◀──────────────┘
+//!                               begin_log▼ │                  │
+//!                                       Live ───begin_save────┘
 //! ```
 //!
 //! When the machine comes up it is not known whether a state was saved: requests that change the
@@ -12,14 +14,21 @@
 //! the server may lack is collected while writes go on and are noted, and is sealed: a write to a
 //! region that the sealed map does not have waits until the state on the disk is void.
 //!
+//! While a session runs, there is the [`IntentLog`]: a write waits until the log on the disk has
+//! its regions. It holds until a sealed state is on the disk.
+//!
 //! The driver keeps a tracker under a spin lock and the simulator of restarts drives the same one.
 
+use alloc::boxed::Box;
+
+use snapless_tracking::marks::Marks;
 use snapless_tracking::regions::RegionMap;
 use snapless_types::{Extent, Geometry, Regions, Seq};
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::ORIGIN_SKIP;
 use snapless_wire::state_area::SavedState;
 
+use crate::intent_log::{IntentLog, LiveSlot, StampRead, Unmarked};
 use crate::requests::{self, Verdict};
 
 /// What is done with requests that change the volume.
@@ -38,6 +47,8 @@ pub enum Mode {
     Sealed = 4,
     /// They wait until the state is void.
     Voiding = 5,
+    /// They go if the log on the disk has them. Otherwise it is written first.
+    Live = 6,
 }
 
 /// What a request does that changes the volume.
@@ -60,7 +71,12 @@ pub enum Next {
     Load,
     /// Makes the state on the disk void: then [`Tracker::voided`].
     Void,
+    /// Does what the log's [`IntentLog::todo`] says, and lets them go.
+    Log,
 }
+
+/// A log, in memory of its own.
+pub type Log = Box<[IntentLog; 1]>;
 
 /// A state that was saved, and the regions that were written to since.
 #[derive(Debug)]
@@ -69,6 +85,8 @@ pub struct Known {
     pub saved: SavedState,
     /// What the server may lack.
     pub map: RegionMap,
+    /// The machine has crashed: it is the log's.
+    pub is_log: bool,
 }
 
 /// The records of which a server may have any as its last one, for a state to hold that is saved
@@ -89,13 +107,15 @@ pub struct Taken {
     pub captured: Seq,
     /// Bytes of the regions that the server may lack.
     pub bytes: u64,
+    /// As [`Known::is_log`].
+    pub is_log: bool,
 }
 
 impl Known {
     /// What a session says of it.
     pub fn summary(&self) -> Taken {
         let SavedState { acknowledged, captured, .. } = self.saved;
-        Taken { acknowledged, captured, bytes: self.map.marked_bytes() }
+        Taken { acknowledged, captured, bytes: self.map.marked_bytes(), is_log: self.is_log }
     }
 }
 
@@ -112,6 +132,19 @@ pub struct Tracker {
     is_claimed: bool,
     /// The sealed state is on the disk.
     is_written: bool,
+    /// The saved state is the log's.
+    is_log: bool,
+    log: Option<Log>,
+    counts: Counts,
+}
+
+/// What is counted, whatever is known of the volume.
+#[derive(Clone, Copy, Default, Debug)]
+struct Counts {
+    /// Clearings that the session has not done with.
+    clearings: u32,
+    /// Requests that have asked logs for marks.
+    asks: u64,
 }
 
 impl Tracker {
@@ -121,7 +154,17 @@ impl Tracker {
     pub const UNKNOWN: Self = Self::new(Mode::Unknown);
 
     const fn new(mode: Mode) -> Self {
-        Self { mode, saved: None, map: None, area: None, is_claimed: false, is_written: false }
+        Self {
+            mode,
+            saved: None,
+            map: None,
+            area: None,
+            is_claimed: false,
+            is_written: false,
+            is_log: false,
+            log: None,
+            counts: Counts { clearings: 0, asks: 0 },
+        }
     }
 
     /// What is done with requests that change the volume.
@@ -151,12 +194,24 @@ impl Tracker {
             Mode::None => return Arrival::Goes,
             Mode::Unknown => return Arrival::Waits(Next::Load),
             Mode::Voiding => return Arrival::Waits(Next::Nothing),
-            Mode::Armed | Mode::Saving if takes_area() => self.forget(),
-            Mode::Armed | Mode::Saving => extents().for_each(|extent| self.note(&extent)),
+            Mode::Armed if takes_area() => self.forget(),
+            Mode::Live | Mode::Saving if takes_area() => return self.lose(),
+            Mode::Armed => extents().for_each(|extent| self.note(&extent)),
+            Mode::Live | Mode::Saving => {
+                extents().for_each(|extent| self.note(&extent));
+                if self.log_mut().is_some_and(|log| !log.goes(&extents)) {
+                    return Arrival::Waits(Next::Log);
+                }
+            }
             Mode::Sealed => {
                 let has = |extent| self.map.as_ref().is_some_and(|map| map.has(&extent));
                 if takes_area() || !extents().all(has) {
                     return self.void();
+                }
+                // Until the sealed state is on the disk, the log holds.
+                let holds = |log: &IntentLog| extents().all(|extent| log.has(&extent));
+                if !self.is_written && !self.any_log().is_none_or(holds) {
+                    return Arrival::Waits(Next::Nothing);
                 }
             }
         }
@@ -169,11 +224,107 @@ impl Tracker {
             Mode::None => Arrival::Goes,
             Mode::Unknown => Arrival::Waits(Next::Load),
             Mode::Voiding => Arrival::Waits(Next::Nothing),
-            Mode::Armed | Mode::Saving => {
+            Mode::Armed => {
                 self.forget();
                 Arrival::Goes
             }
+            Mode::Live | Mode::Saving => self.lose(),
             Mode::Sealed => self.void(),
+        }
+    }
+
+    /// A write that has no record yet will arrive: false if it will have to wait for the log.
+    pub fn expects(&mut self, extent: &Extent) -> bool {
+        let log = self.log_mut();
+        log.is_none_or(|log| log.expects(extent))
+    }
+
+    /// A clearing arrives, which the session does not know of yet. If it goes, no marks are taken
+    /// off until [`Tracker::cleared`]: its records are made, and its pieces sent, whenever it is.
+    pub fn clears<I: Iterator<Item = Extent>>(&mut self, extents: impl Fn() -> I) -> Arrival {
+        if self.log_mut().is_some_and(|log| !log.goes(&extents)) {
+            return Arrival::Waits(Next::Log);
+        }
+        self.counts.clearings = self.counts.clearings.saturating_add(1);
+        Arrival::Goes
+    }
+
+    /// The session knows of a clearing that has gone, or has done with it.
+    pub fn cleared(&mut self) {
+        self.counts.clearings = self.counts.clearings.saturating_sub(1);
+    }
+
+    /// As [`IntentLog::unmark`]; no mark is taken off while a clearing is on its way that the
+    /// session may not know of.
+    pub fn unmark(&mut self, region: u64, marks: &Marks) -> Option<Unmarked> {
+        let may = self.counts.clearings == 0;
+        self.log_mut().filter(|_| may)?.unmark(region, marks)
+    }
+
+    /// As [`IntentLog::begin_live`]; the log does not become live while a clearing is on its way.
+    pub fn begin_live(
+        &mut self,
+        records: (Seq, Seq),
+        read: Option<StampRead>,
+        bytes: &mut [u8],
+    ) -> Option<LiveSlot> {
+        let may = read.is_none() || self.counts.clearings == 0;
+        self.log_mut().filter(|_| may)?.begin_live(records, read, bytes)
+    }
+
+    /// How many requests have asked for marks so far.
+    pub fn asks(&self) -> u64 {
+        self.any_log().map_or(self.counts.asks, IntentLog::asks)
+    }
+
+    /// True if the records may leave that were made when so many had asked: the server gets none of
+    /// a write that the state on the disk does not allow.
+    pub fn may_leave(&self, asks: u64) -> bool {
+        match self.mode {
+            Mode::Live | Mode::Saving => self.log().is_none_or(|log| log.is_served(asks)),
+            // The log may still be what counts.
+            Mode::Sealed | Mode::Voiding => self.log.is_none(),
+            Mode::None | Mode::Unknown | Mode::Armed => true,
+        }
+    }
+
+    /// A log begins for a volume that has a session. False if there is one, or a state is being
+    /// read, saved or taken.
+    pub fn begin_log(&mut self, mut log: Log, area: Extent) -> bool {
+        if self.mode != Mode::None {
+            return false;
+        }
+        let (mode, counts) = (Mode::Live, self.counts);
+        let [counted] = &mut *log;
+        counted.count_from(counts.asks);
+        *self = Self { mode, area: Some(area), log: Some(log), counts, ..Self::NONE };
+        true
+    }
+
+    /// The log, until a state is sealed.
+    pub fn log(&self) -> Option<&IntentLog> {
+        let holds = matches!(self.mode, Mode::Live | Mode::Saving);
+        self.any_log().filter(|_| holds)
+    }
+
+    /// As [`Tracker::log`].
+    pub fn log_mut(&mut self) -> Option<&mut IntentLog> {
+        let holds = matches!(self.mode, Mode::Live | Mode::Saving);
+        self.log.as_mut().filter(|_| holds).map(|log| {
+            let [log] = &mut **log;
+            log
+        })
+    }
+
+    /// The log ends: it is void on the disk, or cannot be made so. Requests that waited go.
+    pub fn end_log(&mut self) {
+        match self.mode {
+            Mode::Live => self.forget(),
+            Mode::Saving => {
+                self.counts.asks = self.asks();
+                self.log = None;
+            }
+            Mode::None | Mode::Unknown | Mode::Armed | Mode::Sealed | Mode::Voiding => {}
         }
     }
 
@@ -184,10 +335,11 @@ impl Tracker {
             // The volume has gone meanwhile.
             return;
         }
-        *self = Self::NONE;
-        if let Some(Known { saved, map }) = known {
+        self.forget();
+        if let Some(Known { saved, map, is_log }) = known {
             let mode = Mode::Armed;
-            *self = Self { mode, saved: Some(saved), map: Some(map), area, ..Self::NONE };
+            (self.mode, self.area, self.is_log) = (mode, area, is_log);
+            (self.saved, self.map) = (Some(saved), Some(map));
         }
     }
 
@@ -205,7 +357,8 @@ impl Tracker {
         };
         self.is_claimed = true;
         let SavedState { acknowledged, captured, .. } = *saved;
-        Some(Taken { acknowledged, captured, bytes: map.marked_bytes() })
+        let is_log = self.is_log;
+        Some(Taken { acknowledged, captured, bytes: map.marked_bytes(), is_log })
     }
 
     /// The session does not begin after all.
@@ -220,18 +373,18 @@ impl Tracker {
             return None;
         }
         let known = Option::zip(self.saved.take(), self.map.take());
+        let is_log = self.is_log;
         self.forget();
-        known.map(|(saved, map)| Known { saved, map })
+        known.map(|(saved, map)| Known { saved, map, is_log })
     }
 
     /// From now on requests are noted in this map, which says nothing yet, of a volume that has a
     /// session. False if a state is being read, saved, or taken.
     pub fn begin_save(&mut self, map: RegionMap, area: Extent) -> bool {
-        if self.mode != Mode::None {
+        if !matches!(self.mode, Mode::None | Mode::Live) {
             return false;
         }
-        let mode = Mode::Saving;
-        *self = Self { mode, map: Some(map), area: Some(area), ..Self::NONE };
+        (self.mode, self.map, self.area) = (Mode::Saving, Some(map), Some(area));
         true
     }
 
@@ -265,9 +418,11 @@ impl Tracker {
         true
     }
 
-    /// The sealed state is on the disk, and what makes it void is ready.
+    /// The sealed state is on the disk, and what makes it void is ready. Requests that waited for
+    /// that go.
     pub fn written(&mut self) -> Next {
-        self.is_written = true;
+        self.counts.asks = self.asks();
+        (self.is_written, self.log) = (true, None);
         if self.mode == Mode::Voiding { Next::Void } else { Next::Nothing }
     }
 
@@ -286,10 +441,12 @@ impl Tracker {
     }
 
     /// Nothing is known of the volume any more, or it goes: requests go, unless they wait for a
-    /// state on the disk to be void.
+    /// state on the disk to be void, or for the log.
     pub fn forget_known(&mut self) {
-        if matches!(self.mode, Mode::Unknown | Mode::Armed | Mode::Saving) {
-            self.forget();
+        match self.mode {
+            Mode::Saving if self.log.is_some() => (self.mode, self.map) = (Mode::Live, None),
+            Mode::Unknown | Mode::Armed | Mode::Saving => self.forget(),
+            Mode::None | Mode::Sealed | Mode::Voiding | Mode::Live => {}
         }
     }
 
@@ -303,8 +460,28 @@ impl Tracker {
         Arrival::Waits(if self.is_written { Next::Void } else { Next::Nothing })
     }
 
+    /// The log, whatever it is for now.
+    fn any_log(&self) -> Option<&IntentLog> {
+        self.log.as_ref().map(|log| {
+            let [log] = &**log;
+            log
+        })
+    }
+
+    /// What is saved is dropped, and the log ends.
+    fn lose(&mut self) -> Arrival {
+        let Some(log) = self.log_mut() else {
+            self.forget();
+            return Arrival::Goes;
+        };
+        log.lose();
+        (self.mode, self.map) = (Mode::Live, None);
+        Arrival::Waits(Next::Log)
+    }
+
     fn forget(&mut self) {
-        *self = Self::NONE;
+        let counts = Counts { asks: self.asks(), ..self.counts };
+        *self = Self { counts, ..Self::NONE };
     }
 }
 
@@ -312,7 +489,9 @@ impl Tracker {
 mod tests {
     use super::*;
     use crate::dataset::{Range, piece_request};
-    use snapless_types::Clearing;
+    use crate::intent_log::{Timing, Todo};
+    use snapless_fixed::memory::boxed;
+    use snapless_types::{Clearing, Tick};
     use snapless_wire::id::{Extents, FileTime};
 
     const REGION: u64 = 64 << 10;
@@ -349,7 +528,7 @@ mod tests {
         for number in marked {
             map.note(&region(*number));
         }
-        Known { saved, map }
+        Known { saved, map, is_log: false }
     }
 
     fn armed(marked: &[u64]) -> Tracker {
@@ -511,6 +690,107 @@ mod tests {
         tracker.not_written();
         assert_eq!(write(&mut tracker, 2), Arrival::Waits(Next::Nothing));
         assert_eq!(tracker.written(), Next::Void);
+    }
+
+    /// A volume whose live log has no region marked.
+    fn logged() -> Tracker {
+        let marks = Marks::new(Regions::of(&geometry())).unwrap();
+        let mut tracker = Tracker::NONE;
+        let (regions, stamp) = (Regions::of(&geometry()), Extents::new(&[region(0)]).unwrap());
+        let times = (Timing::DRIVER, Tick(0));
+        let log = boxed(|| IntentLog::new(regions, &area(), stamp, times)).unwrap();
+        assert!(tracker.begin_log(log, area()));
+        assert_eq!((write(&mut tracker, 50), tracker.mode()), (GOES, Mode::Live));
+        for number in (0..100).filter(|number| *number != 50) {
+            let unmarked = tracker.unmark(number, &marks).unwrap();
+            tracker.log_mut().unwrap().leave_unmarked(unmarked);
+        }
+        write_slot(&mut tracker, Some(StampRead { hash: 1, writes: 0 }));
+        tracker
+    }
+
+    fn write_slot(tracker: &mut Tracker, read: Option<StampRead>) {
+        let numbers = (Seq::new(5), Seq::new(9));
+        assert!(tracker.begin_live(numbers, read, &mut [0; 4096]).is_some());
+        tracker.log_mut().unwrap().written(Tick(1));
+    }
+
+    #[test]
+    fn while_the_log_is_live_a_write_waits_for_its_region_and_no_record_leaves_before() {
+        let mut tracker = logged();
+        assert_eq!(write(&mut tracker, 50), GOES);
+        assert!(tracker.expects(&region(50)) && tracker.may_leave(tracker.asks()));
+        assert!(!tracker.expects(&region(7)));
+        assert_eq!(write(&mut tracker, 7), Arrival::Waits(Next::Log));
+        let asks = tracker.asks();
+        assert!(!tracker.may_leave(asks));
+        tracker.forget_known();
+        assert_eq!(tracker.mode(), Mode::Live, "a slot on the disk would be trusted");
+        write_slot(&mut tracker, None);
+        assert!(tracker.may_leave(asks));
+        assert_eq!(write(&mut tracker, 7), GOES);
+        tracker.end_log();
+        assert_eq!((write(&mut tracker, 8), tracker.asks()), (GOES, asks), "it counts on");
+    }
+
+    #[test]
+    fn no_mark_is_taken_off_and_no_log_begins_to_live_while_a_clearing_is_on_its_way() {
+        let mut tracker = logged();
+        let marks = Marks::new(Regions::of(&geometry())).unwrap();
+        let clears =
+            |tracker: &mut Tracker, number| tracker.clears(|| [region(number)].into_iter());
+        assert_eq!(clears(&mut tracker, 7), Arrival::Waits(Next::Log));
+        write_slot(&mut tracker, None);
+        tracker.log_mut().unwrap().passed(Tick(0), Seq::new(9), &marks);
+        assert_eq!(clears(&mut tracker, 7), GOES);
+        assert_eq!(tracker.unmark(50, &marks), None);
+        let read = Some(StampRead { hash: 1, writes: 0 });
+        assert_eq!(tracker.begin_live((Seq::new(5), Seq::new(9)), read, &mut [0; 4096]), None);
+        tracker.cleared();
+        assert!(tracker.unmark(50, &marks).is_some());
+    }
+
+    #[test]
+    fn what_takes_the_logs_area_or_changes_the_volume_somewhere_waits_until_it_is_void() {
+        let takes: [fn(&mut Tracker) -> Arrival; 2] = [Tracker::changes, |it| write(it, 99)];
+        for take in takes {
+            let mut tracker = logged();
+            assert!(tracker.begin_save(map(), area()));
+            assert_eq!(take(&mut tracker), Arrival::Waits(Next::Log));
+            assert!(!tracker.seal(&mut [0; 4096]), "it is not saved");
+            let log = tracker.log_mut().unwrap();
+            assert_eq!(log.todo(Tick(2)), Todo::Void);
+            log.begin_void();
+            log.written(Tick(3));
+            assert_eq!(log.todo(Tick(4)), Todo::End);
+            tracker.end_log();
+            assert_eq!((take(&mut tracker), tracker.mode()), (GOES, Mode::None));
+        }
+    }
+
+    #[test]
+    fn until_a_sealed_state_is_on_the_disk_the_log_holds() {
+        let mut tracker = logged();
+        assert!(tracker.begin_save(map(), area()));
+        assert_eq!(write(&mut tracker, 7), Arrival::Waits(Next::Log));
+        assert_eq!(write(&mut tracker, 50), GOES);
+        tracker.note(&region(8));
+        let mut bytes = [0; 4096];
+        assert!(tracker.seal(&mut bytes));
+        assert!(tracker.log().is_none(), "no slot is written any more");
+        let asks = tracker.asks();
+        assert_eq!(write(&mut tracker, 8), Arrival::Waits(Next::Nothing), "the log lacks it");
+        assert_eq!(write(&mut tracker, 50), GOES, "both have it");
+        assert!(!tracker.may_leave(asks));
+        assert_eq!(tracker.written(), Next::Nothing);
+        assert!(tracker.may_leave(asks));
+        assert_eq!((write(&mut tracker, 8), write(&mut tracker, 7)), (GOES, GOES));
+        assert_eq!(write(&mut tracker, 9), Arrival::Waits(Next::Void));
+        let mut tracker = logged();
+        assert!(tracker.begin_save(map(), area()));
+        tracker.forget_known();
+        assert_eq!(tracker.mode(), Mode::Live, "a save that failed leaves the log");
+        assert_eq!(write(&mut tracker, 8), Arrival::Waits(Next::Log));
     }
 
     #[test]

@@ -140,5 +140,5 @@ fn use_found(
 }
 
 fn known(saved: &SavedState, map: RegionMap) -> Known {
-    Known { saved: *saved, map }
+    Known { saved: *saved, map, is_log: false }
 }

@@ -16,7 +16,7 @@
 
 use snapless_driver_logic::tracker::last_records;
 use snapless_engine::{Phase, RegionMap, Tick};
-use snapless_types::{BlockIndex, BlockRange, Extent, Regions, Seq};
+use snapless_types::{Extent, Regions, Seq};
 use snapless_wire::id::FileTime;
 use snapless_wire::state_area::SavedState;
 
@@ -33,8 +33,6 @@ use crate::volume_query;
 const SAVE_LIMIT: u64 = 2_000 * Tick::PER_MS;
 /// How long all of them may take, in ticks: 10 s.
 const ALL_LIMIT: u64 = 10_000 * Tick::PER_MS;
-/// Most blocks that the engine is asked about at a time: writes wait for its lock.
-const BLOCKS_MAX: u64 = 8_192;
 
 /// Saves the state of every volume that has one. PASSIVE_LEVEL.
 pub fn save_all(globals: &Globals) {
@@ -139,17 +137,9 @@ fn mark(volume: &Volume, session: &Session, regions: &Regions, area: &KeptArea) 
 }
 
 /// True if the server may lack something of a region.
-fn lacks(session: &Session, region: &Extent) -> bool {
-    let Some(blocks) = session.geometry().blocks_of(region) else { return true };
-    let mut start = blocks.start;
-    while start < blocks.end {
-        let end = BlockIndex(start.0.saturating_add(BLOCKS_MAX).min(blocks.end.0));
-        if session.engine().lacks(BlockRange::new(start, end)) {
-            return true;
-        }
-        start = end;
-    }
-    false
+pub fn lacks(session: &Session, region: &Extent) -> bool {
+    let blocks = session.geometry().blocks_of(region);
+    blocks.is_none_or(|blocks| session.engine().lacks(blocks))
 }
 
 /// Seals and writes the state; `None` if that did not succeed.

@@ -222,7 +222,8 @@ impl VolumeState {
 
     fn act(this: &Shared<Self>, next: Next) {
         match next {
-            Next::Nothing => {}
+            // No log is begun here.
+            Next::Nothing | Next::Log => {}
             Next::Load => {
                 // Relaxed: the event orders it.
                 let now = time::uptime().max(1);

@@ -29,6 +29,9 @@ use crate::submission::{Capture, Issue, Part, Submission, Ticket, Urgency};
 /// A session's state, in memory of its own.
 type BoxedState<H> = Box<[State<<H as Host>::Write, <H as Host>::Waiting>; 1]>;
 
+/// Most blocks that [`Session::lacks`] looks at while it holds the lock that writes wait for.
+const LACKS_MAX: u64 = 8_192;
+
 /// One protection of one volume.
 ///
 /// All verbs may be called from any thread, at any level at which the host's lock may be taken.
@@ -379,9 +382,19 @@ impl<H: Host> Session<H> {
     }
 
     /// True if the server may lack what the disk has in these blocks, or will have when the writes
-    /// in flight are done. The work is in proportion to the blocks.
+    /// in flight are done. The work is in proportion to the blocks; the lock is held for a bounded
+    /// part of it.
     pub fn lacks(&self, blocks: BlockRange) -> bool {
-        self.locked(|core| core.lacks(blocks))
+        let mut start = blocks.start;
+        while start < blocks.end {
+            // Writes wait for the lock.
+            let end = BlockIndex(start.0.saturating_add(LACKS_MAX).min(blocks.end.0));
+            if self.locked(|core| core.lacks(BlockRange::new(start, end))) {
+                return true;
+            }
+            start = end;
+        }
+        false
     }
 
     /// True if a write in flight may change a byte of this extent.

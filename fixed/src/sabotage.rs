@@ -52,6 +52,18 @@ pub enum Sabotage {
     UnacknowledgedNotSaved,
     /// RESUME: a saved state does not have the regions of writes that come without a session.
     WriteNotNoted,
+    /// RESUME: a write goes to a region before the log on the disk has it.
+    LogNotAwaited,
+    /// RESUME: a region loses its mark although the server may lack something of it.
+    MarkTakenTooEarly,
+    /// RESUME: marks are taken off before what they are about is durable on the disk.
+    ClearedUnflushed,
+    /// RESUME: the log counts whatever the volume's stamp is.
+    StampNotCompared,
+    /// RESUME: a record leaves before the marks of its write are on the disk.
+    RecordBeforeMark,
+    /// RESUME: the slot that counts is overwritten.
+    NewestSlotOverwritten,
     /// RESUME: the records of a session that continues have numbers that the server has already.
     NumberedTooEarly,
     /// RESUME: the records of a session that continues have numbers of a past that was left.
@@ -60,7 +72,7 @@ pub enum Sabotage {
 
 impl Sabotage {
     /// Every breach.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 30] = [
         Self::HoldForgotten,
         Self::SpoiltReadUsed,
         Self::BaseCompleteTooEarly,
@@ -83,6 +95,12 @@ impl Sabotage {
         Self::BlockNotCompared,
         Self::UnacknowledgedNotSaved,
         Self::WriteNotNoted,
+        Self::LogNotAwaited,
+        Self::MarkTakenTooEarly,
+        Self::ClearedUnflushed,
+        Self::StampNotCompared,
+        Self::RecordBeforeMark,
+        Self::NewestSlotOverwritten,
         Self::NumberedTooEarly,
         Self::NumbersRepeated,
     ];

@@ -10,6 +10,7 @@
 //! | `config` | the limits, which determine the memory |
 //! | `epochs` | which blocks the unacknowledged part of the stream touched |
 //! | `in_flight` | the writes that are held or at the disk |
+//! | `marks` | the regions to which a write may go at once |
 //! | `origin` | where in its session's stream the records begin |
 //! | `regions` | the parts of the volume that the server may lack, after a restart |
 //! | `table` | the state of each block |
@@ -26,6 +27,7 @@ pub mod claims;
 pub mod config;
 pub mod epochs;
 pub mod in_flight;
+pub mod marks;
 pub mod origin;
 pub mod regions;
 pub mod table;

@@ -58,6 +58,52 @@ impl RegionMap {
         }
     }
 
+    /// Marks every region.
+    pub fn mark_all(&mut self) {
+        self.words.fill(0);
+        for (index, mask) in bits::words(0, self.regions.count()) {
+            if let Some(word) = self.words.get_mut(index) {
+                *word = mask;
+            }
+        }
+    }
+
+    /// Marks one region, or takes its mark off; returns whether it was marked.
+    pub fn set(&mut self, region: u64, is_marked: bool) -> bool {
+        let before = self.is_marked(region);
+        let index = usize::try_from(region / PER_WORD).unwrap_or(usize::MAX);
+        if let Some(word) = self.words.get_mut(index) {
+            let bit = 1 << (region % PER_WORD);
+            *word = if is_marked { *word | bit } else { *word & !bit };
+        }
+        before
+    }
+
+    /// Takes every mark off.
+    pub fn clear(&mut self) {
+        self.words.fill(0);
+    }
+
+    /// Has the marks of another map of the same volume as well.
+    pub fn add(&mut self, other: &Self) {
+        self.words.iter_mut().zip(&other.words).for_each(|(word, other)| *word |= other);
+    }
+
+    /// Has those marks only that another map of the same volume has too.
+    pub fn retain(&mut self, other: &Self) {
+        self.words.iter_mut().zip(&other.words).for_each(|(word, other)| *word &= other);
+    }
+
+    /// Has the marks of another map of the same volume.
+    pub fn copy(&mut self, other: &Self) {
+        self.words.copy_from_slice(&other.words);
+    }
+
+    /// The marks, as words of bits.
+    pub fn words(&self) -> &[u64] {
+        &self.words
+    }
+
     /// True if every region of a change is marked.
     pub fn has(&self, extent: &Extent) -> bool {
         let touched = self.regions.touched(extent);
@@ -143,6 +189,24 @@ mod tests {
         again.note(&extent(7 * REGION, 512));
         again.mark(&bytes);
         assert_eq!(marked(&again), [0, 7, 65]);
+    }
+
+    #[test]
+    fn maps_of_one_volume_are_joined_and_cut() {
+        let (mut one, mut other) = (map(), map());
+        one.mark_all();
+        assert_eq!((marked(&one).len(), one.marked_bytes()), (100, 99 * REGION + 512));
+        assert!(one.set(7, false) && !one.set(7, false) && !one.is_marked(7));
+        assert!(!one.set(7, true) && one.is_marked(7));
+        other.note(&extent(3 * REGION, 2 * REGION));
+        one.retain(&other);
+        assert_eq!(marked(&one), [3, 4]);
+        other.clear();
+        other.set(70, true);
+        one.add(&other);
+        assert_eq!(marked(&one), [3, 4, 70]);
+        other.copy(&one);
+        assert_eq!(other.words(), one.words());
     }
 
     #[test]

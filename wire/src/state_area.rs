@@ -5,16 +5,20 @@
 //! past the file system. It has two *slots*, each of which is numbered and has a checksum: the one
 //! that [`newest`] finds counts. A slot that is [`Kind::Saved`] has a [`SavedState`], a bit for
 //! each region of the volume that the server may lack ([`Regions`]), and the *stamp*: bytes of the
-//! volume, as they were. It says nothing any more once it is overwritten by one that is
-//! [`Kind::Used`].
+//! volume, as they were. A slot that is [`Kind::Live`] is written while the volume is: it has a
+//! hash of the stamp in place of its bytes. Either says nothing any more once there is a newer slot that
+//! is [`Kind::Used`] or [`Kind::Void`].
+//!
+//! Rule: what is written goes to the slot that does not count. If power fails meanwhile, the other
+//! one still counts.
 //!
 //! | bytes of a slot | what |
 //! | --- | --- |
-//! | 0 to 4,095 | header, zeros behind it |
+//! | 0 to 4,095 | header, the stamp's hash of a live one, zeros behind it |
 //! | 4,096 to 8,191 | one bit for each region, from the lowest bit of the first byte on |
 //! | 8,192 to 32,767 | the stamp's ranges one after the other, zeros behind them |
 
-use crc::{CRC_32_ISCSI, Crc};
+use crc::{CRC_32_ISCSI, CRC_64_XZ, Crc, Digest, Table};
 use snapless_types::{Geometry, REGIONS_MAX, Regions, Seq};
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -34,6 +38,9 @@ pub const STAMP_RANGES_MAX: usize = 4;
 /// Bytes of a sector, at most: each part of a slot is whole sectors.
 pub const SECTOR_SIZE_MAX: u32 = 4 << 10;
 
+/// Bytes of a live or a void slot: what is behind them is not written.
+pub const LOG_LEN: usize = STAMP_AT;
+
 /// Where a slot's map begins.
 pub const MAP_AT: usize = 4 << 10;
 /// Where a slot's stamp begins.
@@ -51,6 +58,10 @@ snapless_types::numbered_enum! {
         Used = 0 => "used",
         /// What the server may lack of the volume.
         Saved = 1 => "saved",
+        /// What the server may lack of the volume if the machine crashes now.
+        Live = 2 => "live",
+        /// Nothing: what was live does not hold. Of a slot whose first bytes only are written.
+        Void = 3 => "void",
     }
 }
 
@@ -73,13 +84,15 @@ struct Header {
     stamp: Extents<STAMP_RANGES_MAX>,
     saved_at: FileTime,
     reserved: U32,
-    /// CRC-32C of the slot with zeros here.
+    /// CRC-32C of the slot with zeros here; of the first [`LOG_LEN`] bytes of a live or void one.
     crc: U32,
 }
 
 const HEADER_LEN: usize = size_of::<Header>();
 const CRC_AT: usize = HEADER_LEN - size_of::<U32>();
 const _: () = assert!(HEADER_LEN == 176);
+/// Where a live slot has the stamp's hash.
+const HASH_AT: usize = HEADER_LEN;
 
 /// What a saved slot says of the session and its volume.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -90,8 +103,9 @@ pub struct SavedState {
     pub geometry: Geometry,
     /// The last record of the newest acknowledged epoch.
     pub acknowledged: Seq,
-    /// The last record that the driver made. What a server that has a record from `acknowledged` to
-    /// this one as its last may lack of the volume, is in regions whose bits are set.
+    /// The last record that the driver made; of a live slot, the last number that it can give. What
+    /// a server that has a record from `acknowledged` to this one as its last may lack of the
+    /// volume, is in regions whose bits are set.
     pub captured: Seq,
     /// Where the stamp's bytes are on the volume, in the order in which the slot has them.
     pub stamp: Extents<STAMP_RANGES_MAX>,
@@ -105,6 +119,7 @@ pub struct Slot<'a> {
     index: usize,
     generation: u64,
     saved: Option<SavedState>,
+    stamp_hash: Option<u64>,
     bytes: &'a [u8],
 }
 
@@ -119,9 +134,14 @@ impl<'a> Slot<'a> {
         self.generation
     }
 
-    /// The state, if it is [`Kind::Saved`].
+    /// The state, if it is [`Kind::Saved`] or [`Kind::Live`].
     pub fn saved(&self) -> Option<&SavedState> {
         self.saved.as_ref()
+    }
+
+    /// The stamp's hash, if it is [`Kind::Live`]: then it has no stamp.
+    pub fn stamp_hash(&self) -> Option<u64> {
+        self.stamp_hash
     }
 
     /// A bit for each region.
@@ -140,20 +160,49 @@ impl<'a> Slot<'a> {
             && header.magic == MAGIC
             && header.version.get() == VERSION
             && !area.is_nil()
-            && header.area == area
-            && header.crc.get() == checksum(bytes);
-        if !is_it {
+            && header.area == area;
+        let kind = Kind::from_wire(header.kind.get()).filter(|_| is_it)?;
+        if header.crc.get() != checksum(bytes.get(..kind.len())?) {
             return None;
         }
-        let saved = match Kind::from_wire(header.kind.get())? {
-            Kind::Used => None,
-            Kind::Saved => Some(header.saved()?),
+        let saved = match kind {
+            Kind::Used | Kind::Void => None,
+            Kind::Saved | Kind::Live => Some(header.saved()?),
         };
-        Some(Self { index, generation: header.generation.get(), saved, bytes })
+        let hash = bytes.get(HASH_AT..).and_then(|hash| hash.first_chunk());
+        let stamp_hash = hash.filter(|_| kind == Kind::Live).map(|hash| u64::from_le_bytes(*hash));
+        Some(Self { index, generation: header.generation.get(), saved, stamp_hash, bytes })
+    }
+}
+
+impl Kind {
+    /// Bytes of a slot that are written, and that its checksum is about.
+    fn len(self) -> usize {
+        match self {
+            Self::Used | Self::Saved => SLOT_LEN,
+            Self::Live | Self::Void => LOG_LEN,
+        }
     }
 }
 
 impl Header {
+    fn of(kind: Kind, state: &SavedState) -> Self {
+        let SavedState { session, geometry, acknowledged, captured, stamp, saved_at } = *state;
+        Self {
+            kind: U32::new(kind.to_wire()),
+            session,
+            length: U64::new(geometry.length()),
+            sector_size: U32::new(geometry.sector_size()),
+            block_size: U32::new(geometry.block_size()),
+            region_size: U64::new(Regions::of(&geometry).size()),
+            acknowledged: acknowledged.into(),
+            captured: captured.into(),
+            stamp,
+            saved_at,
+            ..Self::new_zeroed()
+        }
+    }
+
     fn saved(&self) -> Option<SavedState> {
         let (length, sector_size) = (self.length.get(), self.sector_size.get());
         let geometry = Geometry::new(length, sector_size, self.block_size.get()).ok()?;
@@ -213,40 +262,53 @@ pub fn newest(area: &[u8], id: AreaId) -> Option<Slot<'_>> {
 /// Makes a slot of `slot` that says nothing.
 pub fn seal_used(slot: &mut [u8; SLOT_LEN], area: AreaId, generation: u64) {
     slot.fill(0);
-    let mut header = Header::new_zeroed();
-    header.kind = U32::new(Kind::Used.to_wire());
-    seal(slot, header, area, generation);
+    seal(slot, Kind::Used, Header::new_zeroed(), area, generation);
 }
 
 /// Makes a slot of `slot`, whose map and stamp are in place.
 pub fn seal_saved(slot: &mut [u8; SLOT_LEN], area: AreaId, generation: u64, state: &SavedState) {
-    let SavedState { session, geometry, acknowledged, captured, stamp, saved_at } = *state;
+    clear_page(slot);
+    seal(slot, Kind::Saved, Header::of(Kind::Saved, state), area, generation);
+}
+
+/// Makes a live slot of `slot`, whose map is in place: its first [`LOG_LEN`] bytes.
+pub fn seal_live(
+    slot: &mut [u8; SLOT_LEN],
+    area: AreaId,
+    generation: u64,
+    state: &SavedState,
+    stamp_hash: u64,
+) {
+    clear_page(slot);
+    if let Some(place) = slot.get_mut(HASH_AT..).and_then(|place| place.first_chunk_mut()) {
+        *place = stamp_hash.to_le_bytes();
+    }
+    seal(slot, Kind::Live, Header::of(Kind::Live, state), area, generation);
+}
+
+/// Makes a slot of `slot` that says nothing: its first [`LOG_LEN`] bytes.
+pub fn seal_void(slot: &mut [u8; SLOT_LEN], area: AreaId, generation: u64) {
+    if let Some(bytes) = slot.get_mut(..LOG_LEN) {
+        bytes.fill(0);
+    }
+    let mut header = Header::new_zeroed();
+    header.kind = U32::new(Kind::Void.to_wire());
+    seal(slot, Kind::Void, header, area, generation);
+}
+
+fn clear_page(slot: &mut [u8; SLOT_LEN]) {
     if let Some(page) = slot.get_mut(..MAP_AT) {
         page.fill(0);
     }
-    let header = Header {
-        kind: U32::new(Kind::Saved.to_wire()),
-        session,
-        length: U64::new(geometry.length()),
-        sector_size: U32::new(geometry.sector_size()),
-        block_size: U32::new(geometry.block_size()),
-        region_size: U64::new(Regions::of(&geometry).size()),
-        acknowledged: acknowledged.into(),
-        captured: captured.into(),
-        stamp,
-        saved_at,
-        ..Header::new_zeroed()
-    };
-    seal(slot, header, area, generation);
 }
 
-fn seal(slot: &mut [u8; SLOT_LEN], header: Header, area: AreaId, generation: u64) {
+fn seal(slot: &mut [u8; SLOT_LEN], kind: Kind, header: Header, area: AreaId, generation: u64) {
     let generation = U64::new(generation);
     let mut header =
         Header { magic: MAGIC, version: U32::new(VERSION), area, generation, ..header };
     header.crc = U32::ZERO;
     put(slot, &header);
-    header.crc = U32::new(checksum(slot));
+    header.crc = U32::new(checksum(slot.get(..kind.len()).unwrap_or_default()));
     put(slot, &header);
 }
 
@@ -266,6 +328,30 @@ pub fn blank_area(area: &mut [u8; AREA_LEN], id: AreaId) {
 
 /// CRC-32C, by a crate that the kernel can have.
 static CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
+
+/// CRC-64/XZ: a change of the stamp by another writer is no attack.
+static CRC64: Crc<u64, Table<1>> = Crc::<u64, Table<1>>::new(&CRC_64_XZ);
+
+/// The hash of a stamp, whose ranges are given one after the other.
+pub struct StampHash(Digest<'static, u64, Table<1>>);
+
+impl Default for StampHash {
+    fn default() -> Self {
+        Self(CRC64.digest())
+    }
+}
+
+impl StampHash {
+    /// Takes the bytes that follow.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The hash of what was given.
+    pub fn finish(self) -> u64 {
+        self.0.finalize()
+    }
+}
 
 /// The checksum of a slot, with zeros for the one in it.
 fn checksum(slot: &[u8]) -> u32 {
@@ -317,6 +403,57 @@ mod tests {
 
     fn kind(area: &[u8]) -> Option<(usize, u64, Option<SavedState>)> {
         newest(area, ID).map(|slot| (slot.index(), slot.generation(), slot.saved().copied()))
+    }
+
+    /// A blank area whose second slot is live, with what is left of another one behind it.
+    fn live(state: &SavedState) -> Vec<u8> {
+        let mut area = blank();
+        let slot = slot(&mut area, 1);
+        slot.fill(0x5a);
+        slot[MAP_AT..STAMP_AT].fill(0);
+        slot[MAP_AT] = 0b110;
+        seal_live(slot, ID, 3, state, 0x0123_4567_89ab_cdef);
+        area
+    }
+
+    #[test]
+    fn a_live_slot_has_its_map_and_the_stamps_hash_and_only_its_first_bytes_count() {
+        let mut area = live(&state());
+        let found = newest(&area, ID).unwrap();
+        assert_eq!((found.index(), found.generation(), found.saved()), (1, 3, Some(&state())));
+        assert_eq!((found.stamp_hash(), found.map()[0]), (Some(0x0123_4567_89ab_cdef), 0b110));
+        area[SLOT_LEN + LOG_LEN..].fill(0x77);
+        assert_eq!(kind(&area), Some((1, 3, Some(state()))));
+        for at in (0..LOG_LEN).step_by(61).chain([HASH_AT, LOG_LEN - 1]) {
+            let mut torn = area.clone();
+            torn[SLOT_LEN + at] ^= 0x40;
+            assert_eq!(kind(&torn), Some((0, 2, None)), "byte {at}: the other one counts");
+        }
+        let saved = saved(&state());
+        assert_eq!(newest(&saved, ID).unwrap().stamp_hash(), None);
+    }
+
+    #[test]
+    fn a_void_slot_ends_what_was_live() {
+        let mut area = live(&state());
+        slot(&mut area, 0)[LOG_LEN..].fill(0x33);
+        seal_void(slot(&mut area, 0), ID, 4);
+        assert_eq!(kind(&area), Some((0, 4, None)));
+        area[MAP_AT] ^= 1;
+        assert_eq!(kind(&area), Some((1, 3, Some(state()))), "torn: nothing was let go yet");
+    }
+
+    #[test]
+    fn a_stamps_hash_is_of_all_its_bytes_in_order() {
+        let hash = |parts: &[&[u8]]| {
+            let mut hash = StampHash::default();
+            for part in parts {
+                hash.update(part);
+            }
+            hash.finish()
+        };
+        assert_eq!(hash(&[b"1234", b"56789"]), 0x995d_c9bb_df19_39fa, "the published check value");
+        assert_ne!(hash(&[b"12345", b"6789"]), hash(&[b"123456798"]));
     }
 
     #[test]

@@ -5,10 +5,12 @@
 //! A step is one thing that happens: a write arrives or completes, a worker calls its verb, a
 //! record travels, the server makes an epoch durable, the service goes or comes, the machine loses
 //! power, the server is put back to an older state, or exchanged for a copy and back; or the driver
-//! saves its state, the machine goes down and comes up, and the next session takes it. Whenever the
-//! stream describes the volume and nothing is on its way, the replica must be the disk; at the end
+//! saves its state, the machine goes down and comes up, and the next session takes it; or the driver
+//! does something for its write-intent log. The disk has a cache that a loss of power empties.
+//! Whenever the stream describes the volume and nothing is on its way, the replica must be the disk; at the end
 //! every such instant must be a point still.
 
+mod logging;
 mod saved;
 mod saving;
 mod server;
@@ -23,12 +25,15 @@ use crate::host::{MS, SimHost};
 use crate::rng::Rng;
 use crate::volume::WriteId;
 
-use saved::Saved;
+use saved::{STAMP, Saved};
 use server::{Repository, SECTOR, SECTORS, SECTORS_IN_BLOCK, Server, extent, sectors};
 
 /// Steps of a run under load, and at most until it comes to rest.
 const STEPS: u64 = 3_000;
 const CALM_STEPS: u64 = 20_000;
+
+/// Sectors that most writes go to, for a while.
+const HOT: usize = 8;
 
 /// What a run has seen.
 #[derive(Clone, Copy, Default, Debug)]
@@ -47,6 +52,14 @@ pub struct Played {
     pub saved: u64,
     /// Bytes that these did not read again.
     pub spared: u64,
+    /// Sessions that continued with the log, after a crash.
+    pub logged: u64,
+    /// Bytes that these did not read again.
+    pub log_spared: u64,
+    /// Live slots of the log.
+    pub slots: u64,
+    /// Writes that waited for the log.
+    pub waited: u64,
 }
 
 struct Flight {
@@ -75,7 +88,11 @@ struct World {
     geometry: Geometry,
     /// The content of each sector; 0 for none.
     disk: Vec<u32>,
+    /// The same without what is in the disk's cache only.
+    durable: Vec<u32>,
     writes: Vec<Write>,
+    /// Where most writes go.
+    hot: usize,
     host: SimHost,
     session: Session<SimHost>,
     boots: u64,
@@ -130,8 +147,10 @@ impl World {
         let mut world = Self {
             rng,
             geometry: geometry(),
+            durable: disk.clone(),
             disk,
             writes: Vec::new(),
+            hot: 0,
             host,
             session,
             boots: 0,
@@ -139,7 +158,7 @@ impl World {
             reads: Vec::new(),
             flights: Vec::new(),
             skips: Vec::new(),
-            saved: Saved::new(),
+            saved: Saved::new(&geometry()),
             is_attached: true,
             is_going_down: false,
             server: Server::new(geometry()),
@@ -168,6 +187,10 @@ impl World {
         self.host.advance(self.rng.below(2 * MS));
         if self.is_going_down && self.rng.once_in(2) {
             self.save();
+            return Ok(());
+        }
+        if self.rng.once_in(4) {
+            self.log_step();
             return Ok(());
         }
         match self.rng.below(if under_load { 64 } else { 40 }) {
@@ -209,7 +232,12 @@ impl World {
         if self.writes.len() > 100_000 || self.flights.len() > 8 {
             return;
         }
-        let first = self.rng.index(SECTORS);
+        // Most writes go to a part of the volume, for a while.
+        if self.rng.once_in(100) {
+            self.hot = self.rng.index(SECTORS - HOT);
+        }
+        let is_cold = self.rng.once_in(16);
+        let first = if is_cold { self.rng.index(SECTORS) } else { self.hot + self.rng.index(HOT) };
         let count = 1 + self.rng.index((SECTORS - first).min(6));
         let id = self.content(first, count);
         let urgency = if self.rng.once_in(50) { Urgency::MustNotWait } else { Urgency::MayWait };
@@ -224,6 +252,8 @@ impl World {
             Submission::Issue(issue) => issue,
             Submission::Capture(capture) => {
                 let write = self.writes[capture.write().0 as usize];
+                // Before its record can leave.
+                let _ = self.saved.tracker.expects(&capture.extent());
                 let memory = cells(capture.memory());
                 self.memory[memory].fill(write.content);
                 self.session.captured(capture)
@@ -280,6 +310,10 @@ impl World {
 
     fn drain(&mut self) -> Result<(), String> {
         if !self.is_attached || !self.session.has_records() {
+            return Ok(());
+        }
+        let tracker = &self.saved.tracker;
+        if !tracker.may_leave(tracker.asks()) {
             return Ok(());
         }
         let Step::Do(drained) = self.session.drain(u64::MAX) else { return Ok(()) };
@@ -389,6 +423,12 @@ impl World {
                 }
             }
         }
+        // So is what was in the disk's cache.
+        for sector in 0..SECTORS {
+            if self.rng.once_in(2) {
+                self.disk[sector] = self.durable[sector];
+            }
+        }
         self.reads.clear();
         self.is_going_down = false;
         self.lose_power();
@@ -400,14 +440,25 @@ impl World {
             let content = self.writes[id.0 as usize].content;
             self.disk[sector] = if self.rng.once_in(3) { 0 } else { content };
         }
-        self.come_up(reason, foreign > 0);
+        if foreign > 0 {
+            let id = self.content(STAMP, 1);
+            self.disk[STAMP] = self.writes[id.0 as usize].content;
+        }
+        self.make_disk_durable();
+        self.come_up(reason);
         self.boots += 1;
         self.begin_continued(reason);
+    }
+
+    /// What is in the disk's cache gets to the disk.
+    fn make_disk_durable(&mut self) {
+        self.durable.copy_from_slice(&self.disk);
     }
 
     /// The driver's session is stopped: what is in flight completes.
     fn stop(&mut self) {
         self.reads.clear();
+        self.stop_log();
         for Flight { write, .. } in std::mem::take(&mut self.flights) {
             let Write { first, count, content } = self.writes[write.0 as usize];
             self.disk[first..first + count].fill(content);

@@ -78,6 +78,36 @@ fn a_write_without_a_session_that_is_not_noted_breaks_loss() {
 }
 
 #[test]
+fn a_write_that_goes_before_the_log_has_its_region_breaks_loss() {
+    restarts_find(Sabotage::LogNotAwaited, &["LOSS"]);
+}
+
+#[test]
+fn a_mark_that_is_taken_off_before_the_server_has_all_breaks_loss() {
+    restarts_find(Sabotage::MarkTakenTooEarly, &["LOSS"]);
+}
+
+#[test]
+fn a_mark_that_is_taken_off_before_the_disk_has_all_breaks_loss() {
+    restarts_find(Sabotage::ClearedUnflushed, &["LOSS"]);
+}
+
+#[test]
+fn a_log_that_counts_whatever_the_stamp_is_breaks_loss() {
+    restarts_find(Sabotage::StampNotCompared, &["LOSS"]);
+}
+
+#[test]
+fn a_record_that_leaves_before_its_region_is_marked_breaks_loss() {
+    restarts_find(Sabotage::RecordBeforeMark, &["LOSS"]);
+}
+
+#[test]
+fn a_slot_that_is_torn_where_it_counted_breaks_loss() {
+    restarts_find(Sabotage::NewestSlotOverwritten, &["LOSS"]);
+}
+
+#[test]
 fn a_session_that_continues_with_numbers_that_the_server_has_breaks_resume() {
     restarts_find(Sabotage::NumberedTooEarly, &["RESUME"]);
 }

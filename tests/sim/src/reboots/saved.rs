@@ -1,18 +1,26 @@
-//! What the simulator has of a state that is kept while the machine is off: the driver's own
-//! tracker, and what is on the disk.
+//! What the simulator has of a state that is kept on the volume: the driver's own tracker and log,
+//! and the bytes of the area.
 
+use snapless_driver_logic::intent_log::{SlotPlace, StampRead, Unmarked};
 use snapless_driver_logic::tracker::{Taken, Tracker};
-use snapless_types::{Extent, Seq};
-use snapless_wire::id::{Extents, SessionId};
-use snapless_wire::state_area::SavedState;
+use snapless_tracking::marks::Marks;
+use snapless_types::{Extent, Geometry, Regions, Seq};
+use snapless_wire::id::{AreaId, Extents, SessionId};
+use snapless_wire::state_area::{self, AREA_LEN, SLOT_LEN, STAMP_AT, Slot};
 
 use super::server::{SECTOR, extent};
 
-/// What the disk has of the state.
-#[derive(Clone)]
-pub(super) struct Slot {
-    pub(super) state: SavedState,
-    pub(super) map: Vec<u8>,
+/// The area's identity.
+pub(super) const AREA: AreaId = AreaId([9; 16]);
+/// The sector that every writer to the volume changes.
+pub(super) const STAMP: usize = 0;
+/// Bytes that the disk writes at once.
+const ATOM: usize = 512;
+
+/// Bytes on their way to a slot.
+pub(super) struct SlotWrite {
+    pub(super) place: SlotPlace,
+    pub(super) bytes: Vec<u8>,
 }
 
 /// How far a save is.
@@ -23,19 +31,39 @@ pub(super) enum Stage {
     /// So many regions were looked at.
     Looking { captured: Seq, region: u64 },
     /// It is on its way to the disk.
-    Writing(Slot),
+    Writing(SlotWrite),
     /// It is there.
     Done,
+}
+
+/// What is being done for the log.
+#[derive(Default)]
+pub(super) enum LogStage {
+    #[default]
+    Idle,
+    /// Marks are taken off, from a region on. One of them waits for the engine's word.
+    Passing { region: u64, unmarked: Option<Unmarked>, then_stamp: bool },
+    /// The stamp was read, before it was seen that it holds.
+    Read(StampRead),
+    /// A slot is on its way to the disk.
+    Writing(SlotWrite),
 }
 
 /// The state of a volume.
 pub(super) struct Saved<F> {
     pub(super) tracker: Tracker,
+    pub(super) marks: Marks,
     pub(super) stage: Stage,
-    pub(super) disk: Option<Slot>,
+    pub(super) log: LogStage,
+    /// Writes of void slots that the disk has failed in a row.
+    pub(super) failures: u32,
+    /// The service knows that the log is not to be trusted.
+    pub(super) is_distrusted: bool,
+    /// The area's bytes on the disk.
+    area: Vec<u8>,
     /// What makes the state on the disk void is on its way.
     pub(super) is_voiding: bool,
-    /// Writes that wait for that.
+    /// Writes that wait.
     pub(super) waiting: Vec<F>,
     /// What the session has taken, until the server has said what it has.
     pub(super) taken: Option<Taken>,
@@ -44,11 +72,17 @@ pub(super) struct Saved<F> {
 }
 
 impl<F> Saved<F> {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(geometry: &Geometry) -> Self {
+        let mut area = vec![0; AREA_LEN];
+        state_area::blank_area(area.first_chunk_mut().expect("it is an area"), AREA);
         Self {
             tracker: Tracker::NONE,
+            marks: Marks::new(Regions::of(geometry)).expect("there is memory"),
             stage: Stage::None,
-            disk: None,
+            log: LogStage::Idle,
+            failures: 0,
+            is_distrusted: false,
+            area,
             is_voiding: false,
             waiting: Vec::new(),
             taken: None,
@@ -61,8 +95,47 @@ impl<F> Saved<F> {
         matches!(self.stage, Stage::Done)
     }
 
+    /// The slot on the disk that counts; whatever was torn, one is sound, or a breach is played.
+    pub(super) fn newest(&self) -> Option<Slot<'_>> {
+        state_area::newest(&self.area, AREA)
+    }
+
+    /// Where it is.
+    pub(super) fn place(&self) -> SlotPlace {
+        let place =
+            |slot: Slot<'_>| SlotPlace { index: slot.index(), generation: slot.generation() };
+        self.newest().map_or(SlotPlace { index: 0, generation: 1 }, place)
+    }
+
+    /// A slot that is made by `seal` of what the area has there.
+    pub(super) fn make(
+        &self,
+        place: SlotPlace,
+        seal: impl FnOnce(&mut [u8; SLOT_LEN]),
+    ) -> SlotWrite {
+        let at = place.index * SLOT_LEN;
+        let mut bytes = self.area[at..at + SLOT_LEN].to_vec();
+        seal(bytes.first_chunk_mut().expect("it is a slot"));
+        SlotWrite { place, bytes }
+    }
+
+    /// A slot that says nothing.
+    pub(super) fn used(&self, place: SlotPlace) -> SlotWrite {
+        self.make(place, |slot| state_area::seal_used(slot, AREA, place.generation))
+    }
+
+    /// A write gets to the disk: those parts of it that `arrives` says.
+    pub(super) fn put(&mut self, write: &SlotWrite, mut arrives: impl FnMut() -> bool) {
+        let at = write.place.index * SLOT_LEN;
+        for (offset, atom) in write.bytes.chunks(ATOM).enumerate() {
+            if arrives() {
+                self.area[at + offset * ATOM..][..ATOM].copy_from_slice(atom);
+            }
+        }
+    }
+
+    /// Behind every write: the simulator has no file of it.
     pub(super) fn area() -> Extent {
-        // Behind every write: the simulator has no file of it.
         Extent::new(1 << 40, SECTOR).expect("it is not empty")
     }
 
@@ -71,6 +144,17 @@ impl<F> Saved<F> {
     }
 
     pub(super) fn stamp() -> Extents<4> {
-        Extents::new(&[extent(0, 1)]).expect("one is not too many")
+        Extents::new(&[extent(STAMP, 1)]).expect("one is not too many")
     }
+}
+
+/// The stamp's bytes on this disk, as far as they are not zeros.
+pub(super) fn stamp_of(disk: &[u32]) -> [u8; 4] {
+    disk[STAMP].to_le_bytes()
+}
+
+/// Puts the stamp's bytes into a slot.
+pub(super) fn put_stamp(slot: &mut [u8; SLOT_LEN], disk: &[u32]) {
+    slot[STAMP_AT..].fill(0);
+    slot[STAMP_AT..][..4].copy_from_slice(&stamp_of(disk));
 }

@@ -1,45 +1,59 @@
 //! How a state is saved, step by step while writes go on, made void if a write comes too late, and
 //! used when the machine comes up.
 
+use snapless_driver_logic::intent_log::is_stamped;
 use snapless_driver_logic::tracker::{Arrival, Known, Mode, Next, Tracker, last_records};
 use snapless_engine::RegionMap;
 use snapless_types::{GapReason, Regions, Seq};
 use snapless_wire::id::FileTime;
-use snapless_wire::state_area::{MAP_LEN, SavedState};
+use snapless_wire::state_area::{self, MAP_AT, STAMP_AT, SavedState, StampHash};
 
-use super::saved::{Saved, Slot, Stage};
+use super::saved::{AREA, LogStage, Saved, SlotWrite, Stage, put_stamp, stamp_of};
 use super::server::{SECTORS, extent};
 use super::{Flight, World};
 
 impl World {
-    /// A write goes to the disk, or waits until the state there is void.
+    /// A write goes to the disk, or waits for what the disk has of the state.
     pub(super) fn issue(&mut self, flight: Flight) {
         let write = self.writes[flight.write.0 as usize];
         let change = extent(write.first, write.count);
+        // As `issue_original` of the driver: the engine knows of the write.
+        let is_live = self.saved.tracker.mode() == Mode::Live;
+        if is_live && self.saved.marks.pass(&change) {
+            self.flights.push(flight);
+            return;
+        }
         match self.saved.tracker.writes(|| [change].into_iter()) {
             Arrival::Goes => self.flights.push(flight),
             Arrival::Waits(next) => {
+                self.played.waited += u64::from(next == Next::Log);
                 self.saved.waiting.push(flight);
                 self.saved.is_voiding |= next == Next::Void;
             }
         }
     }
 
+    /// What waited is looked at again.
+    pub(super) fn release(&mut self) {
+        for flight in std::mem::take(&mut self.saved.waiting) {
+            self.issue(flight);
+        }
+    }
+
     /// The next step of a save, or of what makes it void.
     pub(super) fn save(&mut self) {
         if self.saved.is_voiding {
-            self.saved.disk = None;
+            let place = self.saved.place().next();
+            let used = self.saved.used(place);
+            self.saved.put(&used, || true);
             self.go_on();
             return;
         }
-        let saved = &mut self.saved;
-        match std::mem::take(&mut saved.stage) {
+        match std::mem::take(&mut self.saved.stage) {
             Stage::None => {
-                let status = self.session.status();
-                let map = RegionMap::new(Regions::of(&self.geometry)).expect("there is memory");
-                if status.placed && saved.tracker.begin_save(map, Saved::<Flight>::area()) {
-                    let captured = Seq::new(self.session.status().last_seq);
-                    saved.stage = Stage::Looking { captured, region: 0 };
+                // The log's slot and the sealed state are not written at the same time.
+                if matches!(self.saved.log, LogStage::Idle) {
+                    self.begin_save();
                 }
             }
             Stage::Looking { captured, region } => {
@@ -47,40 +61,72 @@ impl World {
                 if let Some(extent) = regions.extent(region) {
                     let blocks = self.geometry.blocks_of(&extent);
                     if blocks.is_some_and(|blocks| self.session.lacks(blocks)) {
-                        saved.tracker.note(&extent);
+                        self.saved.tracker.note(&extent);
                     }
-                    saved.stage = Stage::Looking { captured, region: region + 1 };
+                    self.saved.stage = Stage::Looking { captured, region: region + 1 };
+                } else if matches!(self.saved.log, LogStage::Writing(_)) {
+                    self.saved.stage = Stage::Looking { captured, region };
                 } else {
                     self.seal(captured);
                 }
             }
-            Stage::Writing(slot) => {
-                saved.disk = Some(slot);
-                saved.stage = Stage::Done;
-                saved.is_voiding = saved.tracker.written() == Next::Void;
+            Stage::Writing(write) => {
+                self.saved.put(&write, || true);
+                self.make_disk_durable();
+                self.saved.stage = Stage::Done;
+                self.saved.is_voiding = self.saved.tracker.written() == Next::Void;
+                if !self.saved.is_voiding {
+                    self.release();
+                }
             }
-            Stage::Done => saved.stage = Stage::Done,
+            Stage::Done => self.saved.stage = Stage::Done,
+        }
+    }
+
+    fn begin_save(&mut self) {
+        let status = self.session.status();
+        let map = RegionMap::new(Regions::of(&self.geometry)).expect("there is memory");
+        if status.placed && self.saved.tracker.begin_save(map, Saved::<Flight>::area()) {
+            let captured = Seq::new(self.session.status().last_seq);
+            self.saved.stage = Stage::Looking { captured, region: 0 };
         }
     }
 
     fn seal(&mut self, captured: Seq) {
         let acknowledged = Seq::new(self.session.status().acknowledged_seq);
-        let saved = &mut self.saved;
-        let mut map = vec![0; MAP_LEN];
+        // What the server has is not to be lost from the disk's cache.
+        self.make_disk_durable();
         let last = last_records(acknowledged, captured);
-        if last.is_none() || !saved.tracker.seal(&mut map) {
-            saved.tracker.forget_known();
+        let place = self.saved.place().next();
+        let state = self.state(acknowledged, captured);
+        let (tracker, mut is_sealed) = (&mut self.saved.tracker, false);
+        let mut map = [0; STAMP_AT - MAP_AT];
+        if last.is_some() {
+            is_sealed = tracker.seal(&mut map);
+        }
+        if !is_sealed {
+            tracker.forget_known();
             return;
         }
-        let state = SavedState {
-            session: saved.session(),
+        let disk = &self.disk;
+        let write = self.saved.make(place, |slot| {
+            put_stamp(slot, disk);
+            slot[MAP_AT..STAMP_AT].copy_from_slice(&map);
+            state_area::seal_saved(slot, AREA, place.generation, &state);
+        });
+        self.saved.stage = Stage::Writing(write);
+    }
+
+    /// What a slot says of the session.
+    pub(super) fn state(&self, acknowledged: Seq, captured: Seq) -> SavedState {
+        SavedState {
+            session: self.saved.session(),
             geometry: self.geometry,
             acknowledged,
             captured,
             stamp: Saved::<Flight>::stamp(),
             saved_at: FileTime::new(1),
-        };
-        saved.stage = Stage::Writing(Slot { state, map });
+        }
     }
 
     /// The state is void: what waited goes.
@@ -88,46 +134,59 @@ impl World {
         self.saved.is_voiding = false;
         self.saved.stage = Stage::None;
         self.saved.tracker.voided();
-        for flight in std::mem::take(&mut self.saved.waiting) {
-            self.issue(flight);
-        }
+        self.release();
     }
 
-    /// The machine goes down: what was on its way to the area is there, or not.
+    /// The machine goes down: what was on its way to the area is there, or not, or some of it.
     pub(super) fn lose_power(&mut self) {
-        if self.saved.is_voiding && self.rng.once_in(2) {
-            self.saved.disk = None;
+        let mut under_way = Vec::new();
+        if self.saved.is_voiding {
+            under_way.push(self.saved.used(self.saved.place().next()));
         }
-        if let Stage::Writing(slot) = std::mem::take(&mut self.saved.stage)
-            && self.rng.once_in(2)
-        {
-            self.saved.disk = Some(slot);
+        if let Stage::Writing(write) = std::mem::take(&mut self.saved.stage) {
+            under_way.push(write);
+        }
+        if let LogStage::Writing(write) = std::mem::take(&mut self.saved.log) {
+            under_way.push(write);
+        }
+        for write in under_way {
+            self.tear(&write);
         }
         (self.saved.is_voiding, self.saved.taken) = (false, None);
         self.saved.waiting.clear();
         self.saved.tracker = Tracker::UNKNOWN;
     }
 
+    /// All, nothing, or some sectors of a write get to the disk.
+    pub(super) fn tear(&mut self, write: &SlotWrite) {
+        let whole = self.rng.below(3);
+        let rng = &mut self.rng;
+        self.saved.put(write, || match whole {
+            0 => true,
+            1 => false,
+            _ => rng.once_in(2),
+        });
+    }
+
     /// The machine comes up and is written to before the session is there, which continues for this
-    /// reason; `is_foreign`: another system has written to the volume, and the stamp shows it.
-    pub(super) fn come_up(&mut self, reason: GapReason, is_foreign: bool) {
+    /// reason.
+    pub(super) fn come_up(&mut self, reason: GapReason) {
         loop {
             let is_asked = self.saved.tracker.changes();
             assert_eq!(is_asked, Arrival::Waits(Next::Load));
-            let slot = self.saved.disk.take().filter(|_| !is_foreign);
-            let known = slot.map(|slot| {
-                let regions = Regions::of(&slot.state.geometry);
-                let mut map = RegionMap::new(regions).expect("there is memory");
-                map.mark(&slot.map);
-                Known { saved: slot.state, map }
-            });
+            let known = self.known_state();
+            if !self.use_up() {
+                // Power fails again before anything was written to.
+                continue;
+            }
             self.saved.tracker.loaded(known, Some(Saved::<Flight>::area()));
             self.write_without_session();
             if !self.rng.once_in(4) || !self.save_again() {
                 break;
             }
         }
-        if reason == GapReason::Restarted {
+        // A session whose log is not to be trusted is not continued for that reason.
+        if reason == GapReason::Restarted && !std::mem::take(&mut self.saved.is_distrusted) {
             let session = self.saved.session();
             self.saved.taken = self.saved.tracker.claim(session, &self.geometry);
         } else {
@@ -136,14 +195,48 @@ impl World {
         self.write_without_session();
     }
 
+    /// What the slot that counts says, if the volume is as it was.
+    fn known_state(&self) -> Option<Known> {
+        let slot = self.saved.newest()?;
+        let (saved, stamp) = (*slot.saved()?, stamp_of(&self.disk));
+        let is_stamped = match slot.stamp_hash() {
+            Some(hash) => is_stamped(hash, hash_of(&self.disk)),
+            None => slot.stamp()[..4] == stamp,
+        };
+        let mut map = RegionMap::new(Regions::of(&saved.geometry)).expect("there is memory");
+        map.mark(slot.map());
+        is_stamped.then_some(Known { saved, map, is_log: slot.stamp_hash().is_some() })
+    }
+
+    /// Makes both slots void, one after the other; false if power fails meanwhile.
+    fn use_up(&mut self) -> bool {
+        for _ in 0..2 {
+            let used = self.saved.used(self.saved.place().next());
+            if self.rng.once_in(16) {
+                self.tear(&used);
+                return false;
+            }
+            self.saved.put(&used, || true);
+        }
+        true
+    }
+
     /// The machine goes down again before a session is there, and comes up.
     fn save_again(&mut self) -> bool {
         let Some(state) = self.saved.tracker.begin_save_again() else { return false };
         self.write_without_session();
-        let mut map = vec![0; MAP_LEN];
+        self.make_disk_durable();
+        let mut map = [0; STAMP_AT - MAP_AT];
         assert!(self.saved.tracker.seal(&mut map));
+        let place = self.saved.place().next();
+        let disk = &self.disk;
+        let write = self.saved.make(place, |slot| {
+            put_stamp(slot, disk);
+            slot[MAP_AT..STAMP_AT].copy_from_slice(&map);
+            state_area::seal_saved(slot, AREA, place.generation, &state);
+        });
+        self.saved.put(&write, || true);
         assert_eq!(self.saved.tracker.written(), Next::Nothing);
-        self.saved.disk = Some(Slot { state, map });
         self.saved.tracker = Tracker::UNKNOWN;
         true
     }
@@ -172,8 +265,14 @@ impl World {
     pub(super) fn is_taken_in_vain(&mut self, last: Seq) -> bool {
         let Some(taken) = self.saved.taken.take() else { return false };
         let holds = (taken.acknowledged..=taken.captured).contains(&last);
-        self.played.saved += u64::from(holds);
-        self.played.spared += if holds { self.geometry.length() - taken.bytes } else { 0 };
+        let spared = if holds { self.geometry.length() - taken.bytes } else { 0 };
+        if taken.is_log {
+            self.played.logged += u64::from(holds);
+            self.played.log_spared += spared;
+        } else {
+            self.played.saved += u64::from(holds);
+            self.played.spared += spared;
+        }
         !holds
     }
 
@@ -183,4 +282,11 @@ impl World {
         self.saved.tracker.forget_known();
         self.saved.taken = None;
     }
+}
+
+/// The hash of the stamp on this disk.
+pub(super) fn hash_of(disk: &[u32]) -> u64 {
+    let mut hash = StampHash::default();
+    hash.update(&stamp_of(disk));
+    hash.finish()
 }

@@ -1,0 +1,662 @@
+//! The write-intent log: which regions of a volume the server may lack if the machine crashes, on
+//! the disk before a region is written to (rule RESUME, rules.md#resume).
+//!
+//! The log is a slot of the volume's state area that is written while the volume is. It is *live*,
+//! with a map of regions and a hash of the stamp, or *void*: then nothing is known after a crash,
+//! and every block is verified. While it is void, writes go, and are noted for the next slot. While
+//! it is live, or on its way to be, a write waits until a slot on the disk has its regions.
+//!
+//! A write waits for the slot that is written next: one slot serves all that wait. Marks are taken
+//! off now and then ([`IntentLog::unmark`]), of regions that were not written to for a while and of
+//! which the server has all. A region that is written to again and again costs nothing.
+//!
+//! What counts as on the disk: a mark that the newest slot there has, and the one on its way to it.
+//! After a crash one of these two is found.
+//!
+//! A write to the stamp makes its hash *stale*: a crash meanwhile finds another stamp, and every
+//! block is verified. Soon after, the stamp is read again and a slot with its hash is written. No
+//! write waits for that: the stamp shows that another system has written, and none makes an older
+//! stamp of a newer one, as the numbers in it only grow.
+//!
+//! Rule: no record leaves the driver before the marks of its write are on the disk. Otherwise the
+//! server had what the disk lacks, in a region that nothing compares. A write that has to wait asks
+//! ([`IntentLog::expects`]) before it has a record; records leave when what was asked is served.
+
+use snapless_fixed::memory::OutOfMemory;
+use snapless_fixed::sabotaged;
+use snapless_tracking::marks::Marks;
+use snapless_tracking::regions::RegionMap;
+use snapless_types::{Extent, Regions, Seq, Tick};
+use snapless_wire::id::Extents;
+use snapless_wire::state_area::STAMP_RANGES_MAX;
+
+/// How many records may follow on the driver's last one until a slot is written that says so. A
+/// server that has more is of another past, or the log is not used.
+pub const RECORDS_AHEAD: u64 = 1 << 22;
+
+/// How long the log waits for what, in ticks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Timing {
+    /// How long a region is not written to until its mark is taken off.
+    pub pass: u64,
+    /// From a write to the stamp until it is read again.
+    pub settle: u64,
+    /// From one live slot with a new hash to the next, at least.
+    pub stamp: u64,
+}
+
+impl Timing {
+    /// Of the driver.
+    ///
+    /// A region loses its mark after 60 s without a write. A shorter time makes a slow disk pay: at
+    /// 200 random writes a second over a tenth of a volume, one write in 40 finds its region
+    /// unmarked; with 20 s, one in 3. A longer time leaves more to verify. A file system writes its
+    /// restart pages in bursts, every few seconds: the hash is stale for 20 ms after one. A stamp
+    /// that is written to without pause costs 4 slots a second, and is stale most of the time.
+    pub const DRIVER: Self =
+        Self { pass: 60_000 * Tick::PER_MS, settle: 20 * Tick::PER_MS, stamp: 250 * Tick::PER_MS };
+}
+
+/// A slot of an area, by its number: the one that counts, or one that is written next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SlotPlace {
+    /// Which of the two.
+    pub index: usize,
+    /// Its number.
+    pub generation: u64,
+}
+
+impl SlotPlace {
+    /// Where the next slot is written: never over the one that counts, which still does if power
+    /// fails meanwhile.
+    #[must_use]
+    pub fn next(self) -> Self {
+        // The breach: the first of two writes in a row goes where the last one went.
+        let stays = sabotaged!(NewestSlotOverwritten) && self.generation & 1 == 0;
+        let index = if stays { self.index } else { 1_usize.saturating_sub(self.index) };
+        Self { index, generation: self.generation.saturating_add(1) }
+    }
+
+    /// The same place, with a number above the one of a slot whose write has failed elsewhere.
+    #[must_use]
+    pub fn again(self) -> Self {
+        Self { generation: self.generation.saturating_add(2), ..self }
+    }
+}
+
+/// What is to be done for the log next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Todo {
+    /// Nothing before this instant, unless a request asks.
+    Nothing(Tick),
+    /// A slot that is void is written: [`IntentLog::begin_void`].
+    Void,
+    /// The stamp is read, and a live slot with its hash is written: [`IntentLog::begin_live`].
+    Stamp,
+    /// Marks are taken off: [`IntentLog::unmark`] of each region, [`IntentLog::passed`].
+    Pass,
+    /// A live slot is written, with the stamp's last hash.
+    Slot,
+    /// The log ends: it is void on the disk.
+    End,
+}
+
+/// What a live slot says beside its map.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LiveSlot {
+    /// As [`SavedState::acknowledged`](snapless_wire::state_area::SavedState::acknowledged).
+    pub acknowledged: Seq,
+    /// As [`SavedState::captured`](snapless_wire::state_area::SavedState::captured).
+    pub captured: Seq,
+    /// The stamp's hash.
+    pub hash: u64,
+}
+
+/// The stamp, as it was read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StampRead {
+    /// Its hash.
+    pub hash: u64,
+    /// [`IntentLog::stamp_writes`] before it was read.
+    pub writes: u64,
+}
+
+/// A slot on its way to the disk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct UnderWay {
+    is_live: bool,
+    /// The requests that it serves: so many have asked.
+    serves: u64,
+}
+
+/// A region whose mark was taken off.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub struct Unmarked {
+    region: u64,
+    was_marked: bool,
+}
+
+/// The log of a volume that has a session.
+#[derive(Debug)]
+// Each is independent of the others.
+#[allow(clippy::struct_excessive_bools)]
+pub struct IntentLog {
+    timing: Timing,
+    stamp: Extents<STAMP_RANGES_MAX>,
+    /// The marks that count as on the disk, while the log is live.
+    marked: RegionMap,
+    /// The marks of the next slot.
+    next: RegionMap,
+    /// Those that requests have asked for since.
+    asked: RegionMap,
+    /// Regions that were written to in this interval; others are warm in [`Marks`].
+    warm: RegionMap,
+    /// Regions of which not every write goes at once: those of the stamp and of the area.
+    watched: RegionMap,
+    /// The disk may have a live slot.
+    is_live: bool,
+    under_way: Option<UnderWay>,
+    /// It does not become live again.
+    is_lost: bool,
+    /// The disk has failed a slot.
+    has_failed: bool,
+    /// The slot on the disk has marks that the next one has not.
+    is_cleared: bool,
+    /// The session's last record comes near to [`LiveSlot::captured`].
+    is_outdated: bool,
+    /// Writes to the stamp so far, and how many of them the hash is about.
+    stamp_writes: u64,
+    hashed_writes: u64,
+    hash: u64,
+    /// When the stamp is read, if its hash is stale and that was noticed.
+    read_at: Option<Tick>,
+    was_read_at: Tick,
+    pass_at: Tick,
+    /// [`LiveSlot::captured`] of the newest slot.
+    captured: Seq,
+    /// Requests that have asked so far, and how many of them need not wait any more.
+    asks: u64,
+    served: u64,
+}
+
+impl IntentLog {
+    /// The log of a volume with this area and stamp, void: every region is marked.
+    pub fn new(
+        regions: Regions,
+        area: &Extent,
+        stamp: Extents<STAMP_RANGES_MAX>,
+        (timing, now): (Timing, Tick),
+    ) -> Result<Self, OutOfMemory> {
+        let (mut next, mut watched) = (RegionMap::new(regions)?, RegionMap::new(regions)?);
+        next.mark_all();
+        watched.note(area);
+        stamp.iter().for_each(|range| watched.note(&range));
+        Ok(Self {
+            timing,
+            stamp,
+            marked: RegionMap::new(regions)?,
+            next,
+            asked: RegionMap::new(regions)?,
+            warm: RegionMap::new(regions)?,
+            watched,
+            is_live: false,
+            under_way: None,
+            is_lost: false,
+            has_failed: false,
+            is_cleared: false,
+            is_outdated: false,
+            stamp_writes: 0,
+            hashed_writes: 0,
+            hash: 0,
+            read_at: Some(now),
+            was_read_at: now,
+            pass_at: now.after(timing.pass),
+            captured: Seq::new(0),
+            asks: 0,
+            served: 0,
+        })
+    }
+
+    /// A request changes these bytes: true if it goes.
+    pub fn goes<I: Iterator<Item = Extent>>(&mut self, extents: impl Fn() -> I) -> bool {
+        if !self.is_live {
+            extents().for_each(|extent| self.next.note(&extent));
+        } else if !extents().all(|extent| self.marked.has(&extent)) && !sabotaged!(LogNotAwaited) {
+            self.ask(extents);
+            return false;
+        }
+        extents().for_each(|extent| self.warm.note(&extent));
+        let is_stamp = |extent: Extent| self.stamp.iter().any(|range| range.overlaps(&extent));
+        let writes_stamp = extents().any(is_stamp);
+        self.stamp_writes = self.stamp_writes.wrapping_add(u64::from(writes_stamp));
+        true
+    }
+
+    /// A write that has no record yet will change these bytes: false if it will have to wait.
+    pub fn expects(&mut self, extent: &Extent) -> bool {
+        if !self.is_live {
+            self.next.note(extent);
+            return true;
+        }
+        let is_marked = self.marked.has(extent);
+        if !is_marked {
+            self.ask(|| core::iter::once(*extent));
+        }
+        is_marked
+    }
+
+    /// True if a change goes.
+    pub fn has(&self, extent: &Extent) -> bool {
+        !self.is_live || self.marked.has(extent)
+    }
+
+    /// Counts on from the requests that have asked the log before.
+    pub fn count_from(&mut self, asks: u64) {
+        (self.asks, self.served) = (asks, asks);
+    }
+
+    /// How many requests have asked so far.
+    pub fn asks(&self) -> u64 {
+        self.asks
+    }
+
+    /// True if the requests that had asked by then need not wait any more.
+    pub fn is_served(&self, asks: u64) -> bool {
+        asks <= self.served || sabotaged!(RecordBeforeMark)
+    }
+
+    /// True if the disk has nothing that would be trusted after a crash.
+    pub fn is_void(&self) -> bool {
+        !self.is_live
+    }
+
+    /// True if no slot was live so far: marks are taken off before the first one is.
+    pub fn is_new(&self) -> bool {
+        self.captured.get() == 0
+    }
+
+    /// True if the disk has failed a slot.
+    pub fn has_failed(&self) -> bool {
+        self.has_failed
+    }
+
+    /// True if the stamp's hash has become stale and [`IntentLog::todo`] does not know of it.
+    pub fn has_news(&self) -> bool {
+        self.stamp_writes != self.hashed_writes && self.read_at.is_none()
+    }
+
+    /// The ranges of the stamp.
+    pub fn stamp(&self) -> &Extents<STAMP_RANGES_MAX> {
+        &self.stamp
+    }
+
+    /// Writes to the stamp so far: what is read of it from now on holds if there are no more, and
+    /// none is under way.
+    pub fn stamp_writes(&self) -> u64 {
+        self.stamp_writes
+    }
+
+    /// What is to be done next.
+    pub fn todo(&mut self, now: Tick) -> Todo {
+        if self.under_way.is_some() {
+            return Todo::Nothing(now.after(self.timing.pass));
+        }
+        if self.is_lost || self.has_failed {
+            return if self.is_live { Todo::Void } else { Todo::End };
+        }
+        if self.has_news() {
+            let after_the_last = self.was_read_at.after(self.timing.stamp);
+            self.read_at = Some(now.after(self.timing.settle).max(after_the_last));
+        }
+        if self.is_live && self.asks != self.served {
+            Todo::Slot
+        } else if self.read_at.is_some_and(|at| now >= at) {
+            Todo::Stamp
+        } else if self.is_live && now >= self.pass_at {
+            Todo::Pass
+        } else if self.is_live && (self.is_cleared || self.is_outdated) {
+            Todo::Slot
+        } else {
+            let pass_at = if self.is_live { self.pass_at } else { now.after(self.timing.pass) };
+            Todo::Nothing(self.read_at.map_or(pass_at, |at| at.min(pass_at)))
+        }
+    }
+
+    /// The stamp cannot be read, or the log not be live yet: it is tried again after so many ticks.
+    pub fn put_off(&mut self, now: Tick, ticks: u64) {
+        self.read_at = Some(now.after(ticks));
+    }
+
+    /// A live slot is on its way from now on, with the map that is written to `bytes`; `None` if it
+    /// is not to be written. `acknowledged` and `last`: the records of the session, of
+    /// [`last_records`](crate::tracker::last_records), looked at after the last mark was taken off.
+    /// `read`: the stamp; if there is none it is as in the last live slot.
+    pub fn begin_live(
+        &mut self,
+        (acknowledged, last): (Seq, Seq),
+        read: Option<StampRead>,
+        bytes: &mut [u8],
+    ) -> Option<LiveSlot> {
+        let holds = read.map_or(self.is_live, |read| read.writes == self.stamp_writes);
+        if !holds || self.under_way.is_some() || self.is_lost || self.has_failed {
+            return None;
+        }
+        if let Some(StampRead { hash, writes }) = read {
+            (self.hash, self.hashed_writes, self.read_at) = (hash, writes, None);
+        }
+        self.captured = Seq::new(last.get().saturating_add(RECORDS_AHEAD).min(u64::MAX - 1));
+        self.next.add(&self.asked);
+        self.asked.clear();
+        self.next.write(bytes);
+        if self.is_live {
+            self.marked.retain(&self.next);
+        } else {
+            self.marked.copy(&self.next);
+        }
+        self.is_live = true;
+        self.under_way = Some(UnderWay { is_live: true, serves: self.asks });
+        Some(LiveSlot { acknowledged, captured: self.captured, hash: self.hash })
+    }
+
+    /// True if what the disk has only in its cache has to be made durable before the next live slot
+    /// is written, which lacks marks of what was written to it.
+    pub fn flushes_first(&self) -> bool {
+        self.is_cleared && !sabotaged!(ClearedUnflushed)
+    }
+
+    /// A void slot is on its way from now on.
+    pub fn begin_void(&mut self) {
+        self.under_way = Some(UnderWay { is_live: false, serves: self.asks });
+    }
+
+    /// The slot is on the disk.
+    pub fn written(&mut self, now: Tick) {
+        let Some(UnderWay { is_live, serves }) = self.under_way.take() else { return };
+        if is_live {
+            self.marked.copy(&self.next);
+            self.served = serves;
+            (self.is_cleared, self.is_outdated, self.was_read_at) = (false, false, now);
+        } else {
+            (self.is_live, self.served) = (false, self.asks);
+        }
+    }
+
+    /// The disk has failed the slot: what it has is not known. The log becomes void, and ends.
+    pub fn failed(&mut self) {
+        (self.under_way, self.has_failed) = (None, true);
+    }
+
+    /// It becomes void, and ends: its place on the disk is taken away, or its session ends.
+    pub fn lose(&mut self) {
+        self.is_lost = true;
+        self.asks = self.asks.wrapping_add(1);
+    }
+
+    /// Takes the mark off a region that is not written to, as far as is known here; `None` if it
+    /// has none, or keeps it. What was taken off is for [`IntentLog::remark`] if the server may
+    /// lack something of the region, and for [`IntentLog::leave_unmarked`] if not.
+    pub fn unmark(&mut self, region: u64, marks: &Marks) -> Option<Unmarked> {
+        let is_warm = marks.is_warm(region) || self.warm.is_marked(region);
+        let keeps = is_warm || self.asked.is_marked(region) || self.under_way.is_some();
+        if keeps || !self.next.set(region, false) {
+            return None;
+        }
+        marks.close(region);
+        Some(Unmarked { region, was_marked: self.marked.set(region, false) })
+    }
+
+    /// Gives a region its mark back.
+    pub fn remark(&mut self, unmarked: Unmarked) {
+        if sabotaged!(MarkTakenTooEarly) {
+            return self.leave_unmarked(unmarked);
+        }
+        let Unmarked { region, was_marked } = unmarked;
+        self.next.set(region, true);
+        if was_marked {
+            self.marked.set(region, true);
+        }
+    }
+
+    /// A mark stays off.
+    pub fn leave_unmarked(&mut self, _unmarked: Unmarked) {
+        self.is_cleared = true;
+    }
+
+    /// All marks were looked at: another interval begins. `last`: the session's last record.
+    pub fn passed(&mut self, now: Tick, last: Seq, marks: &Marks) {
+        self.warm.clear();
+        marks.cool();
+        self.pass_at = now.after(self.timing.pass);
+        self.is_outdated |= last.get().saturating_add(RECORDS_AHEAD / 2) > self.captured.get();
+    }
+
+    /// Lets writes to the regions go at once to which they may.
+    pub fn publish(&self, marks: &Marks) {
+        marks.open(if self.is_live { &self.marked } else { &self.next }, &self.watched);
+    }
+
+    fn ask<I: Iterator<Item = Extent>>(&mut self, extents: impl Fn() -> I) {
+        // The slot that is on its way may have them.
+        let is_live_next = self.under_way.is_some_and(|slot| slot.is_live);
+        if !is_live_next || !extents().all(|extent| self.next.has(&extent)) {
+            extents().for_each(|extent| self.asked.note(&extent));
+            self.asks = self.asks.wrapping_add(1);
+        }
+    }
+}
+
+/// True if the stamp that a live slot speaks of is the one that the volume has.
+pub fn is_stamped(slot: u64, volume: u64) -> bool {
+    slot == volume || sabotaged!(StampNotCompared)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use snapless_types::Geometry;
+
+    const REGION: u64 = 64 << 10;
+    const NUMBERS: (Seq, Seq) = (Seq::new(5), Seq::new(9));
+
+    fn regions() -> Regions {
+        Regions::of(&Geometry::new(100 * REGION, 512, 64 << 10).unwrap())
+    }
+
+    fn region(number: u64) -> Extent {
+        Extent::new(number * REGION, 512).unwrap()
+    }
+
+    fn marks() -> Marks {
+        Marks::new(regions()).unwrap()
+    }
+
+    /// The stamp is in region 0, the area in region 99.
+    fn new() -> IntentLog {
+        let stamp = Extents::new(&[region(0)]).unwrap();
+        let area = Extent::new(99 * REGION, REGION).unwrap();
+        IntentLog::new(regions(), &area, stamp, (Timing::DRIVER, Tick(0))).unwrap()
+    }
+
+    fn goes(log: &mut IntentLog, number: u64) -> bool {
+        log.goes(|| core::iter::once(region(number)))
+    }
+
+    fn begin(log: &mut IntentLog, read: bool) -> Option<[u8; 4096]> {
+        let mut bytes = [0; 4096];
+        let read = read.then(|| StampRead { hash: 77, writes: log.stamp_writes() });
+        log.begin_live(NUMBERS, read, &mut bytes).map(|_| bytes)
+    }
+
+    fn is_in(bytes: &[u8; 4096], number: usize) -> bool {
+        bytes[number / 8] >> (number % 8) & 1 == 1
+    }
+
+    /// Live, with these regions marked.
+    fn live(marked: &[u64]) -> IntentLog {
+        let mut log = new();
+        for number in (0..100).filter(|number| !marked.contains(number)) {
+            let unmarked = log.unmark(number, &marks()).unwrap();
+            log.leave_unmarked(unmarked);
+        }
+        assert!(begin(&mut log, true).is_some());
+        log.written(Tick(1));
+        log
+    }
+
+    #[test]
+    fn before_the_first_slot_every_write_goes_and_is_in_it() {
+        let mut log = new();
+        for number in 0..100 {
+            let unmarked = log.unmark(number, &marks()).unwrap();
+            log.leave_unmarked(unmarked);
+        }
+        assert!(log.is_void() && goes(&mut log, 7) && log.expects(&region(8)));
+        assert!(log.flushes_first(), "the slot lacks what may be in the disk's cache");
+        let bytes = begin(&mut log, true).unwrap();
+        assert!(is_in(&bytes, 7) && is_in(&bytes, 8) && !is_in(&bytes, 9));
+        assert!(goes(&mut log, 7) && !goes(&mut log, 9), "it is on its way");
+    }
+
+    #[test]
+    fn a_write_waits_until_a_slot_with_its_region_is_on_the_disk() {
+        let mut log = live(&[1]);
+        assert!(goes(&mut log, 1) && log.expects(&region(1)));
+        let asked = log.asks();
+        assert!(log.is_served(asked));
+        assert!(!log.expects(&region(2)) && !goes(&mut log, 2));
+        assert!(!log.is_served(log.asks()) && log.is_served(asked));
+        assert_eq!(log.todo(Tick(2)), Todo::Slot);
+        let bytes = begin(&mut log, false).unwrap();
+        assert!(is_in(&bytes, 1) && is_in(&bytes, 2));
+        assert!(!goes(&mut log, 2), "it is not there yet");
+        assert!(!goes(&mut log, 3) && !log.is_served(log.asks()));
+        log.written(Tick(3));
+        assert!(goes(&mut log, 2) && !goes(&mut log, 3));
+        assert_eq!(log.todo(Tick(4)), Todo::Slot, "one that came too late");
+        assert!(is_in(&begin(&mut log, false).unwrap(), 3));
+        log.written(Tick(5));
+        assert!(log.is_served(log.asks()) && goes(&mut log, 3));
+        assert!(matches!(log.todo(Tick(6)), Todo::Nothing(_)));
+    }
+
+    #[test]
+    fn one_slot_serves_all_that_wait_and_those_that_come_while_it_is_written() {
+        let mut log = live(&[]);
+        for number in 1..50 {
+            assert!(!goes(&mut log, number));
+        }
+        assert!(begin(&mut log, false).is_some());
+        assert!(!goes(&mut log, 7));
+        log.written(Tick(2));
+        assert!((1..50).all(|number| goes(&mut log, number)));
+        assert!(matches!(log.todo(Tick(3)), Todo::Nothing(_)));
+    }
+
+    #[test]
+    fn a_mark_that_a_slot_on_its_way_has_not_does_not_count() {
+        let mut log = live(&[1, 2, 3]);
+        let (marks, numbers) = (marks(), [1, 2]);
+        log.publish(&marks);
+        for number in numbers {
+            let unmarked = log.unmark(number, &marks).unwrap();
+            assert!(!marks.pass(&region(number)) && !log.has(&region(number)));
+            if number == 1 { log.leave_unmarked(unmarked) } else { log.remark(unmarked) }
+        }
+        assert!(goes(&mut log, 2) && log.flushes_first());
+        log.passed(Tick(0), NUMBERS.1, &marks);
+        assert_eq!(log.todo(Tick(1)), Todo::Slot);
+        let bytes = begin(&mut log, false).unwrap();
+        assert!(!is_in(&bytes, 1) && is_in(&bytes, 2) && is_in(&bytes, 3));
+        assert!(!goes(&mut log, 1) && goes(&mut log, 3));
+        assert_eq!(log.unmark(3, &marks), None, "a slot is on its way");
+        log.failed();
+        assert!(!goes(&mut log, 1) && goes(&mut log, 3), "either may be on the disk");
+    }
+
+    #[test]
+    fn a_region_that_is_written_to_keeps_its_mark_for_an_interval() {
+        let mut log = live(&[1, 2, 3]);
+        let marks = marks();
+        log.publish(&marks);
+        assert!(marks.pass(&region(1)) && goes(&mut log, 2));
+        assert!(!goes(&mut log, 4), "it waits");
+        let may = |log: &mut IntentLog, number| log.unmark(number, &marks).map(|it| log.remark(it));
+        assert_eq!(
+            [1, 2, 3, 4].map(|number| may(&mut log, number).is_some()),
+            [false, false, true, false]
+        );
+        log.passed(Tick(0), NUMBERS.1, &marks);
+        assert_eq!(
+            [1, 2, 3, 4].map(|number| may(&mut log, number).is_some()),
+            [true, true, true, false]
+        );
+    }
+
+    #[test]
+    fn not_every_write_to_the_regions_of_stamp_and_area_goes_at_once() {
+        let (log, marks) = (new(), marks());
+        log.publish(&marks);
+        assert!(!marks.pass(&region(0)) && marks.pass(&region(1)) && !marks.pass(&region(99)));
+    }
+
+    #[test]
+    fn a_stamp_that_was_written_to_is_read_again_once_and_not_too_often() {
+        let mut log = live(&[0]);
+        assert!(!log.has_news() && goes(&mut log, 0) && log.has_news());
+        let at = Timing::DRIVER.stamp + 1;
+        assert_eq!(log.todo(Tick(10)), Todo::Nothing(Tick(at)), "the last time was just now");
+        assert!(goes(&mut log, 0) && !log.has_news());
+        assert_eq!(log.todo(Tick(at)), Todo::Stamp);
+        let before = StampRead { hash: 1, writes: log.stamp_writes() };
+        assert!(goes(&mut log, 0));
+        assert_eq!(log.begin_live(NUMBERS, Some(before), &mut [0; 4096]), None, "another write");
+        assert!(begin(&mut log, true).is_some());
+        log.written(Tick(at));
+        let late = at + 2 * Timing::DRIVER.stamp;
+        assert!(goes(&mut log, 0));
+        assert_eq!(log.todo(Tick(late)), Todo::Nothing(Tick(late + Timing::DRIVER.settle)));
+    }
+
+    #[test]
+    fn what_is_lost_or_failed_becomes_void_and_ends() {
+        for failed in [false, true] {
+            let mut log = live(&[1]);
+            if failed {
+                assert!(!goes(&mut log, 2) && begin(&mut log, false).is_some());
+                log.failed();
+            } else {
+                log.lose();
+            }
+            assert_eq!((log.todo(Tick(2)), begin(&mut log, false)), (Todo::Void, None));
+            log.begin_void();
+            assert!(!goes(&mut log, 3), "it is not void yet");
+            log.written(Tick(3));
+            assert!(log.is_void() && goes(&mut log, 3) && log.is_served(log.asks()));
+            assert_eq!((log.todo(Tick(4)), log.has_failed()), (Todo::End, failed));
+        }
+    }
+
+    #[test]
+    fn a_slot_says_which_records_may_follow_and_another_one_does_in_time() {
+        let mut log = live(&[]);
+        let far = Seq::new(NUMBERS.1.get() + RECORDS_AHEAD / 2 + 1);
+        log.passed(Tick(0), Seq::new(far.get() - 1), &marks());
+        assert!(matches!(log.todo(Tick(1)), Todo::Nothing(_)));
+        log.passed(Tick(0), far, &marks());
+        assert_eq!(log.todo(Tick(1)), Todo::Slot);
+        let slot = log.begin_live((NUMBERS.0, far), None, &mut [0; 4096]).unwrap();
+        assert_eq!(slot.captured, Seq::new(far.get() + RECORDS_AHEAD));
+        assert_eq!((slot.acknowledged, slot.hash), (NUMBERS.0, 77));
+    }
+
+    #[test]
+    fn the_slot_that_counts_is_not_overwritten() {
+        let place = SlotPlace { index: 1, generation: 4 };
+        assert_eq!(place.next(), SlotPlace { index: 0, generation: 5 });
+        assert_eq!(place.next().next(), SlotPlace { index: 1, generation: 6 });
+        assert_eq!(place.again(), SlotPlace { index: 1, generation: 6 });
+        assert!(is_stamped(1, 1) && !is_stamped(1, 2));
+    }
+}
