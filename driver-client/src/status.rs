@@ -9,8 +9,8 @@ use serde::Serialize;
 use snapless_types::{GapReason, HoldTimes, Seq, SessionCounters};
 use snapless_wire::id::FileTime;
 use snapless_wire::ioctl::{
-    Protection, SPECIAL_FILE_DUMP, SPECIAL_FILE_HIBERNATION, SPECIAL_FILE_PAGING, SessionPhase,
-    StatusFlags, StatusReply,
+    LogPhase, Protection, SPECIAL_FILE_DUMP, SPECIAL_FILE_HIBERNATION, SPECIAL_FILE_PAGING,
+    SessionPhase, StatusFlags, StatusReply,
 };
 
 use crate::error::{Call, DriverError};
@@ -59,6 +59,15 @@ pub struct SessionStatus {
     pub placed: bool,
     /// What the session continues with; `None` if it was verified from the start, or is a new one.
     pub saved: Option<Saved>,
+    /// How the volume's write-intent log stands; `None` for a phase of a newer driver.
+    #[serde(serialize_with = "json::log")]
+    pub log: Option<LogPhase>,
+    /// Slots of it that were written since its driver was loaded.
+    pub log_slots: u64,
+    /// Requests that waited until the log had their regions.
+    pub log_waits: u64,
+    /// The longest time that one waited for that, in microseconds.
+    pub log_longest_us: u64,
     /// A verification of the copy is under way.
     pub verifying: bool,
     /// Why the present gap began, or else the last one; `None` if there was none, or for a reason
@@ -92,6 +101,8 @@ pub struct Saved {
     pub captured: Seq,
     /// Bytes that the server may lack: they are read.
     pub bytes: u64,
+    /// The machine has crashed: it is what the write-intent log had then.
+    pub after_crash: bool,
 }
 
 /// A read that failed.
@@ -128,6 +139,7 @@ impl SessionStatus {
             acknowledged: reply.saved_acknowledged_seq.get(),
             captured: reply.saved_captured_seq.get(),
             bytes: reply.saved_bytes.get(),
+            after_crash: reply.saved.get() == 2,
         };
         if saved.acknowledged > saved.captured || saved.bytes > reply.length.get() {
             return Err(bad(format!("a state cannot be {saved:?}")));
@@ -149,6 +161,10 @@ impl SessionStatus {
             continues: flags.continues,
             placed: flags.placed,
             saved: (reply.saved.get() != 0).then_some(saved),
+            log: LogPhase::from_wire(reply.log.get()),
+            log_slots: reply.log_slots.get(),
+            log_waits: reply.log_waits.get(),
+            log_longest_us: reply.log_longest_us.get(),
             verifying: flags.verifying,
             gap_reason: reply.gap_reason(),
             protection: Protection::from_wire(reply.protection.get()),
@@ -241,7 +257,7 @@ mod json {
     use serde::{Serialize, Serializer};
     use snapless_types::{GapReason, HOLD_BUCKETS, HoldTimes, Seq, SessionCounters};
     use snapless_wire::id::FileTime;
-    use snapless_wire::ioctl::{Protection, SessionPhase};
+    use snapless_wire::ioctl::{LogPhase, Protection, SessionPhase};
 
     pub(super) fn phase<S: Serializer>(phase: &SessionPhase, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_str(phase.name())
@@ -260,6 +276,10 @@ mod json {
         to: S,
     ) -> Result<S::Ok, S::Error> {
         reason.map(GapReason::name).serialize(to)
+    }
+
+    pub(super) fn log<S: Serializer>(log: &Option<LogPhase>, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(log.map_or("unknown", LogPhase::name))
     }
 
     pub(super) fn protection<S: Serializer>(

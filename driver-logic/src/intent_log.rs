@@ -39,6 +39,8 @@ pub const RECORDS_AHEAD: u64 = 1 << 22;
 pub struct Timing {
     /// How long a region is not written to until its mark is taken off.
     pub pass: u64,
+    /// How soon marks are looked at again that were kept because the server lacked something.
+    pub look: u64,
     /// From a write to the stamp until it is read again.
     pub settle: u64,
     /// From one live slot with a new hash to the next, at least.
@@ -53,8 +55,12 @@ impl Timing {
     /// unmarked; with 20 s, one in 3. A longer time leaves more to verify. A file system writes its
     /// restart pages in bursts, every few seconds: the hash is stale for 20 ms after one. A stamp
     /// that is written to without pause costs 4 slots a second, and is stale most of the time.
-    pub const DRIVER: Self =
-        Self { pass: 60_000 * Tick::PER_MS, settle: 20 * Tick::PER_MS, stamp: 250 * Tick::PER_MS };
+    pub const DRIVER: Self = Self {
+        pass: 60_000 * Tick::PER_MS,
+        look: 5_000 * Tick::PER_MS,
+        settle: 20 * Tick::PER_MS,
+        stamp: 250 * Tick::PER_MS,
+    };
 }
 
 /// A slot of an area, by its number: the one that counts, or one that is written next.
@@ -174,6 +180,10 @@ pub struct IntentLog {
     read_at: Option<Tick>,
     was_read_at: Tick,
     pass_at: Tick,
+    /// When the interval ends.
+    cool_at: Tick,
+    /// Regions kept their marks because the server lacked something: it may have it soon.
+    looks_again: bool,
     /// [`LiveSlot::captured`] of the newest slot.
     captured: Seq,
     /// Requests that have asked so far, and how many of them need not wait any more.
@@ -212,7 +222,9 @@ impl IntentLog {
             hash: 0,
             read_at: Some(now),
             was_read_at: now,
-            pass_at: now.after(timing.pass),
+            pass_at: now.after(timing.look),
+            cool_at: now.after(timing.pass),
+            looks_again: false,
             captured: Seq::new(0),
             asks: 0,
             served: 0,
@@ -412,6 +424,7 @@ impl IntentLog {
         if sabotaged!(MarkTakenTooEarly) {
             return self.leave_unmarked(unmarked);
         }
+        self.looks_again = true;
         let Unmarked { region, was_marked } = unmarked;
         self.next.set(region, true);
         if was_marked {
@@ -424,11 +437,16 @@ impl IntentLog {
         self.is_cleared = true;
     }
 
-    /// All marks were looked at: another interval begins. `last`: the session's last record.
+    /// All marks were looked at. `last`: the session's last record.
     pub fn passed(&mut self, now: Tick, last: Seq, marks: &Marks) {
-        self.warm.clear();
-        marks.cool();
-        self.pass_at = now.after(self.timing.pass);
+        if now >= self.cool_at {
+            self.warm.clear();
+            marks.cool();
+            self.cool_at = now.after(self.timing.pass);
+        }
+        let soon = now.after(self.timing.look).min(self.cool_at);
+        self.pass_at = if self.looks_again { soon } else { self.cool_at };
+        self.looks_again = false;
         self.is_outdated |= last.get().saturating_add(RECORDS_AHEAD / 2) > self.captured.get();
     }
 
@@ -587,7 +605,9 @@ mod tests {
             [1, 2, 3, 4].map(|number| may(&mut log, number).is_some()),
             [false, false, true, false]
         );
-        log.passed(Tick(0), NUMBERS.1, &marks);
+        log.passed(Tick(Timing::DRIVER.look), NUMBERS.1, &marks);
+        assert!(may(&mut log, 1).is_none(), "the interval goes on");
+        log.passed(Tick(Timing::DRIVER.pass), NUMBERS.1, &marks);
         assert_eq!(
             [1, 2, 3, 4].map(|number| may(&mut log, number).is_some()),
             [true, true, true, false]

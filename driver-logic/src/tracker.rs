@@ -21,15 +21,26 @@
 
 use alloc::boxed::Box;
 
+use snapless_fixed::memory::{OutOfMemory, boxed};
 use snapless_tracking::marks::Marks;
 use snapless_tracking::regions::RegionMap;
-use snapless_types::{Extent, Geometry, Regions, Seq};
-use snapless_wire::id::SessionId;
+use snapless_types::{Extent, Geometry, Regions, Seq, Tick};
+use snapless_wire::id::{Extents, SessionId};
 use snapless_wire::ioctl::ORIGIN_SKIP;
-use snapless_wire::state_area::SavedState;
+use snapless_wire::state_area::{STAMP_RANGES_MAX, SavedState};
 
-use crate::intent_log::{IntentLog, LiveSlot, StampRead, Unmarked};
+use crate::intent_log::{IntentLog, LiveSlot, StampRead, Timing, Unmarked};
 use crate::requests::{self, Verdict};
+
+/// Makes a log: as [`IntentLog::new`].
+pub fn new_log(
+    regions: Regions,
+    area: &Extent,
+    stamp: &Extents<STAMP_RANGES_MAX>,
+    times: (Timing, Tick),
+) -> Result<Log, OutOfMemory> {
+    boxed(|| IntentLog::new(regions, area, *stamp, times))
+}
 
 /// What is done with requests that change the volume.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -489,10 +500,9 @@ impl Tracker {
 mod tests {
     use super::*;
     use crate::dataset::{Range, piece_request};
-    use crate::intent_log::{Timing, Todo};
-    use snapless_fixed::memory::boxed;
-    use snapless_types::{Clearing, Tick};
-    use snapless_wire::id::{Extents, FileTime};
+    use crate::intent_log::Todo;
+    use snapless_types::Clearing;
+    use snapless_wire::id::FileTime;
 
     const REGION: u64 = 64 << 10;
     const SESSION: SessionId = SessionId([3; 16]);
@@ -698,7 +708,7 @@ mod tests {
         let mut tracker = Tracker::NONE;
         let (regions, stamp) = (Regions::of(&geometry()), Extents::new(&[region(0)]).unwrap());
         let times = (Timing::DRIVER, Tick(0));
-        let log = boxed(|| IntentLog::new(regions, &area(), stamp, times)).unwrap();
+        let log = new_log(regions, &area(), &stamp, times).unwrap();
         assert!(tracker.begin_log(log, area()));
         assert_eq!((write(&mut tracker, 50), tracker.mode()), (GOES, Mode::Live));
         for number in (0..100).filter(|number| *number != 50) {
@@ -741,7 +751,7 @@ mod tests {
             |tracker: &mut Tracker, number| tracker.clears(|| [region(number)].into_iter());
         assert_eq!(clears(&mut tracker, 7), Arrival::Waits(Next::Log));
         write_slot(&mut tracker, None);
-        tracker.log_mut().unwrap().passed(Tick(0), Seq::new(9), &marks);
+        tracker.log_mut().unwrap().passed(Tick(Timing::DRIVER.pass), Seq::new(9), &marks);
         assert_eq!(clears(&mut tracker, 7), GOES);
         assert_eq!(tracker.unmark(50, &marks), None);
         let read = Some(StampRead { hash: 1, writes: 0 });

@@ -5,6 +5,7 @@
 //! the volume is as it was when it was saved, and is void on the disk before anything is written.
 //! In doubt, and if a disk does not answer in 2 s, nothing is known: everything is verified.
 
+use snapless_driver_logic::intent_log;
 use snapless_driver_logic::state_areas::StateArea;
 use snapless_driver_logic::tracker::Known;
 use snapless_engine::{RegionMap, Tick};
@@ -127,18 +128,25 @@ fn use_found(
     let Some(saved) = keeper.saved(found) else { return Ok(None) };
     let geometry = &saved.geometry;
     let is_same = geometry.length() == length && geometry.sector_size() == sector_size;
-    let holds = is_same && keeper.is_stamped(place, found, &saved)?;
+    let log = keeper.stamp_hash(found);
+    let holds = is_same
+        && match log {
+            Some(hash) => intent_log::is_stamped(hash, keeper.hash_stamp(place, &saved.stamp)?),
+            None => keeper.is_stamped(place, found, &saved)?,
+        };
     let map = keeper.map(found, Regions::of(geometry))?;
     // In any case: nothing is to be taken for known at the next start.
     keeper.use_up(place, found)?;
     if !holds {
         return Ok(None);
     }
-    let area = KeptArea { id: found.id(), extent, stamp: saved.stamp, always: Extents::NONE };
+    let (id, stamp) = (found.id(), saved.stamp);
+    // The service names the rest.
+    let area = KeptArea { id, extent, stamp, always: Extents::NONE, has_log: false };
     keeper.set_area(Some(Shared::new(area).ok_or(STATUS_INSUFFICIENT_RESOURCES)?));
-    Ok(Some(known(&saved, map)))
+    Ok(Some(known(&saved, map, log.is_some())))
 }
 
-fn known(saved: &SavedState, map: RegionMap) -> Known {
-    Known { saved: *saved, map, is_log: false }
+fn known(saved: &SavedState, map: RegionMap, is_log: bool) -> Known {
+    Known { saved: *saved, map, is_log }
 }

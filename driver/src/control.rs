@@ -13,7 +13,7 @@ use alloc::vec::Vec;
 use snapless_driver_logic::control::{self, Refusal};
 use snapless_driver_logic::state_areas::{self, StateArea, StateAreas};
 use snapless_engine::Tick;
-use snapless_types::{EpochId, Overflow};
+use snapless_types::{EpochId, Extent, Overflow};
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{
     DeviceName, DrainFrom, ExcludedExtents, IOCTL_VERSION, KeepStateRequest, Protection,
@@ -290,16 +290,21 @@ fn keep_state(
     let (volume, session) = globals.volumes.by_session(session.id())?;
     let (state, geometry) = (volume.state(), session.geometry());
     if request.area().is_nil() {
+        let deadline = volume_query::deadline(AREA_LIMIT);
+        end_log(&volume, Place { state, device: volume.lower(), deadline });
         let before = volume.with_keeper(|keeper| keeper.set_area(None));
         let forget = |areas: &mut StateAreas| before.is_some_and(|id| areas.remove(id));
         return globals.settings.change_areas(forget).ok_or(STATUS_INSUFFICIENT_RESOURCES);
     }
     let extent = state_areas::check(request, geometry).ok_or(STATUS_INVALID_PARAMETER)?;
-    let (stamp, always) = (*request.stamp(), *request.always());
-    let area = Shared::new(KeptArea { id: request.area(), extent, stamp, always });
-    let area = area.ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
+    let area = kept_area(request, extent).ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
     let deadline = volume_query::deadline(AREA_LIMIT);
     let place = Place { state, device: volume.lower(), deadline };
+    if volume.with_keeper(|keeper| keeper.logs_in(&area)) {
+        // The service has come again.
+        return Ok(());
+    }
+    end_log(&volume, place);
     volume.with_keeper(|keeper| {
         keeper.set_area(None);
         let found = keeper.find(place, area.id, extent.offset())?;
@@ -307,12 +312,33 @@ fn keep_state(
         if keeper.saved(&found).is_some() {
             keeper.use_up(place, &found)?;
         }
-        let entry = StateArea::new(area.id, extent.offset(), geometry.length());
-        let kept = globals.settings.change_areas(|areas| areas.put(entry));
-        kept.ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
-        keeper.set_area(Some(area));
-        Ok(())
-    })
+        Ok::<(), NTSTATUS>(())
+    })?;
+    // The area is not locked meanwhile: what the registry writes may wait for the log.
+    let entry = StateArea::new(area.id, extent.offset(), geometry.length());
+    let kept = globals.settings.change_areas(|areas| areas.put(entry));
+    kept.ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
+    volume.with_keeper(|keeper| keeper.set_area(Some(area)));
+    state.wake_log();
+    Ok(())
+}
+
+#[inline(never)] // It is on the stack only while it is made.
+fn kept_area(request: &KeepStateRequest, extent: Extent) -> Option<Shared<KeptArea>> {
+    let (id, stamp, always) = (request.area(), *request.stamp(), *request.always());
+    Shared::new(KeptArea { id, extent, stamp, always, has_log: request.has_log() })
+}
+
+/// Ends a log that the volume has, void: its area is given up, or becomes another one.
+fn end_log(volume: &Volume, place: Place<'_>) {
+    let state = volume.state();
+    volume.with_keeper(|keeper| {
+        if state.track(|tracker| tracker.log().is_some()) {
+            let is_void = keeper.end_log(place);
+            state.log_ended(is_void);
+        }
+    });
+    state.slot_done();
 }
 
 /// The entries of all volumes.

@@ -101,7 +101,7 @@ impl IoCallbacks for IoPath {
                         session.note_length(length);
                     }
                 }
-                None => {}
+                Some(OnCompletion::Submit) | None => {}
             }
         }
         volume.rundown.release(protection);
@@ -208,8 +208,16 @@ fn clear(
     if session.is_unsupported(request.action) {
         return refuse(session, irp, protection, STATUS_NOT_SUPPORTED);
     }
+    // RESUME (rules.md#resume): its record may leave at once.
+    let tag = Tag { on_completion: Some(OnCompletion::Submit), ..Tag::default() }.into_bits();
+    let parked = Parked { irp, protection, tag };
+    let Some(parked) = session.state().take_clearing(parked, || request.extents()) else {
+        return Preprocessed::Taken(STATUS_PENDING);
+    };
+    let Parked { irp, protection, .. } = parked;
     if let Some(extent) = request.only_piece {
         carry_out(session, session.submit_clearing(irp, protection, request.action, extent));
+        session.state().clearing_done();
         return Preprocessed::Taken(STATUS_PENDING);
     }
     match SplitRequest::new(irp, protection, request, session.lower()) {
@@ -219,7 +227,10 @@ fn clear(
             Preprocessed::Taken(STATUS_PENDING)
         }
         // BOUND: refused without memory for the pieces; its sender goes on without it.
-        Err((irp, protection)) => refuse(session, irp, protection, STATUS_INSUFFICIENT_RESOURCES),
+        Err((irp, protection)) => {
+            session.state().clearing_done();
+            refuse(session, irp, protection, STATUS_INSUFFICIENT_RESOURCES)
+        }
     }
 }
 
@@ -264,14 +275,41 @@ fn issue_watched(state: &Shared<VolumeState>, lower: LowerDevice, parked: Parked
     }
 }
 
+/// As [`issue_watched`], of a request that the engine knows, which may go at once.
+#[inline(never)] // As above.
+fn issue_logged(session: &Session, parked: Parked) {
+    if session.lets_pass(&parked.irp) {
+        let Parked { irp, protection, tag } = parked;
+        let _ = filter_device::send::<IoPath>(irp, session.lower(), protection, tag);
+    } else {
+        issue_watched(session.state(), session.lower(), parked);
+    }
+}
+
 /// Takes a request that has waited. IRQL <= DISPATCH_LEVEL.
 pub fn release(parked: Parked) {
     // It is there until the request has completed.
     if let Some(volume) = filter_device::volume_of::<IoPath>(&parked.irp) {
+        if Tag::from_bits(parked.tag).on_completion == Some(OnCompletion::Submit) {
+            return submit_again(volume, parked);
+        }
         issue_watched(volume.state(), volume.lower(), parked);
     }
 }
 
+/// Submits a clearing that has waited before the engine knew of it.
+#[inline(never)] // As above.
+fn submit_again(volume: &Volume, parked: Parked) {
+    let Parked { irp, protection, .. } = parked;
+    // It is marked pending: what its dispatch routine would return is ignored.
+    let _ = match volume.rundown.session(&protection) {
+        Some(session) => control(volume, session, irp, protection),
+        None => send(volume, irp, protection, None),
+    };
+}
+
+#[allow(clippy::inline_always)] // A write is not moved over the stack once more.
+#[inline(always)]
 fn issue_original(
     session: &Session,
     original: Original,
@@ -285,8 +323,7 @@ fn issue_original(
     let payload = payload.and_then(|payload| session.issue_from_queue(&irp, payload));
     let tag = Tag { ticket: Some((ticket, kind)), on_completion: None, payload }.into_bits();
     if session.state().watches() {
-        let parked = Parked { irp, protection, tag };
-        return issue_watched(session.state(), session.lower(), parked);
+        return issue_logged(session, Parked { irp, protection, tag });
     }
     // The IRP is marked pending: the lower device's status is ignored.
     let _ = filter_device::send::<IoPath>(irp, session.lower(), protection, tag);
@@ -348,6 +385,9 @@ fn piece_completed(session: &Session, mut split: SplitIrp) -> Option<SplitIrp> {
 #[inline(never)] // The request's value is not on the stack of what is still to be sent.
 fn finish_split(split: SplitIrp, status: NTSTATUS) {
     let SplitRequest { parent, protection, .. } = split.into_value();
+    if let Some(volume) = filter_device::volume_of::<IoPath>(&parent) {
+        volume.state().clearing_done();
+    }
     finish(parent, protection, status);
 }
 

@@ -1,11 +1,14 @@
 //! A volume's state area on the disk: found, read, written. PASSIVE_LEVEL throughout.
 
-use snapless_engine::{RegionMap, Tick};
-use snapless_types::{Extent, Regions};
+use snapless_driver_logic::intent_log::{IntentLog, SlotPlace, StampRead};
+use snapless_driver_logic::tracker::Tracker;
+use snapless_engine::{Marks, RegionMap, Tick};
+use snapless_types::{Extent, Regions, Seq};
 use snapless_wire::id::{AreaId, Extents};
 use snapless_wire::ioctl::ALWAYS_MAX;
 use snapless_wire::state_area::{
-    self, AREA_LEN, MAP_AT, MAP_LEN, SLOT_LEN, STAMP_AT, STAMP_RANGES_MAX, SavedState,
+    self, AREA_LEN, LOG_LEN, MAP_AT, MAP_LEN, SLOT_LEN, STAMP_AT, STAMP_RANGES_MAX, SavedState,
+    StampHash,
 };
 use wdk_sys::{
     NTSTATUS, STATUS_DATA_ERROR, STATUS_DEVICE_NOT_CONNECTED, STATUS_INSUFFICIENT_RESOURCES,
@@ -18,8 +21,11 @@ use crate::kernel::shared::Shared;
 use crate::kernel::time;
 use crate::state::{AreaIo, Used, Void, VolumeState, slot_mut};
 
+/// The numbers of a live slot, and the stamp if it was read.
+pub type Live = ((Seq, Seq), Option<StampRead>);
+
 /// Where a volume's area is, and what belongs to it.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 pub struct KeptArea {
     /// Its identity.
     pub id: AreaId,
@@ -29,6 +35,8 @@ pub struct KeptArea {
     pub stamp: Extents<STAMP_RANGES_MAX>,
     /// The ranges that are compared after each restart.
     pub always: Extents<ALWAYS_MAX>,
+    /// The volume has a write-intent log there.
+    pub has_log: bool,
 }
 
 /// What is known of a volume's area, and the memory to read and write it by.
@@ -36,6 +44,10 @@ pub struct KeptArea {
 pub struct Keeper {
     area: Option<Shared<KeptArea>>,
     io: Option<AreaIo>,
+    /// The slot that counts, while there is a log.
+    log: Option<Found>,
+    /// The log has ended: none begins until an area is named again.
+    is_log_over: bool,
     closed: bool,
 }
 
@@ -44,8 +56,7 @@ pub struct Keeper {
 pub struct Found {
     id: AreaId,
     offset: u64,
-    index: usize,
-    generation: u64,
+    slot: SlotPlace,
 }
 
 /// A volume whose area is read or written.
@@ -70,14 +81,18 @@ impl Found {
 
     /// The slot that does not count, with the number that follows.
     fn other(&self) -> Self {
-        let generation = self.generation.saturating_add(1);
-        Self { index: 1_usize.saturating_sub(self.index), generation, ..*self }
+        Self { slot: self.slot.next(), ..*self }
     }
 
     /// The slot's bytes in the buffer and on the volume.
     fn span(&self) -> Span {
-        let at = self.index.saturating_mul(SLOT_LEN);
+        let at = self.slot.index.saturating_mul(SLOT_LEN);
         Span { offset: self.offset.saturating_add(at as u64), at, len: SLOT_LEN }
+    }
+
+    /// Those of them that a live or a void slot has.
+    fn log_span(&self) -> Span {
+        Span { len: LOG_LEN, ..self.span() }
     }
 
     /// Where in the buffer a part of the slot begins.
@@ -85,10 +100,15 @@ impl Found {
         self.span().at.saturating_add(at)
     }
 
-    /// What makes the slot void; `None` if no number is left.
-    fn used(&self) -> Option<Used> {
-        let Self { id, index, .. } = *self;
-        Some(Used::new(id, index, self.generation.checked_add(1)?))
+    /// What makes a slot void that may have got to the disk, in its place.
+    fn used(&self) -> Void {
+        let slot = SlotPlace { generation: self.slot.generation.saturating_add(1), ..self.slot };
+        Self { slot, ..*self }.void()
+    }
+
+    /// A slot here that says nothing.
+    fn void(&self) -> Void {
+        Void { span: self.span(), used: Used::new(self.id, self.slot) }
     }
 }
 
@@ -109,6 +129,7 @@ impl Keeper {
 
     /// Sets or forgets it; returns the identity of the one before. PASSIVE_LEVEL.
     pub fn set_area(&mut self, area: Option<Shared<KeptArea>>) -> Option<AreaId> {
+        self.is_log_over = false;
         let before = core::mem::replace(&mut self.area, area);
         before.map(|before| before.id)
     }
@@ -126,8 +147,7 @@ impl Keeper {
     pub fn find(&mut self, place: Place<'_>, id: AreaId, offset: u64) -> Result<Found, NTSTATUS> {
         self.transfer(place, Transfer::Read, Span { offset, at: 0, len: AREA_LEN })?;
         let slot = self.bytes().and_then(|bytes| newest(bytes, id));
-        let (index, generation) = slot.ok_or(STATUS_DATA_ERROR)?;
-        Ok(Found { id, offset, index, generation })
+        Ok(Found { id, offset, slot: slot.ok_or(STATUS_DATA_ERROR)? })
     }
 
     /// The state that the slot has, in memory of its own; `None` if it says nothing. PASSIVE_LEVEL.
@@ -135,6 +155,29 @@ impl Keeper {
     pub fn saved(&mut self, found: &Found) -> Option<Shared<SavedState>> {
         let slot = state_area::newest(self.bytes()?, found.id)?;
         Shared::new(*slot.saved()?)
+    }
+
+    /// The stamp's hash that the slot has, if it is the log's. PASSIVE_LEVEL.
+    #[inline(never)] // As above.
+    pub fn stamp_hash(&mut self, found: &Found) -> Option<u64> {
+        state_area::newest(self.bytes()?, found.id)?.stamp_hash()
+    }
+
+    /// The hash of the stamp's bytes on the volume. PASSIVE_LEVEL.
+    pub fn hash_stamp(
+        &mut self,
+        place: Place<'_>,
+        ranges: &Extents<STAMP_RANGES_MAX>,
+    ) -> Result<u64, NTSTATUS> {
+        // Any slot's place in the buffer: a log's slot has nothing there.
+        let slot = SlotPlace { index: 0, generation: 0 };
+        let found = Found { id: AreaId::NIL, offset: 0, slot };
+        let len = self.read_stamp(place, &found, ranges)?;
+        let bytes: &[u8] = self.bytes().ok_or(STATUS_IO_TIMEOUT)?;
+        let at = found.part(STAMP_AT);
+        let mut hash = StampHash::default();
+        hash.update(bytes.get(at..at.saturating_add(len)).ok_or(STATUS_IO_TIMEOUT)?);
+        Ok(hash.finish())
     }
 
     /// True if the stamp's bytes on the volume are those of the slot. PASSIVE_LEVEL.
@@ -166,13 +209,147 @@ impl Keeper {
         Ok(map)
     }
 
-    /// Makes the state that the slot has void: it is overwritten where it is. So it is gone
-    /// whatever the disk has done of that when power fails. PASSIVE_LEVEL.
+    /// Makes the state that the slot has void: the other slot counts then, and says nothing. Then
+    /// this one is overwritten too, so that it cannot be found again. PASSIVE_LEVEL.
     pub fn use_up(&mut self, place: Place<'_>, found: &Found) -> Result<(), NTSTATUS> {
-        let used = found.used().ok_or(STATUS_DATA_ERROR)?;
-        used.seal(self.bytes().ok_or(STATUS_IO_TIMEOUT)?);
-        self.transfer(place, Transfer::Write, found.span())?;
+        let other = found.other();
+        for Void { span, used } in [other.void(), other.other().void()] {
+            used.seal(self.bytes().ok_or(STATUS_IO_TIMEOUT)?);
+            self.transfer(place, Transfer::Write, span)?;
+            self.transfer(place, Transfer::Flush, FLUSH)?;
+        }
+        Ok(())
+    }
+
+    /// The area, if a log is to begin there. PASSIVE_LEVEL.
+    pub fn area_for_log(&self) -> Option<Shared<KeptArea>> {
+        let is_free = self.log.is_none() && !self.is_log_over;
+        self.area.clone().filter(|area| area.has_log && is_free)
+    }
+
+    /// True if this area has the log that there is. PASSIVE_LEVEL.
+    pub fn logs_in(&self, area: &KeptArea) -> bool {
+        self.log.is_some() && self.area.as_ref().is_some_and(|known| **known == *area)
+    }
+
+    /// Begins a log in an area that says nothing then. PASSIVE_LEVEL.
+    pub fn begin_log(&mut self, place: Place<'_>, area: &KeptArea) -> Result<(), NTSTATUS> {
+        if !self.area.as_ref().is_some_and(|known| **known == *area) {
+            return Err(STATUS_DATA_ERROR);
+        }
+        let offset = area.extent.offset();
+        let mut found = self.find(place, area.id, offset)?;
+        if self.saved(&found).is_some() {
+            self.use_up(place, &found)?;
+            found = self.find(place, area.id, offset)?;
+        }
+        self.log = Some(found);
+        Ok(())
+    }
+
+    /// Writes a live slot with these numbers and the log's map, over the slot that does not count.
+    /// False if it is not to be written now. The log knows how it went. PASSIVE_LEVEL.
+    #[inline(never)]
+    pub fn write_live(
+        &mut self,
+        place: Place<'_>,
+        (numbers, read): Live,
+        saved: &SavedState,
+        marks: &Marks,
+    ) -> bool {
+        let Some(target) = self.log.map(|found| found.other()) else { return false };
+        let begun = self.begin_live(place, target, (numbers, read), saved);
+        place.state.track(|tracker| {
+            if let Some(log) = tracker.log() {
+                log.publish(marks);
+            }
+        });
+        if begun == Ok(false) {
+            return false;
+        }
+        let written = begun.and_then(|_| self.write_slot(place, &target));
+        place.state.track(|tracker| {
+            if let Some(log) = tracker.log_mut() {
+                match written {
+                    Ok(()) => log.written(Tick(time::uptime())),
+                    Err(_) => log.failed(),
+                }
+                log.publish(marks);
+            }
+        });
+        if written.is_ok() {
+            self.log = Some(target);
+            place.state.count_slot();
+        }
+        true
+    }
+
+    /// Makes a live slot in the buffer; false if it is not to be written.
+    #[inline(never)] // A state is on the stack only meanwhile.
+    fn begin_live(
+        &mut self,
+        place: Place<'_>,
+        target: Found,
+        (numbers, read): Live,
+        saved: &SavedState,
+    ) -> Result<bool, NTSTATUS> {
+        let state = place.state;
+        if state.track(|tracker| tracker.log().is_some_and(IntentLog::flushes_first)) {
+            self.transfer(place, Transfer::Flush, FLUSH)?;
+        }
+        let slot = self.slot(&target)?;
+        let map = slot.get_mut(MAP_AT..STAMP_AT).unwrap_or_default();
+        let live = state.track(|tracker| tracker.begin_live(numbers, read, map));
+        let Some(live) = live else { return Ok(false) };
+        let (acknowledged, captured) = (live.acknowledged, live.captured);
+        let saved = SavedState { acknowledged, captured, ..*saved };
+        let generation = target.slot.generation;
+        state_area::seal_live(slot, target.id, generation, &saved, live.hash);
+        Ok(true)
+    }
+
+    fn write_slot(&mut self, place: Place<'_>, target: &Found) -> Result<(), NTSTATUS> {
+        self.transfer(place, Transfer::Write, target.log_span())?;
         self.transfer(place, Transfer::Flush, FLUSH)
+    }
+
+    /// Ends the log, of which the disk has a void slot then: over the slot that does not count, or,
+    /// if the disk fails that, over the other one. True if it has, or the log was void already.
+    /// PASSIVE_LEVEL.
+    #[inline(never)]
+    pub fn end_log(&mut self, place: Place<'_>) -> bool {
+        self.is_log_over = true;
+        let Some(found) = self.log.take() else { return true };
+        let begin = |tracker: &mut Tracker| {
+            tracker.log_mut().is_some_and(|log| {
+                log.lose();
+                log.begin_void();
+                !log.is_void()
+            })
+        };
+        if !place.state.track(begin) {
+            return true;
+        }
+        let again = Found { slot: found.slot.again(), ..found };
+        // A write that is still below may get to the disk after the void slot.
+        let is_void = [found.other(), again].iter().any(|target| {
+            self.io.is_some()
+                && self.seal_void(target).and_then(|()| self.write_slot(place, target)).is_ok()
+        });
+        if is_void {
+            place.state.track(|tracker| {
+                if let Some(log) = tracker.log_mut() {
+                    log.written(Tick(time::uptime()));
+                }
+            });
+        }
+        is_void
+    }
+
+    fn seal_void(&mut self, target: &Found) -> Result<(), NTSTATUS> {
+        let slot = self.slot(target)?;
+        state_area::seal_void(slot, target.id, target.slot.generation);
+        Ok(())
     }
 
     /// Writes a state to the slot that does not count, with the stamp that the volume has now and
@@ -185,7 +362,9 @@ impl Keeper {
         saved: &SavedState,
     ) -> Result<(), NTSTATUS> {
         let target = found.other();
-        let used = target.used().ok_or(STATUS_DATA_ERROR)?;
+        let Void { span, used } = target.used();
+        // What the server has of regions that are not marked is not to be lost from a cache.
+        self.transfer(place, Transfer::Flush, FLUSH)?;
         self.slot(&target)?.fill(0);
         self.read_stamp(place, &target, &saved.stamp)?;
         let slot = self.slot(&target)?;
@@ -193,18 +372,23 @@ impl Keeper {
         if !place.state.seal(map) {
             return Err(STATUS_DEVICE_NOT_CONNECTED);
         }
-        state_area::seal_saved(slot, target.id, target.generation, saved);
-        let span = target.span();
+        // No other slot of the log is written.
+        state_area::seal_saved(slot, target.id, target.slot.generation, saved);
+        self.log = None;
         let written = self.write_through(place, span);
         let Some(mut io) = self.io.take() else { return Err(STATUS_IO_TIMEOUT) };
         if io.is_below() {
             VolumeState::left_unwritten(place.state, io, Void { span, used });
             return Err(STATUS_IO_TIMEOUT);
         }
-        used.seal(io.bytes());
-        match written {
-            Ok(()) => VolumeState::written(place.state, io, span),
-            Err(_) => VolumeState::not_written(place.state, io, span),
+        if written.is_ok() {
+            // The slot that counts now is not overwritten.
+            let Void { span, used } = target.other().void();
+            used.seal(io.bytes());
+            VolumeState::written(place.state, io, span);
+        } else {
+            used.seal(io.bytes());
+            VolumeState::not_written(place.state, io, span);
         }
         written
     }
@@ -257,14 +441,14 @@ impl Keeper {
     }
 
     fn slot(&mut self, found: &Found) -> Result<&mut [u8; SLOT_LEN], NTSTATUS> {
-        let slot = self.bytes().and_then(|bytes| slot_mut(bytes, found.index));
+        let slot = self.bytes().and_then(|bytes| slot_mut(bytes, found.slot.index));
         slot.ok_or(STATUS_IO_TIMEOUT)
     }
 }
 
 /// Which slot counts, and its number.
 #[inline(never)] // A state is on the stack only meanwhile.
-fn newest(area: &[u8], id: AreaId) -> Option<(usize, u64)> {
+fn newest(area: &[u8], id: AreaId) -> Option<SlotPlace> {
     let slot = state_area::newest(area, id)?;
-    Some((slot.index(), slot.generation()))
+    Some(SlotPlace { index: slot.index(), generation: slot.generation() })
 }

@@ -51,6 +51,7 @@ mod globals;
 mod io_path;
 mod keeper;
 mod kernel;
+mod logging;
 mod saving;
 mod session;
 mod settings;

@@ -109,7 +109,7 @@ fn collect(volume: &Volume, session: &Session, area: &KeptArea) -> Option<Shared
 /// since the start, those of the state that it continues with: the server has nothing else. `None`
 /// if there is no such state, or the session does not describe the volume.
 #[inline(never)] // The engine's status is on the stack only meanwhile.
-fn numbers(session: &Session) -> Option<(Seq, Seq)> {
+pub fn numbers(session: &Session) -> Option<(Seq, Seq)> {
     let status = session.engine().status();
     let runs = matches!(status.phase, Phase::Capturing | Phase::Uncaptured);
     if !runs || status.outgrown || session.has_shrunk() {

@@ -30,8 +30,8 @@ pub mod write;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use snapless_driver_logic::tracker::{Known, Taken};
-use snapless_engine::{Config, Host, StartError, Tick, Worker};
-use snapless_types::{Extent, Geometry};
+use snapless_engine::{Config, Host, Marks, StartError, Tick, Worker};
+use snapless_types::{Extent, Geometry, Regions};
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{EXCLUDED_MAX, ExcludedExtents, Protection, StartSettings};
 use wdk_sys::{
@@ -40,7 +40,7 @@ use wdk_sys::{
 };
 
 use crate::kernel::event::Event;
-use crate::kernel::irp::CancelRoutine;
+use crate::kernel::irp::{CancelRoutine, OwnedIrp};
 use crate::kernel::lower_device::LowerDevice;
 use crate::kernel::query::QueryChannel;
 use crate::kernel::queue_memory::QueueMemory;
@@ -65,6 +65,8 @@ pub struct Session {
     lower_flags: u32,
     queries: Shared<QueryChannel>,
     state: Shared<VolumeState>,
+    /// The regions that writes may go to at once, while there is a log.
+    marks: Marks,
     /// What it continues with; `None` if every block is read.
     taken: SpinLock<Option<Taken>>,
     claim: Claim,
@@ -130,6 +132,7 @@ impl Session {
         let engine = engine(host, geometry, settings)?;
         let extents = reserved::collect(EXCLUDED_MAX, excluded.iter()).ok_or(out_of_memory)?;
         engine.exclude(extents);
+        let marks = Marks::new(Regions::of(&geometry)).map_err(|_| out_of_memory)?;
         Ok(Self {
             id: settings.session,
             engine,
@@ -137,6 +140,7 @@ impl Session {
             lower_flags,
             queries,
             state,
+            marks,
             taken: SpinLock::new(None),
             claim,
             counts: Counts::default(),
@@ -173,6 +177,18 @@ impl Session {
     #[inline]
     pub fn state(&self) -> &Shared<VolumeState> {
         &self.state
+    }
+
+    /// The regions that writes may go to at once. IRQL <= DISPATCH_LEVEL.
+    #[inline]
+    pub fn marks(&self) -> &Marks {
+        &self.marks
+    }
+
+    /// True if a write goes at once although changes of the volume are watched. IRQL <=
+    /// DISPATCH_LEVEL.
+    pub fn lets_pass(&self, irp: &OwnedIrp) -> bool {
+        self.state.lets_pass(&self.marks, irp)
     }
 
     /// Notes what it continues with. IRQL <= DISPATCH_LEVEL.
@@ -267,6 +283,7 @@ impl Session {
     /// DISPATCH_LEVEL.
     pub fn stop(&self) {
         self.engine.stop();
+        self.state.wake_log();
     }
 
     /// True once the session is stopped: its threads end. IRQL <= DISPATCH_LEVEL.

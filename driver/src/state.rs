@@ -10,10 +10,12 @@
 
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
+use snapless_driver_logic::intent_log::{IntentLog, SlotPlace};
 use snapless_driver_logic::tracker::{Arrival, Known, Mode, Next, Taken, Tracker};
-use snapless_engine::RegionMap;
+use snapless_engine::{Marks, RegionMap};
 use snapless_types::{Extent, Geometry};
 use snapless_wire::id::{AreaId, SessionId};
+use snapless_wire::ioctl::LogPhase;
 use snapless_wire::state_area::{self, SLOT_LEN, SavedState};
 use wdk_sys::NTSTATUS;
 
@@ -27,6 +29,9 @@ use crate::kernel::time;
 
 /// Memory to read and write the area by.
 pub type AreaIo = RawIo<AreaOver>;
+
+/// How long until it is looked again whether records may leave, in ticks: 100 ms.
+const LEAVE_AGAIN: u64 = 1_000_000;
 
 /// Takes a request that has waited: it is looked at again, and goes. IRQL <= DISPATCH_LEVEL.
 pub type Release = fn(Parked);
@@ -45,6 +50,37 @@ pub struct VolumeState {
     below: AtomicU32,
     /// Set when one of them is over.
     over: Event,
+    /// Wakes the thread of the write-intent log.
+    log_wanted: Event,
+    /// Set when a slot of it is done: records may leave.
+    slot_done: Event,
+    log: LogCounts,
+}
+
+/// What is counted of the log of the volume's sessions.
+#[derive(Default)]
+struct LogCounts {
+    slots: AtomicU64,
+    waits: AtomicU64,
+    /// Ticks.
+    longest: AtomicU64,
+    /// The uptime at which the first of those began to wait that wait now; 0 if none does.
+    since: AtomicU64,
+    /// The last log ended because the disk has failed it, and is void or not.
+    failed: AtomicU32,
+}
+
+/// How a volume's log stands, and what it has cost.
+#[derive(Clone, Copy)]
+pub struct LogStatus {
+    /// How it stands.
+    pub phase: LogPhase,
+    /// Slots that were written.
+    pub slots: u64,
+    /// Requests that waited for one.
+    pub waits: u64,
+    /// The longest time that one waited, in ticks.
+    pub longest: u64,
 }
 
 struct Inner {
@@ -70,6 +106,9 @@ impl VolumeState {
             asked_at: AtomicU64::new(0),
             below: AtomicU32::new(0),
             over: Event::new(false)?,
+            log_wanted: Event::new(false)?,
+            slot_done: Event::new(false)?,
+            log: LogCounts::default(),
         })
     }
 
@@ -94,13 +133,148 @@ impl VolumeState {
         (at != 0 && self.is_unknown()).then_some(at)
     }
 
+    /// True if a write of the session that has these marks goes at once. IRQL <= DISPATCH_LEVEL.
+    pub fn lets_pass(&self, marks: &Marks, irp: &OwnedIrp) -> bool {
+        let (offset, len) = irp.extent();
+        let extent = u64::try_from(offset).ok().and_then(|offset| Extent::new(offset, len.into()));
+        // Relaxed: see `watches`.
+        self.mode.load(Ordering::Relaxed) == Mode::Live as u8
+            && extent.is_some_and(|extent| marks.pass(&extent))
+    }
+
+    /// A write will arrive, of which the engine makes a record next: that does not leave before the
+    /// log has the write's regions. IRQL <= DISPATCH_LEVEL.
+    pub fn expect(&self, marks: &Marks, extent: &Extent) {
+        // Relaxed: see `watches`.
+        let is_live = self.mode.load(Ordering::Relaxed) == Mode::Live as u8;
+        if !(is_live && marks.pass(extent) || self.with(|inner| inner.tracker.expects(extent))) {
+            self.log_wanted.set();
+        }
+    }
+
+    /// Takes a clearing that the engine does not know of yet; gives it back if it goes now. It is
+    /// counted then, until [`VolumeState::clearing_done`]. IRQL <= DISPATCH_LEVEL.
+    #[inline(never)]
+    pub fn take_clearing<I: Iterator<Item = Extent>>(
+        &self,
+        parked: Parked,
+        extents: impl Fn() -> I,
+    ) -> Option<Parked> {
+        let parked = self.with(|inner| match inner.tracker.clears(extents) {
+            Arrival::Goes => Some(parked),
+            Arrival::Waits(_) => {
+                parked.irp.mark_pending();
+                self.note_wait();
+                inner.parked.push(parked);
+                None
+            }
+        });
+        if parked.is_none() {
+            self.log_wanted.set();
+        }
+        parked
+    }
+
+    /// The engine knows of a clearing, or is done with it. IRQL <= DISPATCH_LEVEL.
+    pub fn clearing_done(&self) {
+        self.with(|inner| inner.tracker.cleared());
+    }
+
+    /// Waits until the records may leave that there are now. PASSIVE_LEVEL.
+    #[inline(never)]
+    pub fn wait_to_leave(&self) {
+        let asks = self.with(|inner| inner.tracker.asks());
+        while !self.with(|inner| inner.tracker.may_leave(asks)) {
+            // Set for each slot; a signal may be that of an earlier one.
+            let _ = self.slot_done.wait_for(LEAVE_AGAIN);
+        }
+    }
+
+    /// Calls `act` with the tracker. IRQL <= DISPATCH_LEVEL.
+    pub fn track<R>(&self, act: impl FnOnce(&mut Tracker) -> R) -> R {
+        self.with(|inner| act(&mut inner.tracker))
+    }
+
+    /// Wakes the thread of the log. IRQL <= DISPATCH_LEVEL.
+    pub fn wake_log(&self) {
+        self.log_wanted.set();
+    }
+
+    /// Waits until the thread of the log is woken, `ticks` at most. PASSIVE_LEVEL.
+    pub fn wait_for_log(&self, ticks: u64) {
+        if ticks > 0 {
+            let _ = self.log_wanted.wait_for(ticks);
+        }
+    }
+
+    /// Lets the requests go that waited for a slot of the log. PASSIVE_LEVEL.
+    pub fn slot_done(&self) {
+        let since = self.log.since.swap(0, Ordering::Relaxed);
+        if since != 0 {
+            let waited = time::uptime().saturating_sub(since);
+            self.log.longest.fetch_max(waited, Ordering::Relaxed);
+        }
+        self.release_parked();
+        self.slot_done.set();
+    }
+
+    /// Counts a slot of the log. IRQL <= DISPATCH_LEVEL.
+    pub fn count_slot(&self) {
+        self.log.slots.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The log ends, void on the disk or not. PASSIVE_LEVEL.
+    pub fn log_ended(&self, is_void: bool) {
+        let failed = self.with(|inner| {
+            let failed = inner.tracker.log().is_some_and(IntentLog::has_failed);
+            inner.tracker.end_log();
+            failed
+        });
+        let phase = match (is_void, failed) {
+            (false, _) => LogPhase::Distrusted,
+            (true, true) => LogPhase::GivenUp,
+            (true, false) => LogPhase::Off,
+        };
+        self.log.failed.store(phase.to_wire(), Ordering::Relaxed);
+    }
+
+    /// How the log stands, and what it has cost. IRQL <= DISPATCH_LEVEL.
+    #[inline(never)] // Not on the stack of a status.
+    pub fn log_status(&self) -> LogStatus {
+        let live = self.with(|inner| inner.tracker.log().map(|log| !log.is_void()));
+        let counts = &self.log;
+        let phase = match live {
+            Some(true) => LogPhase::Live,
+            Some(false) => LogPhase::Void,
+            None => {
+                LogPhase::from_wire(counts.failed.load(Ordering::Relaxed)).unwrap_or(LogPhase::Off)
+            }
+        };
+        let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let (slots, waits, longest) =
+            (get(&counts.slots), get(&counts.waits), get(&counts.longest));
+        LogStatus { phase, slots, waits, longest }
+    }
+
+    fn note_wait(&self) {
+        self.log.waits.fetch_add(1, Ordering::Relaxed);
+        let now = time::uptime().max(1);
+        let _ = self.log.since.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
     /// Takes a request, marked pending, that changes the volume; gives it back if it goes now. IRQL
     /// <= DISPATCH_LEVEL.
     #[inline(never)] // Not on the stack of a request that is not watched.
     pub fn take_in(this: &Shared<Self>, parked: Parked) -> Option<Parked> {
         let (parked, next) = this.with(|inner| match arrival(&mut inner.tracker, &parked.irp) {
-            Arrival::Goes => (Some(parked), Next::Nothing),
+            Arrival::Goes => {
+                let has_news = inner.tracker.log().is_some_and(IntentLog::has_news);
+                (Some(parked), if has_news { Next::Log } else { Next::Nothing })
+            }
             Arrival::Waits(next) => {
+                if next == Next::Log {
+                    this.note_wait();
+                }
                 inner.parked.push(parked);
                 (None, next)
             }
@@ -181,7 +355,11 @@ impl VolumeState {
             inner.void = Some((io, void));
             inner.tracker.written()
         });
-        Self::act(this, next);
+        match next {
+            // What waited because the log lacks it.
+            Next::Nothing => this.slot_done(),
+            next => Self::act(this, next),
+        }
     }
 
     /// Notes that it is not known what is on the disk of the sealed state, and makes it void.
@@ -222,8 +400,8 @@ impl VolumeState {
 
     fn act(this: &Shared<Self>, next: Next) {
         match next {
-            // No log is begun here.
-            Next::Nothing | Next::Log => {}
+            Next::Nothing => {}
+            Next::Log => this.log_wanted.set(),
             Next::Load => {
                 // Relaxed: the event orders it.
                 let now = time::uptime().max(1);
@@ -278,6 +456,7 @@ impl VolumeState {
 }
 
 /// What a request does, as the tracker sees it.
+#[inline(never)] // Not on the stack of what follows.
 fn arrival(tracker: &mut Tracker, irp: &OwnedIrp) -> Arrival {
     if !irp.is_write() {
         return tracker.controls(irp.control_code(), irp.control_input());
@@ -295,21 +474,20 @@ fn arrival(tracker: &mut Tracker, irp: &OwnedIrp) -> Arrival {
 #[derive(Clone, Copy)]
 pub struct Used {
     id: AreaId,
-    index: usize,
-    generation: u64,
+    place: SlotPlace,
 }
 
 impl Used {
     /// A slot with this number, in place of one of an area. IRQL <= DISPATCH_LEVEL.
-    pub fn new(id: AreaId, index: usize, generation: u64) -> Self {
-        Self { id, index, generation }
+    pub fn new(id: AreaId, place: SlotPlace) -> Self {
+        Self { id, place }
     }
 
     /// Makes it. IRQL <= DISPATCH_LEVEL.
     #[inline(never)] // What it needs is on the stack only meanwhile.
     pub fn seal(&self, buffer: &mut [u8]) {
-        if let Some(slot) = slot_mut(buffer, self.index) {
-            state_area::seal_used(slot, self.id, self.generation);
+        if let Some(slot) = slot_mut(buffer, self.place.index) {
+            state_area::seal_used(slot, self.id, self.place.generation);
         }
     }
 }

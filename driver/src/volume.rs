@@ -27,7 +27,7 @@ use crate::state::VolumeState;
 use crate::volume_query::{self, Asked};
 
 /// All threads of a session.
-pub const SESSION_THREADS: usize = 4;
+pub const SESSION_THREADS: usize = 5;
 /// The threads of a session.
 pub type SessionThreads = Threads<SESSION_THREADS>;
 

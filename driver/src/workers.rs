@@ -1,4 +1,4 @@
-//! A session's threads: those of sweep and hold, dispatch, and drain.
+//! A session's threads: those of sweep and hold, dispatch, and drain, and that of its log.
 //!
 //! Each asks the engine what to do, does it, and waits for the engine's wake-up when there is
 //! nothing. They end when the session is stopped.
@@ -17,6 +17,7 @@ use crate::io_path::{self, IoPath};
 use crate::kernel::log;
 use crate::kernel::shared::Shared;
 use crate::kernel::thread::{Priority, Run, Thread};
+use crate::logging::Logging;
 use crate::session::changes::Traced;
 use crate::session::claim::Claim;
 use crate::session::reads::{SessionReaders, SessionReads};
@@ -98,7 +99,10 @@ fn try_start_threads(
     let drain = Shared::new(Draining { session: session.clone() }).ok_or(out_of_memory)?;
     let dispatch = Dispatching { session: session.clone(), volume: volume.clone() };
     let dispatch = Shared::new(dispatch).ok_or(out_of_memory)?;
-    let [for_drain, for_dispatch, for_sweep, for_hold] = &mut threads.0;
+    let logging = Logging { session: session.clone(), volume: volume.clone() };
+    let logging = Shared::new(logging).ok_or(out_of_memory)?;
+    let [for_drain, for_dispatch, for_sweep, for_hold, for_log] = &mut threads.0;
+    *for_log = Some(Thread::start(logging, Priority::WritesWait)?);
     *for_sweep = Some(Thread::start(sweep, Priority::Background)?);
     *for_hold = Some(Thread::start(hold, Priority::WritesWait)?);
     *for_drain = Some(Thread::start(drain, Priority::Raised)?);

@@ -14,6 +14,7 @@
 //! sweep_latency_ms = 20       # how long a sweep read may take on average: 0 to 10000; 0: no limit
 //! resend_window = "128 MiB"   # memory for what the server has not acknowledged: 16 MiB to 1 GiB
 //! compare = true              # after a gap, what the server has already is not sent
+//! write_intent_log = true     # after a crash, only what was written to lately is compared
 //! ```
 //!
 //! Rule: every value is checked before a session starts; an error names the file, the key and the
@@ -89,6 +90,9 @@ pub struct VolumeConfig {
     /// What is read again after a gap is compared with the server by hash, and sent only if it
     /// differs.
     pub compare: bool,
+    /// The driver notes on the volume which regions are written to, so that only these are compared
+    /// after a crash.
+    pub write_intent_log: bool,
 }
 
 impl Config {
@@ -200,6 +204,7 @@ struct RawVolume {
     sweep_latency_ms: Option<u64>,
     resend_window: Option<Size>,
     compare: Option<bool>,
+    write_intent_log: Option<bool>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -286,6 +291,7 @@ impl Checker<'_> {
             resend_window: self
                 .resend_window(key, raw.resend_window.unwrap_or(RESEND_WINDOW_DEFAULT))?,
             compare: raw.compare.unwrap_or(true),
+            write_intent_log: raw.write_intent_log.unwrap_or(true),
         })
     }
 
@@ -404,7 +410,7 @@ mod tests {
         assert_eq!((volume.hold_limit_ms, volume.overflow), (200, Overflow::Gap));
         assert_eq!(volume.sweep, SweepLimits::DEFAULT);
         assert_eq!(volume.resend_window, 128 << 20);
-        assert!(volume.compare);
+        assert!(volume.compare && volume.write_intent_log);
         assert!(config.state_dir.ends_with("state"));
     }
 
@@ -413,7 +419,8 @@ mod tests {
         let text = "block_size = 131072\nqueue_size = \"64 MiB\"\nhold_limit_ms = 5000\n\
                     overflow = \"hold\"\ndevice = '\\Device\\X'\n\
                     sweep_rate = \"100 MiB\"\nsweep_latency_ms = 0\n\
-                    resend_window = \"1 GiB\"\ncompare = false";
+                    resend_window = \"1 GiB\"\ncompare = false\n\
+                    write_intent_log = false";
         let volume = &with(text).unwrap().volumes[0];
         assert_eq!(volume.name, VolumeName::Device(r"\Device\X".into()));
         assert_eq!(format!("{{{}}}", volume.guid), GUID);
@@ -422,7 +429,7 @@ mod tests {
         let sweep = SweepLimits { bytes_per_second: 100 << 20, latency_ms: 0 };
         assert_eq!(volume.sweep, sweep);
         assert_eq!(volume.resend_window, 1 << 30);
-        assert!(!volume.compare);
+        assert!(!volume.compare && !volume.write_intent_log);
     }
 
     #[test]

@@ -41,6 +41,10 @@ pub enum Event {
     SessionVerified = 205,
     /// A session continues after an orderly restart, and what the server may lack is compared.
     SessionCaughtUp = 206,
+    /// A session continues after a crash, and what the server may lack is compared.
+    SessionCaughtUpAfterCrash = 207,
+    /// The disk has failed a volume's write-intent log.
+    LogFailed = 208,
     /// The base image is complete.
     BaseComplete = 210,
     /// A gap has begun.
@@ -81,7 +85,7 @@ pub enum Event {
 
 impl Event {
     /// Every event.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 30] = [
         Self::ServiceStarted,
         Self::ServiceStopped,
         Self::ServiceFailed,
@@ -92,6 +96,8 @@ impl Event {
         Self::SessionEnded,
         Self::SessionVerified,
         Self::SessionCaughtUp,
+        Self::SessionCaughtUpAfterCrash,
+        Self::LogFailed,
         Self::BaseComplete,
         Self::GapBegan,
         Self::GapEnded,
@@ -125,12 +131,14 @@ impl Event {
             | Self::SessionStarted
             | Self::SessionResumed
             | Self::SessionCaughtUp
+            | Self::SessionCaughtUpAfterCrash
             | Self::BaseComplete
             | Self::GapEnded => Severity::Information,
             Self::SessionFound
             | Self::SessionReplaced
             | Self::SessionEnded
             | Self::SessionVerified
+            | Self::LogFailed
             | Self::GapBegan
             | Self::Unreadable
             | Self::DriverOlder

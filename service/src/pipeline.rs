@@ -8,12 +8,13 @@
 mod beginning;
 mod error;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use crate::report::Activity;
 use snapless_driver_client::file_layout::are_still;
+use snapless_driver_client::status::Saved;
 use snapless_driver_client::{Driver, DriverError, DriverPort, Volume};
 use snapless_link::client::{Link, LinkLimits};
 use snapless_types::{Extent, GapReason};
@@ -163,7 +164,10 @@ impl Pipeline {
         let volumes = port.list()?;
         let volume = find(&volumes, &device, &self.config)?;
         let remembered = self.store.load()?;
-        let reason = served.diverged.map_or(GapReason::Restarted, |_| GapReason::Diverged);
+        // The driver uses what the volume has kept for a restarted session only.
+        let distrusts_log = remembered.as_ref().is_some_and(|state| state.distrusts_log);
+        let is_doubtful = served.diverged.is_some() || distrusts_log;
+        let reason = if is_doubtful { GapReason::Diverged } else { GapReason::Restarted };
         let plan = plan(volume, remembered.as_ref(), &self.config, reason)?;
         if !matches!(plan, Plan::Resume(_)) {
             if served.session.is_some() && volume.session.is_none() {
@@ -216,7 +220,9 @@ impl Pipeline {
                     self.store.save(&state)?;
                     let (why, diverged) = (status.gap_reason, served.diverged.take());
                     match status.saved {
-                        Some(saved) => Beginning::CaughtUp { bytes: saved.bytes },
+                        Some(Saved { bytes, after_crash, .. }) => {
+                            Beginning::CaughtUp { bytes, after_crash }
+                        }
                         None => Beginning::Verified { why, diverged, length: status.length },
                     }
                 }
@@ -279,11 +285,20 @@ impl Pipeline {
         };
         let sector_size = claim.geometry.sector_size();
         let watch = Watch::new(&name.to_string(), sector_size, &resized, &notice::report);
-        let keeper = StateKeeper { name: &name.to_string(), device, driver: &self.driver, port };
+        let state = Mutex::new(state);
+        let keeper = StateKeeper {
+            name: &name.to_string(),
+            device,
+            driver: &self.driver,
+            port,
+            session: claim.session,
+            has_log: self.config.write_intent_log,
+            distrust: &|distrusts| self.distrust_log(&mut lock(&state), distrusts),
+        };
         let over = StopSignal::new();
         thread::scope(|scope| {
             scope.spawn(|| keeper.run(&over));
-            let end = stream.run(link, welcome, watch, || self.save(state));
+            let end = stream.run(link, welcome, watch, || self.save(&mut lock(&state)));
             over.set();
             end
         })
@@ -377,6 +392,16 @@ impl Pipeline {
         }
     }
 
+    /// Remembers at once whether the volume's write-intent log is not to be trusted.
+    fn distrust_log(&self, state: &mut Remembered, distrusts: bool) {
+        if state.distrusts_log != distrusts {
+            state.distrusts_log = distrusts;
+            if let Err(error) = self.store.save(state) {
+                log::warn!("{}: {error}", self.config.name);
+            }
+        }
+    }
+
     /// True if the volume is not there. A driver without any volume is unloaded.
     fn is_gone(&self) -> bool {
         let port = match self.driver.open() {
@@ -463,4 +488,9 @@ struct Served {
     /// The records that the driver kept are of no use: with them the next attempt would fail as the
     /// last one did.
     lose: bool,
+}
+
+/// A panic elsewhere leaves a state that was remembered.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -8,8 +8,8 @@
 //! | --- | --- |
 //! | all that the server lacks | without a gap |
 //! | the session, but not all of that | with a gap, until what changed in it was read |
-//! | what it saved when the machine went down | with a gap, until what the server may lack was compared |
-//! | nothing of it, as after a crash | with a gap, until every block was compared |
+//! | what it saved when the machine went down, or its write-intent log | with a gap, until what the server may lack was compared |
+//! | nothing of it | with a gap, until every block was compared |
 //! | what contradicts the server | it is stopped, and then as above |
 //!
 //! Only if the server has nothing, the volume has another shape, or the numbers of its records are
@@ -434,6 +434,7 @@ mod tests {
             sweep: SweepLimits { bytes_per_second: 50 << 20, latency_ms: 7 },
             resend_window: 32 << 20,
             compare: true,
+            write_intent_log: true,
         }
     }
 

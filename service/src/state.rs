@@ -34,6 +34,15 @@ pub struct Remembered {
     block_size: u32,
     /// An acknowledged epoch; later ones may be durable too.
     pub acknowledged_epoch: u64,
+    /// The volume's write-intent log is not to be trusted after a crash: its disk has failed it,
+    /// and failed to make it void.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub distrusts_log: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // As serde passes it.
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 impl Remembered {
@@ -47,6 +56,7 @@ impl Remembered {
             sector_size: geometry.sector_size(),
             block_size: geometry.block_size(),
             acknowledged_epoch: 0,
+            distrusts_log: false,
         }
     }
 

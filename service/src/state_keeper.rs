@@ -13,13 +13,18 @@ use std::time::Duration;
 use snapless_driver_client::port::KeptPlace;
 use snapless_driver_client::state_place::NoPlace;
 use snapless_driver_client::{Driver, DriverError, DriverPort};
-use snapless_wire::ioctl::{DeviceName, KeepStateRequest};
+use snapless_wire::id::SessionId;
+use snapless_wire::ioctl::{DeviceName, KeepStateRequest, LogPhase};
 
 use crate::attempt::guarded;
+use crate::event::Event;
+use crate::notice;
 use crate::stop::StopSignal;
 
 /// How often a place is looked for that may be there later.
 const RETRY: Duration = Duration::from_secs(10);
+/// How often it is looked whether the disk has failed the log.
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
 /// How often at most.
 const RETRIES: usize = 30;
 /// How often it is looked whether it is over, while the volume is asked.
@@ -35,6 +40,12 @@ pub struct StateKeeper<'a> {
     pub driver: &'a Arc<dyn Driver>,
     /// The port that has claimed the session.
     pub port: &'a dyn DriverPort,
+    /// The session.
+    pub session: SessionId,
+    /// The driver keeps a write-intent log there.
+    pub has_log: bool,
+    /// Remembers whether the log on the disk is not to be trusted.
+    pub distrust: &'a (dyn Fn(bool) + Sync),
 }
 
 /// Why the driver has no place.
@@ -67,7 +78,9 @@ impl StateKeeper<'_> {
                         "{name}: the state of its session is saved at byte {}",
                         held.place.offset
                     );
-                    while !over.wait_for(RETRY) {}
+                    // The driver has made void what the area had.
+                    (self.distrust)(false);
+                    self.watch_log(over);
                     return;
                 }
                 Err(why) if why.may_pass() => {
@@ -91,10 +104,35 @@ impl StateKeeper<'_> {
         );
     }
 
+    /// Reports once if the disk fails the log.
+    fn watch_log(&self, over: &StopSignal) {
+        let mut is_reported = false;
+        while !over.wait_for(LOG_INTERVAL) {
+            // The stream fails with the same error, and says so.
+            let phase = self.port.status(self.session).ok().and_then(|status| status.log);
+            let text = match phase {
+                Some(LogPhase::GivenUp) => "it is void on the disk",
+                Some(LogPhase::Distrusted) => {
+                    (self.distrust)(true);
+                    "the disk failed to make it void: the service does not trust it"
+                }
+                _ => continue,
+            };
+            if !std::mem::replace(&mut is_reported, true) {
+                let text = format!(
+                    "{}: the disk failed the volume's write-intent log; {text}; after a crash every \
+                     block is read",
+                    self.name
+                );
+                notice::report(Event::LogFailed, &text);
+            }
+        }
+    }
+
     /// Tells the driver of a place; `None` if it is `over` before one is found.
     fn keep(&self, over: &StopSignal) -> Option<Result<KeptPlace, NotKept>> {
         let tell = |kept: KeptPlace| {
-            self.port.keep_state(&kept.place.request()?)?;
+            self.port.keep_state(&kept.place.request()?.with_log(self.has_log))?;
             Ok(kept)
         };
         Some(self.find(over)?.and_then(tell))

@@ -96,7 +96,7 @@ impl RegionMap {
 
     /// Has the marks of another map of the same volume.
     pub fn copy(&mut self, other: &Self) {
-        self.words.copy_from_slice(&other.words);
+        self.words.iter_mut().zip(&other.words).for_each(|(word, other)| *word = *other);
     }
 
     /// The marks, as words of bits.

@@ -27,7 +27,7 @@ pub use drain_from::{DrainFrom, DrainFromReply, DrainFromRequest, ORIGIN_SKIP, o
 pub use excluded::{EXCLUDED_MAX, ExcludedExtents, ReviewRequest};
 pub use keep_state::{ALWAYS_MAX, KeepStateRequest};
 pub use protection::Protection;
-pub use status::{SessionPhase, StatusFlags, StatusReply};
+pub use status::{LogPhase, SessionPhase, StatusFlags, StatusReply};
 pub use verify::{Verify, VerifyRequest};
 pub use version::{ABI_OLDEST, ABI_VERSION, VersionReply, is_spoken, negotiate};
 

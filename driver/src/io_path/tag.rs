@@ -13,6 +13,8 @@ pub enum OnCompletion {
     QueryLength,
     /// Read the volume's length from the reply.
     ReadLength,
+    /// Nothing: it was not sent, and is submitted when what it waits for is over.
+    Submit,
 }
 
 /// What a completion routine has to know of its request.
@@ -55,6 +57,7 @@ impl Tag {
             None => 0,
             Some(OnCompletion::QueryLength) => 1,
             Some(OnCompletion::ReadLength) => 2,
+            Some(OnCompletion::Submit) => 3,
         };
         let payload = self.payload.map_or(0, |payload| payload.into_raw() as usize);
         ticket | (kind << KIND_SHIFT) | (next << NEXT_SHIFT) | (payload << PAYLOAD_SHIFT)
@@ -71,6 +74,7 @@ impl Tag {
         let on_completion = match (bits >> NEXT_SHIFT) & 3 {
             1 => Some(OnCompletion::QueryLength),
             2 => Some(OnCompletion::ReadLength),
+            3 => Some(OnCompletion::Submit),
             _ => None,
         };
         let ticket = u32::try_from(bits & TICKET_MASK).unwrap_or(u32::MAX);

@@ -105,23 +105,29 @@ impl Session {
     /// Answers drain requests while there are both requests and records. PASSIVE_LEVEL.
     #[inline(never)] // Not on the stack of what else the thread does.
     pub fn answer_drains(&self) {
-        self.claim.state.with(|state| {
-            let Some(claimant) = state.claimant else { return };
-            while self.engine.has_records() {
-                let Some(request) = self.claim.requests.retrieve(claimant) else { return };
-                let filled = match request.output() {
-                    Ok(mut output) => {
-                        self.fill(&mut output);
-                        Ok(output.filled())
-                    }
-                    Err(status) => Err(status),
-                };
-                match filled {
-                    Ok(bytes) => request.complete_with(STATUS_SUCCESS, bytes),
-                    Err(status) => request.complete(status),
-                }
+        while let Some((request, filled)) = self.answer_next() {
+            // RESUME (rules.md#resume): not before the log has what the records' writes change.
+            self.state.wait_to_leave();
+            match filled {
+                Ok(bytes) => request.complete_with(STATUS_SUCCESS, bytes),
+                Err(status) => request.complete(status),
             }
-        });
+        }
+    }
+
+    fn answer_next(&self) -> Option<(Request, Result<usize, NTSTATUS>)> {
+        self.claim.state.with(|state| {
+            let claimant = state.claimant.filter(|_| self.engine.has_records())?;
+            let request = self.claim.requests.retrieve(claimant)?;
+            let filled = match request.output() {
+                Ok(mut output) => {
+                    self.fill(&mut output);
+                    Ok(output.filled())
+                }
+                Err(status) => Err(status),
+            };
+            Some((request, filled))
+        })
     }
 
     /// Completes the claimant's drain requests, and those to come: the session has ended.

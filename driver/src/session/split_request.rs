@@ -64,6 +64,14 @@ impl ClearingRequest {
     }
 }
 
+impl ClearingRequest {
+    /// The bytes that it clears. IRQL <= DISPATCH_LEVEL.
+    pub fn extents(&self) -> impl Iterator<Item = Extent> + '_ {
+        let ranges = self.ranges.iter().filter_map(|range| extent(*range));
+        self.only_piece.into_iter().chain(ranges)
+    }
+}
+
 impl SplitRequest {
     /// Splits a request; gives its IRP back if there is no memory. IRQL <= DISPATCH_LEVEL.
     pub fn new(

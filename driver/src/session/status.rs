@@ -2,7 +2,7 @@
 
 use core::sync::atomic::Ordering;
 
-use snapless_engine::{Phase, Status};
+use snapless_engine::{Phase, Status, Tick};
 use snapless_types::{GapReason, Seq};
 use snapless_wire::id::FileTime;
 use snapless_wire::ioctl::{SessionPhase, StatusFlags, StatusReply};
@@ -45,10 +45,15 @@ impl Session {
         reply.special_files = U32::new(volume.special_files);
         reply.read_failed_offset = U64::new(read_failed_offset);
         reply.read_failed_status = U32::new(read_failed_status);
+        let log = self.state.log_status();
+        reply.log = U32::new(log.phase.to_wire());
+        reply.log_slots = U64::new(log.slots);
+        reply.log_waits = U64::new(log.waits);
+        reply.log_longest_us = U64::new(log.longest / Tick::PER_US);
         if let (Some(bytes), Some((acknowledged, captured))) =
             (self.taken_bytes(), self.taken_seqs())
         {
-            reply.saved = U32::new(1);
+            reply.saved = U32::new(if self.is_taken_log() { 2 } else { 1 });
             reply.saved_acknowledged_seq = acknowledged.into();
             reply.saved_captured_seq = captured.into();
             reply.saved_bytes = U64::new(bytes);
@@ -68,6 +73,11 @@ impl Session {
     #[inline(never)] // As above.
     pub fn taken_seqs(&self) -> Option<(Seq, Seq)> {
         self.taken.with(|taken| taken.map(|it| (it.acknowledged, it.captured)))
+    }
+
+    #[inline(never)] // As above.
+    fn is_taken_log(&self) -> bool {
+        self.taken.with(|taken| taken.is_some_and(|it| it.is_log))
     }
 
     fn flags(&self, status: &Status) -> StatusFlags {

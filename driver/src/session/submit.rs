@@ -74,20 +74,29 @@ impl Session {
 
     /// Copies a write's payload into the queue. IRQL <= DISPATCH_LEVEL.
     pub fn capture(&self, capture: Capture<Write>) -> Issue<Write> {
-        let payload = capture.write().payload;
-        if payload.is_some_and(|payload| self.queue.capture(&capture, payload, 0)) {
+        if self.copy(&capture, 0) {
             return self.engine.captured(capture);
         }
         trace::write_payload_unavailable(self.id, capture.extent());
         self.engine.not_captured(capture)
     }
 
+    /// Copies a payload, or a part of it. The record that is made of it next does not leave until
+    /// the log has the write's regions.
+    #[inline(never)] // Not on the stack of what follows.
+    fn copy(&self, capture: &Capture<Write>, skip: u64) -> bool {
+        if self.state.watches() {
+            self.state.expect(&self.marks, &capture.extent());
+        }
+        let payload = capture.write().payload;
+        payload.is_some_and(|payload| self.queue.capture(capture, payload, skip))
+    }
+
     /// Copies a part of a write's payload into the queue; returns what to do next. IRQL <=
     /// DISPATCH_LEVEL.
     pub fn capture_part(&self, part: Part<Write>) -> Submission<Write> {
         let (capture, skip) = (part.capture(), part.skip());
-        let payload = capture.write().payload;
-        if payload.is_some_and(|payload| self.queue.capture(capture, payload, skip)) {
+        if self.copy(capture, skip) {
             return self.engine.part_captured(part);
         }
         trace::write_payload_unavailable(self.id, capture.extent());

@@ -16,10 +16,13 @@ pub(super) enum Beginning {
         /// The service remembers it.
         is_known: bool,
     },
-    /// It continues one whose state was saved when the machine went down.
+    /// It continues one whose state was saved when the machine went down, or that had a
+    /// write-intent log when it crashed.
     CaughtUp {
         /// Bytes that the server may lack.
         bytes: u64,
+        /// The machine has crashed.
+        after_crash: bool,
     },
     /// It continues one of which the driver had nothing.
     Verified {
@@ -55,12 +58,17 @@ impl Beginning {
                 );
                 (Event::SessionFound, text)
             }
-            Self::CaughtUp { bytes } => {
+            Self::CaughtUp { bytes, after_crash } => {
+                let (event, how) = if after_crash {
+                    (Event::SessionCaughtUpAfterCrash, "a crash")
+                } else {
+                    (Event::SessionCaughtUp, "an orderly restart")
+                };
                 let text = format!(
-                    "session {session} continues after an orderly restart: {bytes} bytes that the \
-                     server may lack are read and compared, and what differs is sent"
+                    "session {session} continues after {how}: {bytes} bytes that the server may \
+                     lack are read and compared, and what differs is sent"
                 );
-                (Event::SessionCaughtUp, text)
+                (event, text)
             }
             Self::Verified { why, diverged, length } => {
                 let why = why.map_or("of a newer driver's", GapReason::text);

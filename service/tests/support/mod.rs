@@ -133,6 +133,7 @@ fn config() -> VolumeConfig {
         sweep: SweepLimits::DEFAULT,
         resend_window: 16 << 20,
         compare: true,
+        write_intent_log: true,
     }
 }
 

@@ -313,7 +313,7 @@ impl Default for Service {
 
 fn status(saved: SavedState) -> Saved {
     let SavedState { acknowledged, captured, .. } = saved;
-    Saved { acknowledged: seq(acknowledged), captured: seq(captured), bytes: 0 }
+    Saved { acknowledged: seq(acknowledged), captured: seq(captured), bytes: 0, after_crash: false }
 }
 
 fn id(session: u8) -> SessionId {

@@ -1,7 +1,7 @@
 //! Where the driver keeps a session's state on the volume while the machine is off.
 
 use snapless_types::Extent;
-use zerocopy::little_endian::U64;
+use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::BadRequest;
@@ -19,14 +19,24 @@ pub struct KeepStateRequest {
     area: AreaId,
     /// Where it begins on the volume, in bytes.
     offset: U64,
+    /// 1 if the driver keeps a write-intent log there; 0 if not.
+    log: U32,
+    /// 0.
+    reserved: U32,
     stamp: Extents<STAMP_RANGES_MAX>,
     always: Extents<ALWAYS_MAX>,
 }
 
 impl KeepStateRequest {
     /// Nothing is to be kept: the volume has no area.
-    pub const FORGET: Self =
-        Self { area: AreaId::NIL, offset: U64::ZERO, stamp: Extents::NONE, always: Extents::NONE };
+    pub const FORGET: Self = Self {
+        area: AreaId::NIL,
+        offset: U64::ZERO,
+        log: U32::ZERO,
+        reserved: U32::ZERO,
+        stamp: Extents::NONE,
+        always: Extents::NONE,
+    };
 
     /// Asks for the state to be kept in the area that begins at `offset`.
     ///
@@ -47,10 +57,18 @@ impl KeepStateRequest {
         let request = Self {
             area,
             offset: U64::new(offset),
+            log: U32::ZERO,
+            reserved: U32::ZERO,
             stamp: Extents::new(stamp).ok_or(bad)?,
             always: Extents::new(always).ok_or(bad)?,
         };
         if request.check()? { Ok(request) } else { Err(bad) }
+    }
+
+    /// The same, with a write-intent log or without.
+    #[must_use]
+    pub fn with_log(self, has_log: bool) -> Self {
+        Self { log: U32::new(u32::from(has_log)), ..self }
     }
 
     /// True if there is an area, false if there is none. The request is used in place: it is long
@@ -68,6 +86,8 @@ impl KeepStateRequest {
         let is_sound = self.extent().is_some()
             && self.stamp.is_sound()
             && self.always.is_sound()
+            && self.log.get() <= 1
+            && self.reserved.get() == 0
             && (1..=STAMP_LEN as u64).contains(&stamped);
         if is_sound { Ok(true) } else { Err(BadRequest::StateArea) }
     }
@@ -75,6 +95,11 @@ impl KeepStateRequest {
     /// The area's identity.
     pub fn area(&self) -> AreaId {
         self.area
+    }
+
+    /// True if the driver keeps a write-intent log there.
+    pub fn has_log(&self) -> bool {
+        self.log.get() == 1
     }
 
     /// The area's bytes; `None` if no volume has them.
@@ -93,7 +118,7 @@ impl KeepStateRequest {
     }
 }
 
-const _: () = assert!(size_of::<KeepStateRequest>() == 24 + 16 * (STAMP_RANGES_MAX + ALWAYS_MAX));
+const _: () = assert!(size_of::<KeepStateRequest>() == 32 + 16 * (STAMP_RANGES_MAX + ALWAYS_MAX));
 
 #[cfg(test)]
 mod tests {
@@ -137,6 +162,14 @@ mod tests {
         let mut behind_none = sound;
         behind_none.stamp.as_mut_bytes()[16 * 2..16 * 3].fill(1);
         assert_eq!(behind_none.check(), Err(BadRequest::StateArea));
+        for odd in [
+            KeepStateRequest { log: U32::new(2), ..sound },
+            KeepStateRequest { reserved: U32::new(1), ..sound },
+            KeepStateRequest::FORGET.with_log(true),
+        ] {
+            assert_eq!(odd.check(), Err(BadRequest::StateArea));
+        }
+        assert!(sound.with_log(true).has_log() && !sound.has_log());
         let mut odd = sound;
         odd.always.as_mut_bytes()[..16].fill(0xff);
         assert_eq!(odd.check(), Err(BadRequest::StateArea));

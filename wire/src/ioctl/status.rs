@@ -29,6 +29,23 @@ snapless_types::numbered_enum! {
     }
 }
 
+snapless_types::numbered_enum! {
+    /// How the write-intent log of a volume stands.
+    pub enum LogPhase: u32 {
+        /// There is none.
+        Off = 0 => "off",
+        /// Nothing would be known after a crash yet.
+        Void = 1 => "void",
+        /// After a crash only what it has is read.
+        Live = 2 => "live",
+        /// The disk has failed it: there is none until the next session, and none on the disk.
+        GivenUp = 3 => "given_up",
+        /// The disk has failed it, and it could not be made void: what is on the disk is not to be
+        /// trusted.
+        Distrusted = 4 => "distrusted",
+    }
+}
+
 /// Declares [`StatusReply`] with a field for each counter.
 macro_rules! status_reply {
     ($($(#[$doc:meta])* $name:ident: $group:ident, $text:literal;)*) => {
@@ -71,8 +88,9 @@ macro_rules! status_reply {
             pub read_failed_offset: U64,
             /// The `NTSTATUS` that it ended with; 0 if none has failed.
             pub read_failed_status: U32,
-            /// 1 if the session continues with a state that was saved when the machine went down:
-            /// it reads only what the server may lack; 0 if not.
+            /// 1 if the session continues with a state that was saved when the machine went down, 2
+            /// if with its write-intent log, after a crash: it reads only what the server may lack;
+            /// 0 if not.
             pub saved: U32,
             /// [`SavedState::acknowledged`](crate::state_area::SavedState::acknowledged).
             pub saved_acknowledged_seq: SeqLe,
@@ -80,6 +98,16 @@ macro_rules! status_reply {
             pub saved_captured_seq: SeqLe,
             /// Bytes of the regions that are read.
             pub saved_bytes: U64,
+            /// [`LogPhase`] as a number.
+            pub log: U32,
+            /// 0.
+            pub reserved_log: U32,
+            /// Slots of the volume's log that were written since its driver was loaded.
+            pub log_slots: U64,
+            /// Requests that waited until the log had their regions.
+            pub log_waits: U64,
+            /// The longest time that one waited for that, in microseconds.
+            pub log_longest_us: U64,
             /// [`HoldTimes::longest_us`].
             pub hold_longest_us: U64,
             /// [`HoldTimes::buckets`].
@@ -125,7 +153,7 @@ impl StatusReply {
 }
 
 const _: () =
-    assert!(size_of::<StatusReply>() == 120 + 8 * HOLD_BUCKETS + size_of::<SessionCounters>());
+    assert!(size_of::<StatusReply>() == 152 + 8 * HOLD_BUCKETS + size_of::<SessionCounters>());
 
 /// Flags of a session: bits of [`StatusReply::flags`].
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]

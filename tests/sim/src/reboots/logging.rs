@@ -1,8 +1,7 @@
 //! What the driver's thread does for the write-intent log, one thing at a time.
 
 use snapless_driver_logic::intent_log::{IntentLog, SlotPlace, StampRead, Timing, Todo};
-use snapless_driver_logic::tracker::{Mode, last_records};
-use snapless_fixed::memory::boxed;
+use snapless_driver_logic::tracker::{Mode, last_records, new_log};
 use snapless_types::{Regions, Seq, Tick};
 use snapless_wire::state_area::{self, MAP_AT, STAMP_AT};
 
@@ -13,7 +12,7 @@ use super::{Flight, World};
 use crate::host::MS;
 
 /// Times that a run of a few seconds has room for.
-const TIMING: Timing = Timing { pass: 20 * MS, settle: 2 * MS, stamp: 4 * MS };
+const TIMING: Timing = Timing { pass: 20 * MS, look: 5 * MS, settle: 2 * MS, stamp: 4 * MS };
 
 impl World {
     /// The next thing; or power fails while a slot is on its way.
@@ -72,8 +71,7 @@ impl World {
         }
         let regions = Regions::of(&self.geometry);
         let (area, stamp) = (Saved::<Flight>::area(), Saved::<Flight>::stamp());
-        let log = boxed(|| IntentLog::new(regions, &area, stamp, (TIMING, now)));
-        let log = log.expect("there is memory");
+        let log = new_log(regions, &area, &stamp, (TIMING, now)).expect("there is memory");
         log[0].publish(&self.saved.marks);
         self.saved.log = LogStage::Idle;
         (self.saved.failures, self.saved.is_distrusted) = (0, false);

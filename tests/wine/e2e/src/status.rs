@@ -43,6 +43,18 @@ macro_rules! status {
             pub special_files: Vec<String>,
             /// What the session continues with; `None` if every block was read.
             pub saved: Option<Saved>,
+            /// How the volume's write-intent log stands: `off`, `void`, `live` or another.
+            #[serde(default)]
+            pub log: String,
+            /// Slots of it that were written.
+            #[serde(default)]
+            pub log_slots: u64,
+            /// Requests that waited for it.
+            #[serde(default)]
+            pub log_waits: u64,
+            /// The longest time that one waited, in microseconds.
+            #[serde(default)]
+            pub log_longest_us: u64,
             /// The service's own counters; `None` while it does not serve the session.
             pub service: Option<Service>,
             $($(#[$doc])* pub $name: u64,)*
@@ -51,11 +63,14 @@ macro_rules! status {
 }
 session_counters!(status);
 
-/// A state that was saved when the machine went down.
+/// A state that was saved when the machine went down, or that the log had.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Saved {
     /// Bytes that were read.
     pub bytes: u64,
+    /// After a crash.
+    #[serde(default)]
+    pub after_crash: bool,
 }
 
 /// What the service has done since it started.

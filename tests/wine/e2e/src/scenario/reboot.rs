@@ -1,7 +1,7 @@
-//! The machine restarts: by a power cut with records that no server has, in order, and in order
+//! The machine restarts: by a power cut with records that no server has, in order, and each of them
 //! with another system that changes the volume while the machine is off. The session goes on,
-//! behind what the server has. After an orderly restart only what the server may lack is read; if
-//! anything else may have happened, every block is. What differs is sent. t0, a point before each
+//! behind what the server has. If nothing changed the volume meanwhile, only what the server may lack
+//! is read, after a power cut what the write-intent log has; else every block is. What differs is sent. t0, a point before each
 //! restart and the latest image must be right. How much is sent depends on the load, as the service
 //! does not wait long for the server's comparison: `server/tests/integration/restarts.rs` counts
 //! it.
@@ -53,13 +53,16 @@ const EVENT_LIMIT: Duration = Duration::from_secs(20);
 /// Events of the service (`docs/events.md`).
 const SESSION_VERIFIED: u16 = 205;
 const SESSION_CAUGHT_UP: u16 = 206;
+const SESSION_CAUGHT_UP_AFTER_CRASH: u16 = 207;
 const GAP_ENDED: u16 = 221;
 
 /// How the machine goes down, and what happens while it is off.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
-    /// The power is cut, and another system changes the volume.
+    /// The power is cut, and nothing happens.
     PowerCut,
+    /// The power is cut, and another system changes the volume.
+    PowerCutAndChanged,
     /// In order, and nothing happens.
     InOrder,
     /// In order, and another system changes the volume.
@@ -67,7 +70,8 @@ enum End {
 }
 
 impl End {
-    const ALL: [Self; 3] = [Self::PowerCut, Self::InOrder, Self::InOrderAndChanged];
+    const ALL: [Self; 4] =
+        [Self::PowerCutAndChanged, Self::InOrder, Self::InOrderAndChanged, Self::PowerCut];
 
     /// Of a restart, of which the first has number 1.
     fn of(reboot: usize) -> Self {
@@ -80,6 +84,7 @@ impl End {
 struct Restarts {
     verified: usize,
     caught_up: usize,
+    after_crash: usize,
 }
 
 /// The time from one start of the machine to its end: what is needed to know each of its instants.
@@ -106,15 +111,21 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
         let moment = run.live_on()?;
         let end = End::of(reboot);
         match end {
-            End::PowerCut => cut_the_power(&mut run)?,
+            End::PowerCut => {
+                run.watch("write the log", |status| status.log == "live")?;
+                cut_the_power(&mut run)?;
+            }
+            End::PowerCutAndChanged => cut_the_power(&mut run)?,
             End::InOrder | End::InOrderAndChanged => shut_down(&mut run)?,
         }
         uptimes.push(set_aside(&run, reboot - 1, moment)?);
-        if end == End::InOrder {
-            restarts.caught_up += 1;
-        } else {
-            change(&run, reboot)?;
-            restarts.verified += 1;
+        match end {
+            End::InOrder => restarts.caught_up += 1,
+            End::PowerCut => restarts.after_crash += 1,
+            End::InOrderAndChanged | End::PowerCutAndChanged => {
+                change(&run, reboot)?;
+                restarts.verified += 1;
+            }
         }
         run.image.pristine = found(&run, reboot)?;
         come_back(&mut run, &restarts, end, &synced.session)?;
@@ -257,7 +268,8 @@ fn come_back(
     for (event, count) in [
         (SESSION_VERIFIED, restarts.verified),
         (SESSION_CAUGHT_UP, restarts.caught_up),
-        (GAP_ENDED, restarts.verified + restarts.caught_up),
+        (SESSION_CAUGHT_UP_AFTER_CRASH, restarts.after_crash),
+        (GAP_ENDED, restarts.verified + restarts.caught_up + restarts.after_crash),
     ] {
         // The driver knows of the end of the gap before the service does.
         let logged = wait_until("the service to say so", EVENT_LIMIT, || {
@@ -265,10 +277,14 @@ fn come_back(
         })?;
         ensure!(logged == count, Rule, "RESUME: event {event} {logged} times instead of {count}");
     }
-    if end == End::InOrder {
+    if matches!(end, End::InOrder | End::PowerCut) {
         let saved = status.saved.map_or(u64::MAX, |saved| saved.bytes);
-        let most = run.image.len / 2;
+        // The log has what was written in the last minute or two as well.
+        let most = if end == End::InOrder { run.image.len / 2 } else { run.image.len - 1 };
         ensure!((1..=most).contains(&saved), Rule, "RESUME: {saved} bytes were read, not {most}");
+        let after_crash = status.saved.is_some_and(|saved| saved.after_crash);
+        ensure!(after_crash == (end == End::PowerCut), Rule, "RESUME: {:?}", status.saved);
+        step(run.console, &format!("{saved} of {} bytes were read", run.image.len), |_| Ok(()))?;
         return Ok(());
     }
     // The service reports once a second.
