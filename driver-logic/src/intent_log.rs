@@ -37,7 +37,7 @@ pub const RECORDS_AHEAD: u64 = 1 << 22;
 /// How long the log waits for what, in ticks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Timing {
-    /// How long a region is not written to until its mark is taken off.
+    /// An interval: a region loses its mark after one or two of them without a write.
     pub pass: u64,
     /// How soon marks are looked at again that were kept because the server lacked something.
     pub look: u64,
@@ -50,9 +50,9 @@ pub struct Timing {
 impl Timing {
     /// Of the driver.
     ///
-    /// A region loses its mark after 60 s without a write. A shorter time makes a slow disk pay: at
-    /// 200 random writes a second over a tenth of a volume, one write in 40 finds its region
-    /// unmarked; with 20 s, one in 3. A longer time leaves more to verify. A file system writes its
+    /// A region loses its mark after 60 to 120 s without a write. A shorter time makes a slow disk
+    /// pay: of random writes over a tenth of a volume it does 200 a second, and comes back to a
+    /// region after 16 s on average. A longer time leaves more to verify. A file system writes its
     /// restart pages in bursts, every few seconds: the hash is stale for 20 ms after one. A stamp
     /// that is written to without pause costs 4 slots a second, and is stale most of the time.
     pub const DRIVER: Self = Self {
@@ -159,6 +159,8 @@ pub struct IntentLog {
     asked: RegionMap,
     /// Regions that were written to in this interval; others are warm in [`Marks`].
     warm: RegionMap,
+    /// Those of the interval before.
+    was_warm: RegionMap,
     /// Regions of which not every write goes at once: those of the stamp and of the area.
     watched: RegionMap,
     /// The disk may have a live slot.
@@ -210,6 +212,7 @@ impl IntentLog {
             next,
             asked: RegionMap::new(regions)?,
             warm: RegionMap::new(regions)?,
+            was_warm: RegionMap::new(regions)?,
             watched,
             is_live: false,
             under_way: None,
@@ -410,7 +413,8 @@ impl IntentLog {
     /// has none, or keeps it. What was taken off is for [`IntentLog::remark`] if the server may
     /// lack something of the region, and for [`IntentLog::leave_unmarked`] if not.
     pub fn unmark(&mut self, region: u64, marks: &Marks) -> Option<Unmarked> {
-        let is_warm = marks.is_warm(region) || self.warm.is_marked(region);
+        let was_written = self.warm.is_marked(region) || self.was_warm.is_marked(region);
+        let is_warm = was_written || marks.is_warm(region);
         let keeps = is_warm || self.asked.is_marked(region) || self.under_way.is_some();
         if keeps || !self.next.set(region, false) {
             return None;
@@ -440,8 +444,9 @@ impl IntentLog {
     /// All marks were looked at. `last`: the session's last record.
     pub fn passed(&mut self, now: Tick, last: Seq, marks: &Marks) {
         if now >= self.cool_at {
+            self.was_warm.copy(&self.warm);
+            marks.cool(&mut self.was_warm);
             self.warm.clear();
-            marks.cool();
             self.cool_at = now.after(self.timing.pass);
         }
         let soon = now.after(self.timing.look).min(self.cool_at);
@@ -608,6 +613,8 @@ mod tests {
         log.passed(Tick(Timing::DRIVER.look), NUMBERS.1, &marks);
         assert!(may(&mut log, 1).is_none(), "the interval goes on");
         log.passed(Tick(Timing::DRIVER.pass), NUMBERS.1, &marks);
+        assert!(may(&mut log, 1).is_none() && may(&mut log, 2).is_none(), "it was just now");
+        log.passed(Tick(2 * Timing::DRIVER.pass), NUMBERS.1, &marks);
         assert_eq!(
             [1, 2, 3, 4].map(|number| may(&mut log, number).is_some()),
             [true, true, true, false]

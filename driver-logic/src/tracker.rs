@@ -752,6 +752,7 @@ mod tests {
         assert_eq!(clears(&mut tracker, 7), Arrival::Waits(Next::Log));
         write_slot(&mut tracker, None);
         tracker.log_mut().unwrap().passed(Tick(Timing::DRIVER.pass), Seq::new(9), &marks);
+        tracker.log_mut().unwrap().passed(Tick(2 * Timing::DRIVER.pass), Seq::new(9), &marks);
         assert_eq!(clears(&mut tracker, 7), GOES);
         assert_eq!(tracker.unmark(50, &marks), None);
         let read = Some(StampRead { hash: 1, writes: 0 });

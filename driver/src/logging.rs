@@ -85,6 +85,8 @@ fn begin(volume: &Volume, session: &Session) -> Tick {
     let Some(area) = volume.with_keeper(|keeper| keeper.area_for_log()) else { return again };
     if begin_in(volume, session, &area).is_err() {
         volume.state().track(|tracker| tracker.end_log());
+        // What would have taken the area away.
+        volume.state().slot_done();
         return again;
     }
     now()

@@ -44,7 +44,9 @@ pub fn save_all(globals: &Globals) {
 
 #[inline(never)]
 fn save(volume: &Volume, deadline: Tick) {
-    let Some(area) = volume.with_keeper(|keeper| keeper.area()) else { return };
+    // If the disk keeps a slot of the log, that is what the disk has.
+    let area = volume.with_keeper_by(deadline, |keeper| keeper.area());
+    let Some(area) = area.flatten() else { return };
     let Some(protection) = volume.rundown.acquire() else { return };
     let saved = match volume.rundown.session(&protection) {
         Some(session) => collect(volume, session, &area),
@@ -146,8 +148,9 @@ pub fn lacks(session: &Session, region: &Extent) -> bool {
 #[inline(never)]
 fn write(volume: &Volume, area: &KeptArea, saved: &SavedState, deadline: Tick) -> Option<()> {
     let place = Place { state: volume.state(), device: volume.lower(), deadline };
-    volume.with_keeper(|keeper| {
+    let saved = volume.with_keeper_by(deadline, |keeper| {
         let found = keeper.find(place, area.id, area.extent.offset()).ok()?;
         keeper.save(place, &found, saved).ok()
-    })
+    });
+    saved.flatten()
 }

@@ -21,6 +21,7 @@ use crate::kernel::query::QueryChannel;
 use crate::kernel::rundown::Rundown;
 use crate::kernel::shared::Shared;
 use crate::kernel::thread::Threads;
+use crate::kernel::time;
 use crate::session::{Session, VolumeFacts};
 use crate::settings::DriverSettings;
 use crate::state::VolumeState;
@@ -136,6 +137,16 @@ impl Volume {
     /// Calls `act` with what is known of its state area on the disk. PASSIVE_LEVEL.
     pub fn with_keeper<R>(&self, act: impl FnOnce(&mut Keeper) -> R) -> R {
         self.keeper.with(act)
+    }
+
+    /// The same, but `None` if another thread still reads or writes the area by the deadline.
+    /// PASSIVE_LEVEL.
+    pub fn with_keeper_by<R>(
+        &self,
+        deadline: Tick,
+        act: impl FnOnce(&mut Keeper) -> R,
+    ) -> Option<R> {
+        self.keeper.with_within(deadline.since(Tick(time::uptime())), act)
     }
 
     /// True if this is known to be its device name. PASSIVE_LEVEL.

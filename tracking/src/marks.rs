@@ -81,9 +81,11 @@ impl Marks {
         self.word(region).is_some_and(|(word, bit)| word.warm.load(Relaxed) & bit != 0)
     }
 
-    /// Another interval begins.
-    pub fn cool(&self) {
-        self.words.iter().for_each(|word| word.warm.store(0, Relaxed));
+    /// Another interval begins: the regions that were warm are marked in `was_warm`.
+    pub fn cool(&self, was_warm: &mut RegionMap) {
+        for (index, word) in self.words.iter().enumerate() {
+            was_warm.add_word(index, word.warm.swap(0, Relaxed));
+        }
     }
 
     fn word(&self, region: u64) -> Option<(&Word, u64)> {
@@ -122,8 +124,9 @@ mod tests {
         assert!(marks.pass(&extent(0, 1)) && !marks.pass(&extent(0, 2)));
         let warm = [0, 1, 62, 63, 64, 65, 66].map(|region| marks.is_warm(region));
         assert_eq!(warm, [true, false, false, true, true, true, false]);
-        marks.cool();
-        assert!(!marks.is_warm(63));
+        map.clear();
+        marks.cool(&mut map);
+        assert!(!marks.is_warm(63) && map.is_marked(63) && !map.is_marked(62));
         marks.close(64);
         assert!(marks.pass(&extent(63, 1)) && !marks.pass(&extent(63, 2)));
         assert!(marks.pass(&extent(65, 1)) && marks.is_warm(65) && !marks.is_warm(64));

@@ -99,6 +99,13 @@ impl RegionMap {
         self.words.iter_mut().zip(&other.words).for_each(|(word, other)| *word = *other);
     }
 
+    /// Has the marks of a word of bits as well.
+    pub fn add_word(&mut self, index: usize, marks: u64) {
+        if let Some(word) = self.words.get_mut(index) {
+            *word |= marks;
+        }
+    }
+
     /// The marks, as words of bits.
     pub fn words(&self) -> &[u64] {
         &self.words
