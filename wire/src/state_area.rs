@@ -6,8 +6,8 @@
 //! that [`newest`] finds counts. A slot that is [`Kind::Saved`] has a [`SavedState`], a bit for
 //! each region of the volume that the server may lack ([`Regions`]), and the *stamp*: bytes of the
 //! volume, as they were. A slot that is [`Kind::Live`] is written while the volume is: it has a
-//! hash of the stamp in place of its bytes. Either says nothing any more once there is a newer slot that
-//! is [`Kind::Used`] or [`Kind::Void`].
+//! hash of the stamp in place of its bytes. Either says nothing any more once there is a newer
+//! slot that is [`Kind::Used`] or [`Kind::Void`].
 //!
 //! Rule: what is written goes to the slot that does not count. If power fails meanwhile, the other
 //! one still counts.

@@ -1,10 +1,10 @@
-//! The machine restarts: by a power cut with records that no server has, in order, and each of them
-//! with another system that changes the volume while the machine is off. The session goes on,
-//! behind what the server has. If nothing changed the volume meanwhile, only what the server may lack
-//! is read, after a power cut what the write-intent log has; else every block is. What differs is sent. t0, a point before each
-//! restart and the latest image must be right. How much is sent depends on the load, as the service
-//! does not wait long for the server's comparison: `server/tests/integration/restarts.rs` counts
-//! it.
+//! The machine restarts: by a power cut with records that no server has, in order, and each of
+//! them with another system that changes the volume while the machine is off. The session goes on,
+//! behind what the server has. If nothing changed the volume meanwhile, only what the server may
+//! lack is read, after a power cut what the write-intent log has; else every block is. What
+//! differs is sent. t0, a point before each restart and the latest image must be right. How much
+//! is sent depends on the load, as the service does not wait long for the server's comparison:
+//! `server/tests/integration/restarts.rs` counts it.
 //!
 //! The truth of each time between two restarts is its own: the image as the machine found it, and
 //! the journal since.
