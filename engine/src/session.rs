@@ -26,6 +26,9 @@ use crate::host::{Call, Host, Mutex, Step, Worker};
 use crate::status::Status;
 use crate::submission::{Capture, Issue, Part, Submission, Ticket, Urgency};
 
+/// Blocks that are marked to be repaired in one hold of the lock.
+const REPAIRED_AT_ONCE: u64 = 8_192;
+
 /// A session's state, in memory of its own.
 type BoxedState<H> = Box<[State<<H as Host>::Write, <H as Host>::Waiting>; 1]>;
 
@@ -323,6 +326,15 @@ impl<H: Host> Session<H> {
     /// [`RecordKind::Check`]. No write waits for it. It goes on when another service comes.
     pub fn begin_verification(&self, bytes_per_second: u64) {
         self.locked(|core| core.begin_verification(bytes_per_second));
+    }
+
+    /// Reads these blocks again, which a verification has found to differ from the copy: a gap
+    /// begins, if none is open, and ends when the stream has them. False before the base image is
+    /// complete and while nothing is captured: then it can be tried again.
+    #[must_use]
+    pub fn repair(&self, blocks: BlockRange) -> bool {
+        // HANG: writes wait for the lock.
+        blocks.chunks(REPAIRED_AT_ONCE).all(|some| self.locked(|core| core.repair(some)))
     }
 
     /// Ends the verification that is under way, if one is.

@@ -6,8 +6,8 @@ use snapless_wire::id::FileTime;
 use snapless_wire::ioctl::{DrainFrom, Verify};
 use snapless_wire::record::{Position, RECORD_HEADER_LEN, RecordError, RecordHeader};
 use wdk_sys::{
-    NTSTATUS, STATUS_DEVICE_BUSY, STATUS_DEVICE_NOT_CONNECTED, STATUS_INVALID_PARAMETER,
-    STATUS_SUCCESS,
+    NTSTATUS, STATUS_DEVICE_BUSY, STATUS_DEVICE_NOT_CONNECTED, STATUS_DEVICE_NOT_READY,
+    STATUS_INVALID_PARAMETER, STATUS_SUCCESS,
 };
 
 use super::Session;
@@ -94,12 +94,25 @@ impl Session {
         self.engine.acknowledge(epoch).map_err(|_| STATUS_INVALID_PARAMETER)
     }
 
-    /// Begins or ends a verification of the copy. IRQL <= DISPATCH_LEVEL.
-    pub fn verify(&self, verify: Verify) {
+    /// Begins or ends a verification of the copy, or repairs what one has found. IRQL <=
+    /// DISPATCH_LEVEL.
+    ///
+    /// # Errors
+    /// `STATUS_INVALID_PARAMETER` for a repair past the volume's end, `STATUS_DEVICE_NOT_READY` for
+    /// one that cannot begin now.
+    pub fn verify(&self, verify: Verify) -> Result<(), NTSTATUS> {
         match verify {
             Verify::Begin { bytes_per_second } => self.engine.begin_verification(bytes_per_second),
             Verify::End => self.engine.end_verification(),
+            Verify::Repair(extent) => {
+                let blocks = self.engine.geometry().blocks_of(&extent);
+                let blocks = blocks.ok_or(STATUS_INVALID_PARAMETER)?;
+                if !self.engine.repair(blocks) {
+                    return Err(STATUS_DEVICE_NOT_READY);
+                }
+            }
         }
+        Ok(())
     }
 
     /// Answers drain requests while there are both requests and records. PASSIVE_LEVEL.

@@ -26,6 +26,7 @@ fn three_hundred_seeds_keep_every_rule() {
     assert!(total.unchanged > 100, "{total}");
     assert!(total.base_images > 150, "{total}");
     assert!(total.gaps_closed_under_load > 50, "{total}");
+    assert!(total.repairs > 100, "{total}");
     assert!(total.clearings > 500, "{total}");
     assert!(total.skipped > 300, "{total}");
 }
