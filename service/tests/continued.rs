@@ -220,8 +220,8 @@ fn a_machine_that_was_put_back_with_its_memory_and_whose_records_end_elsewhere_i
     assert!(harness.driver.seen().contains(&Seen::Stopped(session)));
 }
 
-/// As many records as the past that was left has made, in as many epochs: only when the last of them
-/// was made tells the pasts apart.
+/// As many records as the past that was left has made, in as many epochs: only when the last of
+/// them was made tells the pasts apart.
 #[test]
 fn a_machine_that_was_put_back_with_its_memory_under_another_service_is_verified() {
     let (harness, running, session, last) = durable();

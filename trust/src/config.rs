@@ -23,8 +23,8 @@ use crate::error::TrustError;
 use crate::identity::Certified;
 use crate::revocation::Revocations;
 
-/// The protocol of a link: frames of which both ends know all. An end of another release has another
-/// one, and is refused in words.
+/// The protocol of a link: frames of which both ends know all. An end of another release has
+/// another one, and is refused in words.
 pub const LINK: &[u8] = b"snapless/4";
 
 /// What a connection is for.

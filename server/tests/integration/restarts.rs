@@ -206,8 +206,8 @@ fn a_first_sync_that_a_restart_interrupts_goes_on_without_its_t0() {
     assert!(refused.contains("t0 image is lost") && refused.contains("restarted"), "{refused}");
 }
 
-/// Both pasts make as many records, in as many epochs. What the one wrote that was left is not on the
-/// disk any more, and the other one writes elsewhere.
+/// Both pasts make as many records, in as many epochs. What the one wrote that was left is not on
+/// the disk any more, and the other one writes elsewhere.
 #[test]
 fn a_machine_put_back_with_its_memory_gets_its_replica_right_again() {
     let mut rng = Rng::with_seed(2);

@@ -321,7 +321,8 @@ impl FakeDriver {
         self.state.change(|state| (state.session, state.boot) = (None, state.boot + 1));
     }
 
-    /// What the driver has in its memory, for [`Self::put_back`]. No service has claimed the session.
+    /// What the driver has in its memory, for [`Self::put_back`]. No service has claimed the
+    /// session.
     pub fn snapshot(&self) -> Memory {
         let session = self.state.lock().session.clone().expect("a session in a snapshot");
         assert_eq!(session.claimant, None, "the snapshot's service goes on otherwise");

@@ -38,7 +38,7 @@ pub enum Sabotage {
     /// Continued session: its records have numbers of a past that was left, and it is not compared
     /// when they were made
     RepeatsNumbers,
-    /// Driver: a record that another past has made under a number of this one's is taken for its own
+    /// Driver: a record that another past has made with a number of this one's counts as its own
     TakesAnyPast,
     /// Service: the window takes the server's last record for its own, whenever that was made
     JoinsAnyPast,

@@ -52,8 +52,9 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
     }
 
     /// The stream of a session that continues stands at record `durable` at the server, which was
-    /// made then, and goes on behind `behind` ([`Origin::place`](snapless_tracking::origin::Origin::place)). Nothing
-    /// happens if that is known already.
+    /// made then, and goes on behind `behind`
+    /// ([`Origin::place`](snapless_tracking::origin::Origin::place)). Nothing happens if that is
+    /// known already.
     ///
     /// # Errors
     /// [`ImpossibleSeq`] for a number with too few behind it.
