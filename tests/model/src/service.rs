@@ -162,7 +162,9 @@ impl Service {
             let lose = std::mem::take(&mut self.lose);
             match go_on(&Port::new(driver, durable, *call), &welcome, lose) {
                 Ok(Ok(_)) => {}
-                Ok(Err(Reason::OtherPast { .. })) if call.is(Sabotage::RepeatsRefused) => {
+                Ok(Err(Reason::OtherPast { .. }))
+                    if is_trusting || call.is(Sabotage::RepeatsRefused) =>
+                {
                     return Outcome::Refused;
                 }
                 Ok(Err(reason)) => {
