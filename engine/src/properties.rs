@@ -12,7 +12,9 @@ use snapless_tracking::config::Config;
 use snapless_tracking::epochs::{Epochs, ImpossibleEpoch};
 use snapless_tracking::in_flight::{Change, InFlight};
 use snapless_tracking::table::{BlockState, Table};
-use snapless_types::{BlockIndex, BlockRange, EpochId, Extent, Geometry, RecordKind, Seq, Tick};
+use snapless_types::{
+    BlockIndex, BlockRange, EpochId, Extent, Geometry, Made, RecordKind, Seq, Tick,
+};
 
 use crate::backpressure::Backpressure;
 
@@ -120,7 +122,7 @@ proptest! {
             let open = epochs.open_id().get();
             match what {
                 0 if !epochs.tidy(|_| panic!("nothing is lost")) && epochs.can_close() => {
-                    epochs.close(Seq::new(open * 10));
+                    epochs.close(Seq::new(open * 10), Made::default());
                     model.push((epochs.open_id().get(), BTreeSet::new()));
                 }
                 1 => {

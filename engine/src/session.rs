@@ -17,8 +17,8 @@ use snapless_tracking::regions::RegionMap;
 use snapless_tracking::table::{BlockState, Table};
 use snapless_tracking::waiting::Fifo;
 use snapless_types::{
-    BlockIndex, BlockRange, Clearing, EpochId, Extent, GapReason, Geometry, RecordKind, Regions,
-    Seq,
+    BlockIndex, BlockRange, Clearing, EpochId, Extent, GapReason, Geometry, Made, RecordKind,
+    Regions, Seq,
 };
 
 use self::core::{Core, ImpossibleSeq, Read, ReadOutcome, Shared, State};
@@ -285,7 +285,8 @@ impl<H: Host> Session<H> {
         self.locked(|core| core.detach());
     }
 
-    /// Says where the stream of a session that continues stands at the server: at record `durable`.
+    /// Says where the stream of a session that continues stands at the server: at record `durable`,
+    /// which was made then.
     /// Its epochs are numbered behind `behind`, its records behind the greater number of the two:
     /// one that no record has, in whatever copy of the stream (rule RESUME, rules.md#resume).
     /// Before the first [`Session::drain_from`]; nothing happens if it was said already, or the
@@ -293,8 +294,16 @@ impl<H: Host> Session<H> {
     ///
     /// # Errors
     /// [`ImpossibleSeq`] for a number with too few behind it.
-    pub fn place(&self, durable: Seq, behind: EpochId) -> Result<(), ImpossibleSeq> {
-        self.locked(|core| core.place(durable, behind))
+    pub fn place(&self, durable: Seq, made: Made, behind: EpochId) -> Result<(), ImpossibleSeq> {
+        self.locked(|core| core.place(durable, made, behind))
+    }
+
+    /// True if the record that ends the server's stream was made by this session, at that instant:
+    /// to be asked before [`Session::drain_from`]. False if another past of the machine has made
+    /// it, and if nothing is known of it any more: then the session cannot go on as it is (rule
+    /// RESUME, rules.md#resume).
+    pub fn has_made(&self, durable: Seq, made: Made) -> bool {
+        self.locked(|core| core.has_made(durable, made))
     }
 
     /// Notes that a service is there whose server has everything up to record `durable`: the next

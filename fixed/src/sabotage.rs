@@ -54,7 +54,8 @@ pub enum Sabotage {
     WriteNotNoted,
     /// RESUME: the records of a session that continues have numbers that the server has already.
     NumberedTooEarly,
-    /// RESUME: the records of a session that continues have numbers of a past that was left.
+    /// RESUME: the records of a session that continues have numbers of a past that was left, and it
+    /// is not compared when they were made.
     NumbersRepeated,
 }
 

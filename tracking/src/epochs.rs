@@ -15,7 +15,7 @@ use alloc::boxed::Box;
 use snapless_fixed::bits::{self, PER_WORD};
 use snapless_fixed::memory::{OutOfMemory, boxed_slice, slice_bytes};
 use snapless_fixed::steps::Steps;
-use snapless_types::{BlockIndex, BlockRange, EpochId, Seq, Tick};
+use snapless_types::{BlockIndex, BlockRange, EpochId, Made, Seq, Tick};
 
 use crate::config::{CHUNK, Config};
 
@@ -23,6 +23,8 @@ use crate::config::{CHUNK, Config};
 struct Epoch {
     /// Number of its last record, once it is closed.
     last_seq: Seq,
+    /// When that was made.
+    made: Made,
     touched: Box<[u64]>,
 }
 
@@ -45,6 +47,8 @@ pub struct Epochs {
     /// The oldest that was lost, while a loss is being gone through.
     lost_id: Option<u64>,
     acknowledged_seq: Seq,
+    /// When that record was made.
+    acknowledged_made: Made,
     block_count: u64,
     /// Base-two logarithm of the blocks that a bit stands for.
     granule_shift: u32,
@@ -70,7 +74,8 @@ impl Epochs {
         let granule_shift = granule_shift(block_count, config.epoch_bitmap_bytes);
         let words = words(block_count, granule_shift);
         let slots = boxed_slice(config.epochs.max(2), || {
-            Ok(Epoch { last_seq: Seq::default(), touched: boxed_slice(words, || Ok(0))? })
+            let touched = boxed_slice(words, || Ok(0))?;
+            Ok(Epoch { last_seq: Seq::default(), made: Made::default(), touched })
         })?;
         Ok(Self {
             slots,
@@ -80,6 +85,7 @@ impl Epochs {
             tidy_from: 0,
             lost_id: None,
             acknowledged_seq: Seq::default(),
+            acknowledged_made: Made::default(),
             block_count,
             granule_shift,
             since: None,
@@ -107,6 +113,22 @@ impl Epochs {
     /// The last record of the newest acknowledged epoch; 0 if there is none.
     pub fn acknowledged_seq(&self) -> Seq {
         self.acknowledged_seq
+    }
+
+    /// When the record was made that ends an epoch: the acknowledged one, one that is closed, or
+    /// one that was lost. `None` for any other record, and once too many epochs have followed.
+    pub fn end_made(&self, seq: Seq) -> Option<Made> {
+        if seq == Seq::default() || seq == self.acknowledged_seq {
+            return (seq == self.acknowledged_seq).then_some(self.acknowledged_made);
+        }
+        let ends = self.slots.iter().inspect(|_| self.steps.add(1));
+        let mut ends = ends.filter(|epoch| epoch.last_seq == seq);
+        ends.next().map(|epoch| epoch.made)
+    }
+
+    /// Learns when the record was made that ends the stream of a session that continues.
+    pub fn begin_behind(&mut self, made: Made) {
+        self.acknowledged_made = made;
     }
 
     /// Notes that the open epoch has a record about these blocks, or a marker if there are none;
@@ -174,12 +196,12 @@ impl Epochs {
 
     /// Closes the open epoch, whose last record is `last_seq`, and opens the next. Does nothing
     /// unless [`Epochs::can_close`].
-    pub fn close(&mut self, last_seq: Seq) {
+    pub fn close(&mut self, last_seq: Seq, made: Made) {
         if !self.can_close() {
             return;
         }
         if let Some(epoch) = self.epoch(self.open_id) {
-            epoch.last_seq = last_seq;
+            (epoch.last_seq, epoch.made) = (last_seq, made);
         }
         self.open(self.open_id + 1);
     }
@@ -198,24 +220,37 @@ impl Epochs {
         if id < self.oldest_id {
             return Ok(false);
         }
-        let last_seq = self.epoch(id).map_or(drained, |epoch| epoch.last_seq);
-        if last_seq > drained {
+        let Some((last_seq, made)) = self.end_of(id).filter(|&(last, _)| last <= drained) else {
             return Err(ImpossibleEpoch);
-        }
-        (self.acknowledged_seq, self.oldest_id) = (last_seq, id + 1);
+        };
+        self.acknowledged(id, last_seq, made);
         Ok(true)
     }
 
-    /// Notes that the closed epochs that end with record `seq` or before it are durable. The
-    /// service has taken that record.
+    /// Notes that the closed epochs that end with record `seq` or before it are durable, and that
+    /// record if it ends one that was lost. The service has taken that record.
     pub fn acknowledge_up_to(&mut self, seq: Seq) {
         for id in self.oldest_id..self.open_id {
-            let Some(last_seq) = self.epoch(id).map(|epoch| epoch.last_seq) else { return };
-            if last_seq > seq {
-                return;
-            }
-            (self.acknowledged_seq, self.oldest_id) = (last_seq, id + 1);
+            let Some((last_seq, made)) = self.end_of(id).filter(|&(last, _)| last <= seq) else {
+                break;
+            };
+            self.acknowledged(id, last_seq, made);
         }
+        if seq > self.acknowledged_seq
+            && let Some(made) = self.end_made(seq)
+        {
+            (self.acknowledged_seq, self.acknowledged_made) = (seq, made);
+        }
+    }
+
+    /// The last record of a closed epoch, and when it was made.
+    fn end_of(&mut self, id: u64) -> Option<(Seq, Made)> {
+        self.epoch(id).map(|epoch| (epoch.last_seq, epoch.made))
+    }
+
+    fn acknowledged(&mut self, id: u64, last_seq: Seq, made: Made) {
+        (self.acknowledged_seq, self.acknowledged_made) = (last_seq, made);
+        self.oldest_id = id + 1;
     }
 
     /// Loses every epoch that is not acknowledged and opens a new one. [`Epochs::tidy`] tells which
@@ -355,6 +390,10 @@ mod tests {
         Config { epochs, epoch_bitmap_bytes, ..Config::new(1 << 20) }
     }
 
+    fn made(time: u64) -> Made {
+        Made { time, monotonic: Tick(2 * time) }
+    }
+
     fn acknowledge(epochs: &mut Epochs, id: u64, drained: u64) -> Result<bool, ImpossibleEpoch> {
         epochs.acknowledge(EpochId::new(id), Seq::new(drained))
     }
@@ -373,9 +412,9 @@ mod tests {
     fn the_union_of_what_is_unacknowledged_is_lost() {
         let mut epochs = epochs(3, 200, 1 << 20);
         epochs.touch(blocks(0, 2));
-        epochs.close(Seq::new(10));
+        epochs.close(Seq::new(10), made(10));
         epochs.touch(blocks(1, 3));
-        epochs.close(Seq::new(20));
+        epochs.close(Seq::new(20), made(20));
         epochs.touch(blocks(63, 65));
         assert_eq!(epochs.open_id().get(), 3);
         assert_eq!(acknowledge(&mut epochs, 1, 10), Ok(true));
@@ -389,9 +428,9 @@ mod tests {
     fn what_is_not_acknowledged_has_touched_its_blocks_and_what_is_lost_until_it_is_told() {
         let mut epochs = epochs(3, 200, 1 << 20);
         epochs.touch(blocks(0, 2));
-        epochs.close(Seq::new(10));
+        epochs.close(Seq::new(10), made(10));
         epochs.touch(blocks(63, 65));
-        epochs.close(Seq::new(20));
+        epochs.close(Seq::new(20), made(20));
         epochs.touch(blocks(150, 151));
         let touched = |epochs: &Epochs, start, end| epochs.has_touched(blocks(start, end));
         for (start, end) in [(0, 1), (1, 200), (64, 66), (0, 200), (150, 151)] {
@@ -414,9 +453,9 @@ mod tests {
     #[test]
     fn an_epoch_stays_open_until_there_is_room_for_the_next() {
         let mut epochs = epochs(2, 10, 1 << 20);
-        epochs.close(Seq::new(1));
+        epochs.close(Seq::new(1), made(1));
         assert!(!epochs.can_close());
-        epochs.close(Seq::new(2));
+        epochs.close(Seq::new(2), made(2));
         assert_eq!(epochs.open_id().get(), 2, "no epoch was free");
         epochs.touch(blocks(0, 10));
         assert_eq!(acknowledge(&mut epochs, 1, 1), Ok(true));
@@ -429,7 +468,7 @@ mod tests {
     #[test]
     fn an_epoch_that_the_server_cannot_have_is_refused_and_changes_nothing() {
         let mut epochs = epochs(3, 10, 1 << 20);
-        epochs.close(Seq::new(5));
+        epochs.close(Seq::new(5), made(5));
         for (id, drained) in [(0, 9), (2, 9), (3, 9), (u64::MAX, 9), (1, 4)] {
             assert_eq!(acknowledge(&mut epochs, id, drained), Err(ImpossibleEpoch), "{id}");
         }
@@ -440,10 +479,36 @@ mod tests {
     }
 
     #[test]
+    fn it_is_known_when_an_epoch_ended_until_too_many_have_followed() {
+        let mut epochs = epochs(4, 10, 1 << 20);
+        let known = |epochs: &Epochs, seq| epochs.end_made(Seq::new(seq));
+        assert_eq!(known(&epochs, 0), Some(Made::default()), "nothing is acknowledged");
+        epochs.begin_behind(made(9));
+        assert_eq!(known(&epochs, 0), Some(made(9)));
+        for seq in [10, 20] {
+            epochs.close(Seq::new(seq), made(seq));
+        }
+        assert_eq!((known(&epochs, 10), known(&epochs, 20)), (Some(made(10)), Some(made(20))));
+        assert_eq!(acknowledge(&mut epochs, 1, 20), Ok(true));
+        assert_eq!((known(&epochs, 0), known(&epochs, 10)), (None, Some(made(10))));
+        assert_eq!(known(&epochs, 15), None, "it ends no epoch");
+        // Its last records may have arrived.
+        assert_eq!(lost(&mut epochs), []);
+        assert_eq!(known(&epochs, 20), Some(made(20)));
+        epochs.acknowledge_up_to(Seq::new(20));
+        assert_eq!((known(&epochs, 20), epochs.acknowledged_seq().get()), (Some(made(20)), 20));
+        for seq in [30, 40, 50] {
+            epochs.close(Seq::new(seq), made(seq));
+            lost(&mut epochs);
+        }
+        assert_eq!(known(&epochs, 20), Some(made(20)), "it is the acknowledged one");
+    }
+
+    #[test]
     fn a_loss_is_gone_through_in_chunks_and_an_acknowledged_epoch_is_not_part_of_it() {
         let mut epochs = epochs(3, 64 * 100, 1 << 20);
         epochs.touch(blocks(0, 6400));
-        epochs.close(Seq::new(1));
+        epochs.close(Seq::new(1), made(1));
         epochs.touch(blocks(5, 7));
         epochs.touch(blocks(6399, 6400));
         // The acknowledged bitmap is not clear yet.
@@ -481,7 +546,7 @@ mod tests {
         assert_eq!((epochs.is_due(Tick(15)), epochs.deadline(Tick(15))), (true, None));
         epochs.record(blocks(0, 1), 1, Tick(12));
         assert!(epochs.is_due(Tick(12)));
-        epochs.close(Seq::new(3));
+        epochs.close(Seq::new(3), made(3));
         assert!(epochs.record(BlockRange::EMPTY, 100, Tick(20)));
         assert!(!epochs.is_due(Tick(100)), "no epoch is free");
         assert_eq!(epochs.deadline(Tick(21)), None);
@@ -498,7 +563,7 @@ mod tests {
             epochs.note_swept(1);
             epochs.record(blocks(1, 2), 1, Tick(1));
             assert!(epochs.is_due(Tick(1)));
-            epochs.close(Seq::new(3));
+            epochs.close(Seq::new(3), made(3));
         }
     }
 }

@@ -9,6 +9,7 @@
 //! | [`stream`] | [`Seq`], [`EpochId`], [`RecordKind`], [`Clearing`] |
 //! | [`counters`] | [`SessionCounters`], [`HoldTimes`] |
 //! | [`gap`] | [`GapReason`], [`Overflow`] |
+//! | [`made`] | [`Made`] |
 //! | [`tick`] | [`Tick`] |
 //!
 //! Values are plain numbers in the machine's order; `wire/` says how they stand in a buffer. The
@@ -21,6 +22,7 @@ pub mod counters;
 pub mod extent;
 pub mod gap;
 pub mod geometry;
+pub mod made;
 mod numbered;
 pub mod regions;
 pub mod stream;
@@ -31,6 +33,7 @@ pub use counters::{HOLD_BUCKETS, HoldTimes, SessionCounters};
 pub use extent::Extent;
 pub use gap::{GapReason, Overflow};
 pub use geometry::{Geometry, GeometryError};
+pub use made::Made;
 pub use regions::{REGIONS_MAX, Regions};
 pub use stream::{Clearing, EpochId, ORIGIN_MAX, RecordKind, Seq};
 pub use tick::Tick;

@@ -1,6 +1,6 @@
 //! A session's claim and its drain requests.
 
-use snapless_engine::{Drained, Record, Step, Tick, Worker};
+use snapless_engine::{Drained, ImpossibleSeq, Record, Step, Tick, Worker};
 use snapless_types::EpochId;
 use snapless_wire::id::FileTime;
 use snapless_wire::ioctl::{DrainFrom, Verify};
@@ -39,16 +39,21 @@ impl Session {
     /// begins there. PASSIVE_LEVEL.
     ///
     /// # Errors
-    /// `STATUS_INVALID_PARAMETER` for a record that the server cannot have.
+    /// `STATUS_INVALID_PARAMETER` for a record that the server cannot have, or that another past of
+    /// the machine has made.
     pub fn drain_from(&self, from: DrainFrom) -> Result<bool, NTSTATUS> {
         // No record is being copied for an earlier claimant.
         let joined = self.claim.state.with(|_| {
-            if from.lose {
+            let DrainFrom { durable, made, origin, lose } = from;
+            // The stream of a session that continues stands there.
+            self.engine.place(durable, made, origin)?;
+            if !self.engine.has_made(durable, made) {
+                return Err(ImpossibleSeq);
+            }
+            if lose {
                 self.engine.detach();
             }
-            // The stream of a session that continues stands there.
-            self.engine.place(from.durable, from.origin)?;
-            self.engine.drain_from(from.durable)
+            self.engine.drain_from(durable)
         });
         joined.map_err(|_| STATUS_INVALID_PARAMETER)
     }

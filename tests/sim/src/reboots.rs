@@ -347,7 +347,15 @@ impl World {
             return Ok(());
         }
         let origin = self.origin_behind(seq)?;
-        let placed = self.session.place(seq, origin);
+        let made = self.server.made();
+        let placed = self.session.place(seq, made, origin);
+        if placed.is_ok() && !self.session.has_made(seq, made) {
+            if self.played.exchanged == 0 {
+                return Err(format!("RESUME: the driver does not know that it has made {seq}"));
+            }
+            self.start_again(GapReason::Diverged);
+            return Ok(());
+        }
         let joined = placed.and_then(|()| self.session.drain_from(seq));
         let has_all = joined
             .map_err(|_| format!("RESUME: the driver says that the server cannot have {seq}"))?;

@@ -37,6 +37,12 @@ fn long_runs_keep_every_rule() {
     play(first, 10, |_, _| ());
 }
 
+/// A write of most of a large volume is held while its blocks are read.
+#[test]
+fn a_long_write_is_held_for_as_long_as_its_reads_take() {
+    play(Options::new(104_774), 1, |_, _| ());
+}
+
 #[test]
 fn a_gap_is_made_good_under_writers_that_never_stop() {
     // Where nothing else goes wrong, the service dies once in half of the runs.

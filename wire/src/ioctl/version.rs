@@ -12,11 +12,12 @@ use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// The newest version that this code speaks.
-pub const ABI_VERSION: u32 = 3;
-/// The oldest version that this code speaks. Version 2 had no [`IOCTL_KEEP_STATE`].
+pub const ABI_VERSION: u32 = 4;
+/// The oldest version that this code speaks. Version 3 did not say in [`IOCTL_DRAIN_FROM`] when the
+/// server's last record was made.
 ///
-/// [`IOCTL_KEEP_STATE`]: super::IOCTL_KEEP_STATE
-pub const ABI_OLDEST: u32 = 3;
+/// [`IOCTL_DRAIN_FROM`]: super::IOCTL_DRAIN_FROM
+pub const ABI_OLDEST: u32 = 4;
 
 /// Answer to [`IOCTL_VERSION`](super::IOCTL_VERSION).
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]

@@ -8,7 +8,7 @@
 use snapless_tracking::epochs::ImpossibleEpoch;
 use snapless_tracking::table::BlockState;
 use snapless_tracking::waiting::Fifo;
-use snapless_types::{BlockRange, EpochId, GapReason, RecordKind, Seq};
+use snapless_types::{BlockRange, EpochId, GapReason, Made, RecordKind, Seq};
 
 use super::Core;
 use crate::host::Worker;
@@ -51,16 +51,44 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
         self.call.wake_all();
     }
 
-    /// The stream of a session that continues stands at record `durable` at the server, and goes on
-    /// behind `behind` ([`Origin::place`](snapless_tracking::origin::Origin::place)). Nothing
-    /// happens if that is known already.
+    /// The stream of a session that continues stands at record `durable` at the server, which was
+    /// made then, and goes on behind `behind`
+    /// ([`Origin::place`](snapless_tracking::origin::Origin::place)). Nothing happens if that is
+    /// known already.
     ///
     /// # Errors
     /// [`ImpossibleSeq`] for a number with too few behind it.
-    pub fn place(&mut self, durable: Seq, behind: EpochId) -> Result<(), ImpossibleSeq> {
+    pub fn place(
+        &mut self,
+        durable: Seq,
+        made: Made,
+        behind: EpochId,
+    ) -> Result<(), ImpossibleSeq> {
         let queue = &mut self.state.capture_queue;
-        let is_placed = queue.origin().is_placed() || queue.place(durable, behind);
-        is_placed.then_some(()).ok_or(ImpossibleSeq)
+        if queue.origin().is_placed() {
+            return Ok(());
+        }
+        if !queue.place(durable, behind) {
+            return Err(ImpossibleSeq);
+        }
+        self.state.epochs.begin_behind(made);
+        Ok(())
+    }
+
+    /// True if the record that ends the server's stream is one of this past: it ends an epoch of
+    /// the session, or is the one that the session continues behind, and was made then. False for
+    /// one that another past of the machine has made, and for one that is not known any more
+    /// (rule RESUME, rules.md#resume).
+    pub fn has_made(&self, durable: Seq, made: Made) -> bool {
+        if sabotaged!(NumbersRepeated) {
+            return true;
+        }
+        let origin = self.state.capture_queue.origin();
+        let inside = origin.is_placed().then(|| origin.seq_inside(durable)).flatten();
+        // What is up to the origin is one record inside.
+        let is_itself = |inside: &Seq| origin.seq_outside(*inside) == durable;
+        let known = inside.filter(is_itself).and_then(|inside| self.state.epochs.end_made(inside));
+        known == Some(made)
     }
 
     /// A service is there whose server has everything up to record `durable`, and drains what

@@ -171,7 +171,7 @@ impl World {
     /// has this record as its last.
     pub(super) fn is_taken_in_vain(&mut self, last: Seq) -> bool {
         let Some(taken) = self.saved.taken.take() else { return false };
-        let holds = (taken.acknowledged..=taken.captured).contains(&last);
+        let holds = last == taken.acknowledged;
         self.played.saved += u64::from(holds);
         self.played.spared += if holds { self.geometry.length() - taken.bytes } else { 0 };
         !holds

@@ -1,6 +1,6 @@
 //! The enumerated requests, each with the one status that it must end with.
 
-use snapless_types::{EpochId, Extent, Geometry, Seq};
+use snapless_types::{EpochId, Extent, Geometry, Made, Seq};
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{
     ABI_VERSION, AcknowledgeRequest, DRAIN_BUFFER_MIN, DeviceName, DrainFrom, DrainFromReply,
@@ -178,6 +178,7 @@ fn impossible_repair() -> Vec<u8> {
 pub(crate) fn drain_from(durable: u64) -> DrainFromRequest {
     DrainFromRequest::new(DrainFrom {
         durable: Seq::new(durable),
+        made: Made::default(),
         origin: EpochId::new(1),
         lose: false,
     })
