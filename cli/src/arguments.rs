@@ -121,6 +121,8 @@ pub struct StopArguments {
 }
 
 /// Options of `snapless verify`.
+// Each flag is one of the command line.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Args, Debug)]
 pub struct VerifyArguments {
     /// The volume: {GUID}, a drive letter (D:) or a device path
