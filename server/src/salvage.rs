@@ -349,7 +349,7 @@ impl Stored {
     /// Where a finished segment of this length ended, as its index or its claim tells; 0 if neither
     /// does.
     fn told_end(&self, number: SegmentNumber, len: u64) -> Result<u64> {
-        let Some(last) = self.segments.last().copied() else { return Ok(0) };
+        let Some(newest) = self.segments.last().copied() else { return Ok(0) };
         let (store, dir, ids) = (&self.store, &*self.dir, self.ids);
         if let Some(claims) = &self.claims {
             let claim = match read_claim(store, dir, ids, number) {
@@ -357,10 +357,11 @@ impl Stored {
                 Err(Error::Damaged { .. }) => return Ok(0),
                 Err(error) => return Err(error),
             };
-            let lost = Parts { store, dir, ids, claims, last }.lost(number, &claim, len)?;
+            let parts = Parts { store, dir, ids, claims, last: newest };
+            let lost = parts.lost(number, &claim, len)?;
             return Ok(claim.end_of(number).unwrap_or(len.saturating_add(lost)));
         }
-        if self.end.is_none() && number == last {
+        if self.end.is_none() && number == newest {
             // It may be the open one, whose index may have what was not acknowledged.
             return Ok(0);
         }
