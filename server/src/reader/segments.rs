@@ -29,7 +29,8 @@ impl SessionReader {
         is_log || self.kept_len(number).is_some()
     }
 
-    /// Bytes of a segment that a fold has kept of the time before its boundary; `None` for any other.
+    /// Bytes of a segment that a fold has kept of the time before its boundary; `None` for any
+    /// other.
     pub(crate) fn kept_len(&self, number: SegmentNumber) -> Option<u64> {
         let kept = self.history().map_or(&[][..], |history| &history.segments);
         let at = kept.binary_search_by_key(&number, |kept| kept.number).ok()?;

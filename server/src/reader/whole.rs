@@ -1,9 +1,9 @@
 //! Whether a finished segment has all that was stored in it.
 //!
 //! A segment may lose its end at the end of an entry: a file system goes back to what was synced
-//! before, a tool copies a part. Nothing in its entries tells then, and nothing in those that follow
-//! if a gap comes next: records may be missing in front of its marker. So whoever reads a segment to
-//! its end asks here.
+//! before, a tool copies a part. Nothing in its entries tells then, and nothing in those that
+//! follow if a gap comes next: records may be missing in front of its marker. So whoever reads a
+//! segment to its end asks here.
 //!
 //! - In a directory its index tells. An index never has an entry that its finished segment has not:
 //!   it is cut back before the segment is.
@@ -94,8 +94,8 @@ impl Parts<'_> {
         Ok(before.is_none_or(|before| before.writer != claim.writer))
     }
 
-    /// The claim of an object; `None` if it is damaged, which is found where it is read, or gone, as
-    /// what is before the stream's begin may be.
+    /// The claim of an object; `None` if it is damaged, which is found where it is read, or gone,
+    /// as what is before the stream's begin may be.
     fn claim(&self, number: SegmentNumber) -> Result<Option<Claim>> {
         match read_claim(self.store, self.dir, self.ids, number) {
             Ok(claim) => Ok(Some(claim)),

@@ -1,5 +1,6 @@
-//! A finished segment that lost its end is damage for everything that reads the stream there: nothing
-//! in the records tells if a gap comes next, in front of whose marker records may be missing.
+//! A finished segment that lost its end is damage for everything that reads the stream there:
+//! nothing in the records tells if a gap comes next, in front of whose marker records may be
+//! missing.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -337,8 +338,8 @@ mod objects {
         runtime.block_on(store.memory.put(&place(&path(number)), payload)).unwrap();
     }
 
-    /// Everything that reads the object to its end names it, or an earlier one of these parts of its
-    /// epoch: nothing tells which of them is too short. `verify` names all of them.
+    /// Everything that reads the object to its end names it, or an earlier one of these parts of
+    /// its epoch: nothing tells which of them is too short. `verify` names all of them.
     #[track_caller]
     fn is_found(store: &FaultyStore, parts: &[u64], number: u64, end: u64) {
         let names: Vec<_> = parts.iter().map(|part| SegmentNumber(*part).file_name()).collect();

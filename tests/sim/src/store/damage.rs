@@ -153,8 +153,8 @@ fn flip(disk: &Disk, path: &Path, byte: usize) -> Option<Damaged> {
     Some(Damaged { path: path.to_owned(), kind: Kind::Flip(byte), content: Some(content) })
 }
 
-/// Where a file is cut off: in front of each entry of a segment, where nothing in the file tells, and
-/// at some other places.
+/// Where a file is cut off: in front of each entry of a segment, where nothing in the file tells,
+/// and at some other places.
 fn ends(content: &[u8]) -> Vec<usize> {
     let is_entry = |at: &usize| {
         let rest = &content[*at..];
