@@ -38,8 +38,8 @@ pub enum Verify {
     },
     /// The verification that is under way ends.
     End,
-    /// What differs is read again, as after a gap: one begins, if none is open, and ends when all of
-    /// it was read.
+    /// What differs is read again, as after a gap: one begins, if none is open, and ends when all
+    /// of it was read.
     Repair(Extent),
 }
 

@@ -1,7 +1,7 @@
 //! A volume in use is verified: under load, no block of the copy differs. Then a block of the disk
 //! changes behind the driver's back: the next verification names that block and no other, the
-//! service reports it, and the server's list shows it. The copy is repaired (`--repair`) under load,
-//! and verified once more.
+//! service reports it, and the server's list shows it. The copy is repaired under load, and
+//! verified once more.
 //!
 //! The block that changes is one that the writer leaves alone: whatever differs otherwise is an
 //! error of a read under writes, or of the comparison.
