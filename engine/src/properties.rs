@@ -142,7 +142,7 @@ proptest! {
         }
         let touched: BTreeSet<u64> = model.iter().flat_map(|(_, set)| set).copied().collect();
         let mut lost = BTreeSet::new();
-        epochs.lose();
+        epochs.lose(Seq::default());
         while epochs.tidy(|run| lost.extend(run.iter().map(|block| block.0))) {}
         prop_assert!(touched.is_subset(&lost), "{:?} {:?}", touched, lost);
         prop_assert!(lost.iter().all(|&block| block < 300));
@@ -151,7 +151,7 @@ proptest! {
         let granule = 300_u64.div_ceil(bits).next_power_of_two();
         let near = |block: u64| touched.iter().any(|&it| it / granule == block / granule);
         prop_assert!(lost.iter().all(|&block| near(block)));
-        epochs.lose();
+        epochs.lose(Seq::default());
         while epochs.tidy(|_| panic!("nothing is lost twice")) {}
     }
 

@@ -25,6 +25,9 @@ struct Epoch {
     last_seq: Seq,
     /// When that was made.
     made: Made,
+    /// The same of an epoch that was here and was lost after the service had taken it: the server
+    /// may have it.
+    lost: (Seq, Made),
     touched: Box<[u64]>,
 }
 
@@ -75,7 +78,8 @@ impl Epochs {
         let words = words(block_count, granule_shift);
         let slots = boxed_slice(config.epochs.max(2), || {
             let touched = boxed_slice(words, || Ok(0))?;
-            Ok(Epoch { last_seq: Seq::default(), made: Made::default(), touched })
+            let (last_seq, made) = Default::default();
+            Ok(Epoch { last_seq, made, lost: (last_seq, made), touched })
         })?;
         Ok(Self {
             slots,
@@ -116,14 +120,14 @@ impl Epochs {
     }
 
     /// When the record was made that ends an epoch: the acknowledged one, one that is closed, or
-    /// one that was lost. `None` for any other record, and once too many epochs have followed.
+    /// one that was lost after the service had taken it. `None` for any other record.
     pub fn end_made(&self, seq: Seq) -> Option<Made> {
         if seq == Seq::default() || seq == self.acknowledged_seq {
             return (seq == self.acknowledged_seq).then_some(self.acknowledged_made);
         }
         let ends = self.slots.iter().inspect(|_| self.steps.add(1));
-        let mut ends = ends.filter(|epoch| epoch.last_seq == seq);
-        ends.next().map(|epoch| epoch.made)
+        let mut ends = ends.flat_map(|epoch| [(epoch.last_seq, epoch.made), epoch.lost]);
+        ends.find(|(last_seq, _)| *last_seq == seq).map(|(_, made)| made)
     }
 
     /// Learns when the record was made that ends the stream of a session that continues.
@@ -254,8 +258,13 @@ impl Epochs {
     }
 
     /// Loses every epoch that is not acknowledged and opens a new one. [`Epochs::tidy`] tells which
-    /// blocks they touched.
-    pub fn lose(&mut self) {
+    /// blocks they touched. `drained` is the last record that the service has taken.
+    pub fn lose(&mut self, drained: Seq) {
+        for id in self.oldest_id..self.open_id {
+            if let Some(epoch) = self.epoch(id).filter(|epoch| epoch.last_seq <= drained) {
+                epoch.lost = (epoch.last_seq, epoch.made);
+            }
+        }
         self.lost_id.get_or_insert(self.oldest_id);
         self.open(self.open_id + 1);
         self.oldest_id = self.open_id;
@@ -399,13 +408,35 @@ mod tests {
     }
 
     fn lost(epochs: &mut Epochs) -> Vec<u64> {
+        lost_after(epochs, 0)
+    }
+
+    /// The service has taken the records up to this one.
+    fn lost_after(epochs: &mut Epochs, drained: u64) -> Vec<u64> {
         let mut blocks = Vec::new();
-        epochs.lose();
+        epochs.lose(Seq::new(drained));
         while epochs.tidy(|run| blocks.extend(run.iter().map(|block| block.0))) {
             assert!(epochs.is_losing());
         }
         assert!(!epochs.is_losing());
         blocks
+    }
+
+    #[test]
+    fn the_end_that_the_server_may_have_is_known_whatever_follows_a_loss() {
+        let mut epochs = epochs(2, 200, 1 << 20);
+        epochs.close(Seq::new(10), made(10));
+        lost_after(&mut epochs, 15);
+        // In the place of the one that was lost.
+        for last in [20, 30] {
+            epochs.close(Seq::new(last), made(last));
+            assert_eq!(epochs.end_made(Seq::new(10)), Some(made(10)));
+            assert_eq!(epochs.end_made(Seq::new(last)), Some(made(last)));
+            // No service has taken it.
+            lost_after(&mut epochs, 15);
+        }
+        epochs.acknowledge_up_to(Seq::new(10));
+        assert_eq!(epochs.acknowledged_seq(), Seq::new(10));
     }
 
     #[test]
@@ -442,7 +473,7 @@ mod tests {
         assert_eq!(acknowledge(&mut epochs, 1, 10), Ok(true));
         assert!(!touched(&epochs, 0, 63) && touched(&epochs, 63, 64), "the first is durable");
         assert!(!epochs.tidy(|_| panic!("nothing was lost")));
-        epochs.lose();
+        epochs.lose(Seq::default());
         assert!(touched(&epochs, 63, 64) && touched(&epochs, 150, 151) && !touched(&epochs, 0, 63));
         let mut told = Vec::new();
         while epochs.tidy(|run| told.extend(run.iter().map(|block| block.0))) {}

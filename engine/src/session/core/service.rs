@@ -138,10 +138,11 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
         }
         // Before t0 there is nothing to lose.
         if state.base.t0().is_some() {
+            let drained = state.capture_queue.last_taken();
             state.capture_queue.lose();
             // The marker of the gap has to find room.
             state.capture_queue.discard();
-            state.epochs.lose();
+            state.epochs.lose(drained);
         }
         // Blocks that are being read turn dirty when their reads end.
         state.claims[0].spoil(&self.shared.geometry.all_blocks());
