@@ -118,7 +118,7 @@ fn check_target(layout: &Layout, target: &str) -> Result<()> {
     remove_folder(&scratch)?;
     fs::create_dir_all(&scratch).on("create", &scratch)?;
     let tool = fuzzer(layout, target)?.args([TEST_INPUTS, "-seed=1", "-max_total_time=20"]);
-    tool.arg(&scratch).arg(&kept(layout, target)).run()
+    tool.arg(&scratch).arg(kept(layout, target)).run()
 }
 
 /// The targets: each has a corpus, as a test of `tests/fuzz` demands.

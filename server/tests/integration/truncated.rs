@@ -274,8 +274,8 @@ fn a_salvage_lists_the_records_that_it_had() {
             let damage = report.damage.iter().find(|it| it.file.0 == site.path());
             assert_eq!(damage.map(|it| it.offset), Some(end), "{report:?}");
             let from = if end == HEADER { first } else { first + 2 };
-            let lost: Vec<_> = report.lost.iter().map(|it| (it.from, it.to)).collect();
-            assert_eq!(lost, [(from, last)], "{report:?}");
+            let missing: Vec<_> = report.lost.iter().map(|it| (it.from, it.to)).collect();
+            assert_eq!(missing, [(from, last)], "{report:?}");
         });
         assert!(site.salvaged().is_whole());
     }
