@@ -16,7 +16,7 @@
 
 use snapless_driver_logic::tracker::last_records;
 use snapless_engine::{Phase, RegionMap, Tick};
-use snapless_types::{BlockIndex, BlockRange, Extent, Regions, Seq};
+use snapless_types::{Extent, Regions, Seq};
 use snapless_wire::id::FileTime;
 use snapless_wire::state_area::SavedState;
 
@@ -141,15 +141,7 @@ fn mark(volume: &Volume, session: &Session, regions: &Regions, area: &KeptArea) 
 /// True if the server may lack something of a region.
 fn lacks(session: &Session, region: &Extent) -> bool {
     let Some(blocks) = session.geometry().blocks_of(region) else { return true };
-    let mut start = blocks.start;
-    while start < blocks.end {
-        let end = BlockIndex(start.0.saturating_add(BLOCKS_MAX).min(blocks.end.0));
-        if session.engine().lacks(BlockRange::new(start, end)) {
-            return true;
-        }
-        start = end;
-    }
-    false
+    blocks.chunks(BLOCKS_MAX).any(|some| session.engine().lacks(some))
 }
 
 /// Seals and writes the state; `None` if that did not succeed.
