@@ -205,9 +205,7 @@ fn a_machine_that_was_put_back_has_its_session_verified() {
 #[test]
 fn a_machine_that_was_put_back_with_its_memory_and_whose_records_end_elsewhere_is_verified() {
     let (harness, running, session, last) = durable();
-    harness.server.behave(|manners| manners.refuse = Some("away".into()));
-    harness.server.cut();
-    wait_until("it was refused", || running.counters.report().last_error.is_some());
+    harness.cut_off(&running);
     // What the machine makes in this past has other ends than what the server has of the other one.
     for content in 0..4 {
         harness.driver.write(0, &[content]);
@@ -244,9 +242,7 @@ fn a_machine_that_was_put_back_with_its_memory_under_another_service_is_verified
 #[test]
 fn a_link_to_a_server_with_a_record_of_another_past_is_not_joined() {
     let (harness, running, session, last) = durable();
-    harness.server.behave(|manners| manners.refuse = Some("away".into()));
-    harness.server.cut();
-    wait_until("it was refused", || running.counters.report().last_error.is_some());
+    harness.cut_off(&running);
     harness.driver.write(0, &[7]);
     let end = harness.driver.end_epoch();
     wait_until("they are in the window", || harness.driver.queued() == 0);
