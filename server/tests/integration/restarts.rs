@@ -3,7 +3,7 @@
 //!
 //! `SNAPLESS_REBOOTS` sets how often.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::common::{self, Running};
 use crate::kills::support::driver::{FakeDriver, Seen};
@@ -18,6 +18,7 @@ use snapless_server::timeline::At;
 use snapless_server::verify::verify;
 use snapless_types::{GapReason, RecordKind};
 use snapless_wire::id::FileTime;
+use tempfile::TempDir;
 
 const REBOOTS: usize = 3;
 /// Blocks of the volume that hold data, and their size.
@@ -82,6 +83,14 @@ fn write(driver: &FakeDriver, block: u64, disk: &mut Disk, rng: &mut Rng) {
     driver.write(offset, &bytes);
 }
 
+/// A folder, a repository in it, its server, and a machine.
+fn site() -> (TempDir, PathBuf, Running, Harness) {
+    let dir = common::scratch();
+    let root = dir.path().join("repository");
+    let server = Running::start(&root);
+    (dir, root, server, Harness::new())
+}
+
 /// The machine's service starts and streams the session to the server.
 fn connect(harness: &Harness, server: &Running) -> support::Running {
     let running = harness.start_to(&server.address.to_string());
@@ -117,10 +126,7 @@ fn after_every_restart_the_session_goes_on_and_only_what_changed_is_sent() {
     let seed = fastrand::u64(..);
     println!("seed {seed}");
     let mut rng = Rng::with_seed(seed);
-    let dir = common::scratch();
-    let root = dir.path().join("repository");
-    let server = Running::start(&root);
-    let harness = Harness::new();
+    let (_dir, root, server, harness) = site();
     let driver = &harness.driver;
     let mut disk = Disk::new(&mut rng);
     let t0 = disk.clone();
@@ -173,10 +179,7 @@ fn after_every_restart_the_session_goes_on_and_only_what_changed_is_sent() {
 #[test]
 fn a_first_sync_that_a_restart_interrupts_goes_on_without_its_t0() {
     let mut rng = Rng::with_seed(1);
-    let dir = common::scratch();
-    let root = dir.path().join("repository");
-    let server = Running::start(&root);
-    let harness = Harness::new();
+    let (_dir, root, server, harness) = site();
     let driver = &harness.driver;
     let disk = Disk::new(&mut rng);
     let running = connect(&harness, &server);
@@ -211,10 +214,7 @@ fn a_first_sync_that_a_restart_interrupts_goes_on_without_its_t0() {
 #[test]
 fn a_machine_put_back_with_its_memory_gets_its_replica_right_again() {
     let mut rng = Rng::with_seed(2);
-    let dir = common::scratch();
-    let root = dir.path().join("repository");
-    let server = Running::start(&root);
-    let harness = Harness::new();
+    let (_dir, root, server, harness) = site();
     let driver = &harness.driver;
     let mut disk = Disk::new(&mut rng);
     let t0 = disk.clone();
