@@ -52,7 +52,8 @@ pub enum Command {
     /// server compares the hashes with the copy. `snapless status` shows how far it is and what
     /// differs; what differs is an event, too.
     #[command(after_help = "Examples:\n  snapless verify D:\n  snapless verify D: --wait\n  \
-                            snapless verify D: --rate 50MiB\n  snapless verify D: --stop")]
+                            snapless verify D: --rate 50MiB\n  snapless verify D: --repair\n  \
+                            snapless verify D: --stop")]
     Verify(VerifyArguments),
     /// Enrols this machine at a server, with a token of the server's administrator
     ///
@@ -120,6 +121,8 @@ pub struct StopArguments {
 }
 
 /// Options of `snapless verify`.
+// Each flag is one of the command line.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Args, Debug)]
 pub struct VerifyArguments {
     /// The volume: {GUID}, a drive letter (D:) or a device path
@@ -131,6 +134,9 @@ pub struct VerifyArguments {
     /// Wait until all of it is compared, and say what differs
     #[arg(long, conflicts_with = "stop")]
     pub wait: bool,
+    /// Wait, and have what differs read again and sent: instants cannot be restored meanwhile
+    #[arg(long, conflicts_with = "stop")]
+    pub repair: bool,
     /// End the verification that is under way
     #[arg(long)]
     pub stop: bool,
@@ -196,12 +202,13 @@ mod tests {
     #[test]
     fn verify_takes_a_volume_and_a_rate_or_stops() {
         let verify = |words: &[&str]| match parse(words) {
-            Ok(Command::Verify(it)) => Some((it.rate, it.wait, it.stop)),
+            Ok(Command::Verify(it)) => Some((it.rate, it.wait || it.repair, it.stop)),
             _ => None,
         };
         assert_eq!(verify(&["verify", "D:"]), Some((None, false, false)));
         let slow = ["verify", "D:", "--wait", "--rate", "1MiB"];
         assert_eq!(verify(&slow), Some((Some(1 << 20), true, false)));
+        assert_eq!(verify(&["verify", "D:", "--repair"]), Some((None, true, false)));
         assert_eq!(verify(&["verify", "D:", "--stop", "--json"]), Some((None, false, true)));
         for words in [
             &["verify"][..],
@@ -209,6 +216,7 @@ mod tests {
             &["verify", "D:", "--rate", "x"],
             &["verify", "D:", "--rate", "1MiB", "--stop"],
             &["verify", "D:", "--wait", "--stop"],
+            &["verify", "D:", "--repair", "--stop"],
         ] {
             assert_eq!(verify(words), None, "{words:?}");
         }

@@ -25,6 +25,7 @@ pub(crate) struct TestDriver {
     volumes: Vec<Volume>,
     version: u32,
     continues: bool,
+    consistent: bool,
     /// How far a verification of the copy is.
     verifying: Option<u64>,
     synced: Arc<Mutex<u64>>,
@@ -56,6 +57,11 @@ impl TestDriver {
     /// The same, but its session continues one of an earlier start.
     pub(crate) fn continued(self) -> Self {
         Self { continues: true, ..self }
+    }
+
+    /// The same, but its stream describes the volume.
+    pub(crate) fn consistent(self) -> Self {
+        Self { consistent: true, ..self }
     }
 
     /// The same, but its copy is being verified, and so many bytes are done.
@@ -98,6 +104,7 @@ impl TestDriver {
             volumes: vec![volume],
             version: ABI_VERSION,
             continues: false,
+            consistent: false,
             verifying: None,
             synced: Arc::new(Mutex::new(400)),
             stopped: Arc::default(),
@@ -192,6 +199,7 @@ impl DriverPort for TestDriver {
             paused: true,
             outgrown: true,
             continues: self.continues,
+            consistent: self.consistent,
             verifying: self.verifying.is_some(),
             ..StatusFlags::default()
         };

@@ -22,8 +22,8 @@ use windows_sys::Win32::Foundation::{
     ERROR_ACCESS_DENIED, ERROR_BUSY, ERROR_CRC, ERROR_DEVICE_NOT_CONNECTED, ERROR_FILE_NOT_FOUND,
     ERROR_INSUFFICIENT_BUFFER, ERROR_INVALID_PARAMETER, ERROR_MORE_DATA, ERROR_NO_MORE_FILES,
     ERROR_NO_SUCH_DEVICE, ERROR_NO_SYSTEM_RESOURCES, ERROR_NOT_ENOUGH_MEMORY, ERROR_NOT_FOUND,
-    ERROR_OPERATION_ABORTED, ERROR_PATH_NOT_FOUND, GENERIC_READ, GENERIC_WRITE, HANDLE,
-    INVALID_HANDLE_VALUE,
+    ERROR_NOT_READY, ERROR_OPERATION_ABORTED, ERROR_PATH_NOT_FOUND, GENERIC_READ, GENERIC_WRITE,
+    HANDLE, INVALID_HANDLE_VALUE,
 };
 use windows_sys::Win32::Storage::FileSystem::{
     CreateFileW, FILE_FLAG_OVERLAPPED, FILE_SHARE_READ, FILE_SHARE_WRITE, FindFirstVolumeW,
@@ -299,6 +299,8 @@ fn call_error(call: Call, source: io::Error) -> DriverError {
         Some(ERROR_INVALID_PARAMETER) if call == Call::DrainFrom => DriverError::ImpossibleSeq,
         // `STATUS_DATA_ERROR`.
         Some(ERROR_CRC) if call == Call::KeepState => DriverError::NoStateArea,
+        // `STATUS_DEVICE_NOT_READY`.
+        Some(ERROR_NOT_READY) if call == Call::Verify => DriverError::NotNow,
         Some(ERROR_NO_SYSTEM_RESOURCES | ERROR_NOT_ENOUGH_MEMORY) => DriverError::NoMemory(call),
         Some(ERROR_DEVICE_NOT_CONNECTED) => DriverError::SessionEnded(call),
         Some(ERROR_OPERATION_ABORTED) => DriverError::Cancelled(call),
@@ -420,6 +422,7 @@ mod tests {
         assert!(matches!(outcome(Call::Acknowledge, ERROR_INVALID_PARAMETER), ImpossibleEpoch));
         assert!(matches!(outcome(Call::DrainFrom, ERROR_INVALID_PARAMETER), ImpossibleSeq));
         assert!(matches!(outcome(Call::Start, ERROR_INVALID_PARAMETER), Os { .. }));
+        assert!(matches!(outcome(Call::Verify, ERROR_NOT_READY), NotNow));
     }
 
     #[test]

@@ -106,6 +106,11 @@ pub enum DriverError {
     /// A server that has records which were not drained, or lacks some that it acknowledged.
     #[error("the driver refused to go on behind a record that no server can have as its last one")]
     ImpossibleSeq,
+    /// A repair before the base image is complete, or while writes go uncaptured.
+    #[error(
+        "the copy cannot be repaired now, as the first sync is under way or no server takes what          is captured: look at `snapless status`, and try again"
+    )]
+    NotNow,
     /// The volume does not have the state area where it should be.
     #[error("the driver found no state area where the volume should have it")]
     NoStateArea,

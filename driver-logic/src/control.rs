@@ -101,8 +101,8 @@ pub trait Driver {
     ) -> Result<(), StatusOf<Self>>;
     /// State and counters.
     fn status(&self, session: Self::Found) -> StatusReply;
-    /// Begins or ends a verification of the copy.
-    fn verify(&self, session: Self::Found, verify: Verify);
+    /// Begins or ends a verification of the copy, or repairs what one has found.
+    fn verify(&self, session: Self::Found, verify: Verify) -> Result<(), StatusOf<Self>>;
     /// Ends a session.
     fn stop(&self, session: Self::Found, id: SessionId) -> Result<(), StatusOf<Self>>;
 }
@@ -231,8 +231,7 @@ fn status<D: Driver>(driver: &D, request: D::Request) {
 fn verify<D: Driver>(driver: &D, request: &D::Request) -> Result<(), StatusOf<D>> {
     let input: VerifyRequest = read(request.input())?;
     let (id, verify) = input.parse().map_err(refusal)?;
-    driver.verify(driver.find(id).ok_or(Refusal::NotFound)?, verify);
-    Ok(())
+    driver.verify(driver.find(id).ok_or(Refusal::NotFound)?, verify)
 }
 
 #[inline(never)]

@@ -18,21 +18,22 @@
 //! write waits for that: the stamp shows that another system has written, and none makes an older
 //! stamp of a newer one, as the numbers in it only grow.
 //!
-//! Rule: no record leaves the driver before the marks of its write are on the disk. Otherwise the
-//! server had what the disk lacks, in a region that nothing compares. A write that has to wait asks
-//! ([`IntentLog::expects`]) before it has a record; records leave when what was asked is served.
+//! A slot lists the records that the server's stream may end with ([`Ends`]). Of any other server
+//! it says nothing: that has another past, or the disk was put back to an older state and lacks
+//! what was marked since. What is listed is looked at before the slot's marks are, and a write asks
+//! for its mark before it has a record ([`IntentLog::expects`]): so the marks of all records up to
+//! one that is listed are in the same slot.
+//!
+//! A record that ends an epoch leaves when the disk has a slot that lists it
+//! ([`IntentLog::lists`]). If it left before, a crash meanwhile had every block verified.
 
 use snapless_fixed::memory::OutOfMemory;
 use snapless_fixed::sabotaged;
 use snapless_tracking::marks::Marks;
 use snapless_tracking::regions::RegionMap;
-use snapless_types::{Extent, Regions, Seq, Tick};
+use snapless_types::{Ends, Extent, Regions, Seq, Tick};
 use snapless_wire::id::Extents;
 use snapless_wire::state_area::STAMP_RANGES_MAX;
-
-/// How many records may follow on the driver's last one until a slot is written that says so. A
-/// server that has more is of another past, or the log is not used.
-pub const RECORDS_AHEAD: u64 = 1 << 22;
 
 /// How long the log waits for what, in ticks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -108,17 +109,6 @@ pub enum Todo {
     End,
 }
 
-/// What a live slot says beside its map.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct LiveSlot {
-    /// As [`SavedState::acknowledged`](snapless_wire::state_area::SavedState::acknowledged).
-    pub acknowledged: Seq,
-    /// As [`SavedState::captured`](snapless_wire::state_area::SavedState::captured).
-    pub captured: Seq,
-    /// The stamp's hash.
-    pub hash: u64,
-}
-
 /// The stamp, as it was read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct StampRead {
@@ -130,10 +120,9 @@ pub struct StampRead {
 
 /// A slot on its way to the disk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct UnderWay {
-    is_live: bool,
-    /// The requests that it serves: so many have asked.
-    serves: u64,
+enum UnderWay {
+    Live,
+    Void,
 }
 
 /// A region whose mark was taken off.
@@ -172,8 +161,6 @@ pub struct IntentLog {
     has_failed: bool,
     /// The slot on the disk has marks that the next one has not.
     is_cleared: bool,
-    /// The session's last record comes near to [`LiveSlot::captured`].
-    is_outdated: bool,
     /// Writes to the stamp so far, and how many of them the hash is about.
     stamp_writes: u64,
     hashed_writes: u64,
@@ -186,11 +173,15 @@ pub struct IntentLog {
     cool_at: Tick,
     /// Regions kept their marks because the server lacked something: it may have it soon.
     looks_again: bool,
-    /// [`LiveSlot::captured`] of the newest slot.
-    captured: Seq,
-    /// Requests that have asked so far, and how many of them need not wait any more.
-    asks: u64,
-    served: u64,
+    /// The newest record that ends an epoch and that the slot on the disk lists; the one on its way
+    /// to it; and one that is to leave.
+    listed: Seq,
+    listing: Seq,
+    leaving: Seq,
+    /// No slot was live so far.
+    is_new: bool,
+    /// A request waits for a mark that no slot has yet.
+    is_asked: bool,
 }
 
 impl IntentLog {
@@ -219,7 +210,6 @@ impl IntentLog {
             is_lost: false,
             has_failed: false,
             is_cleared: false,
-            is_outdated: false,
             stamp_writes: 0,
             hashed_writes: 0,
             hash: 0,
@@ -228,9 +218,11 @@ impl IntentLog {
             pass_at: now.after(timing.look),
             cool_at: now.after(timing.pass),
             looks_again: false,
-            captured: Seq::new(0),
-            asks: 0,
-            served: 0,
+            listed: Seq::new(0),
+            listing: Seq::new(0),
+            leaving: Seq::new(0),
+            is_new: true,
+            is_asked: false,
         })
     }
 
@@ -267,19 +259,14 @@ impl IntentLog {
         !self.is_live || self.marked.has(extent)
     }
 
-    /// Counts on from the requests that have asked the log before.
-    pub fn count_from(&mut self, asks: u64) {
-        (self.asks, self.served) = (asks, asks);
-    }
-
-    /// How many requests have asked so far.
-    pub fn asks(&self) -> u64 {
-        self.asks
-    }
-
-    /// True if the requests that had asked by then need not wait any more.
-    pub fn is_served(&self, asks: u64) -> bool {
-        asks <= self.served || sabotaged!(RecordBeforeMark)
+    /// True if a record may leave that ends an epoch: the disk lists it, or has nothing that would
+    /// be trusted after a crash. If not, a slot that lists it is written.
+    pub fn lists(&mut self, end: Seq) -> bool {
+        if !self.is_live || end <= self.listed || sabotaged!(EndBeforeSlot) {
+            return true;
+        }
+        self.leaving = end;
+        false
     }
 
     /// True if the disk has nothing that would be trusted after a crash.
@@ -289,7 +276,7 @@ impl IntentLog {
 
     /// True if no slot was live so far: marks are taken off before the first one is.
     pub fn is_new(&self) -> bool {
-        self.captured.get() == 0
+        self.is_new
     }
 
     /// True if the disk has failed a slot.
@@ -325,13 +312,13 @@ impl IntentLog {
             let after_the_last = self.was_read_at.after(self.timing.stamp);
             self.read_at = Some(now.after(self.timing.settle).max(after_the_last));
         }
-        if self.is_live && self.asks != self.served {
+        if self.is_live && (self.is_asked || self.leaving > self.listed) {
             Todo::Slot
         } else if self.read_at.is_some_and(|at| now >= at) {
             Todo::Stamp
         } else if self.is_live && now >= self.pass_at {
             Todo::Pass
-        } else if self.is_live && (self.is_cleared || self.is_outdated) {
+        } else if self.is_live && self.is_cleared {
             Todo::Slot
         } else {
             let pass_at = if self.is_live { self.pass_at } else { now.after(self.timing.pass) };
@@ -344,16 +331,15 @@ impl IntentLog {
         self.read_at = Some(now.after(ticks));
     }
 
-    /// A live slot is on its way from now on, with the map that is written to `bytes`; `None` if it
-    /// is not to be written. `acknowledged` and `last`: the records of the session, of
-    /// [`last_records`](crate::tracker::last_records), looked at after the last mark was taken off.
-    /// `read`: the stamp; if there is none it is as in the last live slot.
+    /// A live slot is on its way from now on, with the map that is written to `bytes`; returns the
+    /// stamp's hash, `None` if it is not to be written. `ends`: what it lists, looked at after the
+    /// last mark was taken off. `read`: the stamp; if there is none it is as in the last live slot.
     pub fn begin_live(
         &mut self,
-        (acknowledged, last): (Seq, Seq),
+        ends: &Ends,
         read: Option<StampRead>,
         bytes: &mut [u8],
-    ) -> Option<LiveSlot> {
+    ) -> Option<u64> {
         let holds = read.map_or(self.is_live, |read| read.writes == self.stamp_writes);
         if !holds || self.under_way.is_some() || self.is_lost || self.has_failed {
             return None;
@@ -361,7 +347,8 @@ impl IntentLog {
         if let Some(StampRead { hash, writes }) = read {
             (self.hash, self.hashed_writes, self.read_at) = (hash, writes, None);
         }
-        self.captured = Seq::new(last.get().saturating_add(RECORDS_AHEAD).min(u64::MAX - 1));
+        // One that is not known any more does not leave.
+        (self.listing, self.leaving) = (ends.last(), self.leaving.min(ends.last()));
         self.next.add(&self.asked);
         self.asked.clear();
         self.next.write(bytes);
@@ -370,9 +357,9 @@ impl IntentLog {
         } else {
             self.marked.copy(&self.next);
         }
-        self.is_live = true;
-        self.under_way = Some(UnderWay { is_live: true, serves: self.asks });
-        Some(LiveSlot { acknowledged, captured: self.captured, hash: self.hash })
+        (self.is_live, self.is_new, self.is_asked) = (true, false, false);
+        self.under_way = Some(UnderWay::Live);
+        Some(self.hash)
     }
 
     /// True if what the disk has only in its cache has to be made durable before the next live slot
@@ -383,18 +370,19 @@ impl IntentLog {
 
     /// A void slot is on its way from now on.
     pub fn begin_void(&mut self) {
-        self.under_way = Some(UnderWay { is_live: false, serves: self.asks });
+        self.under_way = Some(UnderWay::Void);
     }
 
     /// The slot is on the disk.
     pub fn written(&mut self, now: Tick) {
-        let Some(UnderWay { is_live, serves }) = self.under_way.take() else { return };
-        if is_live {
-            self.marked.copy(&self.next);
-            self.served = serves;
-            (self.is_cleared, self.is_outdated, self.was_read_at) = (false, false, now);
-        } else {
-            (self.is_live, self.served) = (false, self.asks);
+        match self.under_way.take() {
+            None => {}
+            Some(UnderWay::Live) => {
+                self.marked.copy(&self.next);
+                self.listed = self.listing;
+                (self.is_cleared, self.was_read_at) = (false, now);
+            }
+            Some(UnderWay::Void) => self.is_live = false,
         }
     }
 
@@ -406,7 +394,6 @@ impl IntentLog {
     /// It becomes void, and ends: its place on the disk is taken away, or its session ends.
     pub fn lose(&mut self) {
         self.is_lost = true;
-        self.asks = self.asks.wrapping_add(1);
     }
 
     /// Takes the mark off a region that is not written to, as far as is known here; `None` if it
@@ -441,8 +428,8 @@ impl IntentLog {
         self.is_cleared = true;
     }
 
-    /// All marks were looked at. `last`: the session's last record.
-    pub fn passed(&mut self, now: Tick, last: Seq, marks: &Marks) {
+    /// All marks were looked at.
+    pub fn passed(&mut self, now: Tick, marks: &Marks) {
         if now >= self.cool_at {
             self.was_warm.copy(&self.warm);
             marks.cool(&mut self.was_warm);
@@ -452,7 +439,6 @@ impl IntentLog {
         let soon = now.after(self.timing.look).min(self.cool_at);
         self.pass_at = if self.looks_again { soon } else { self.cool_at };
         self.looks_again = false;
-        self.is_outdated |= last.get().saturating_add(RECORDS_AHEAD / 2) > self.captured.get();
     }
 
     /// Lets writes to the regions go at once to which they may.
@@ -462,10 +448,10 @@ impl IntentLog {
 
     fn ask<I: Iterator<Item = Extent>>(&mut self, extents: impl Fn() -> I) {
         // The slot that is on its way may have them.
-        let is_live_next = self.under_way.is_some_and(|slot| slot.is_live);
+        let is_live_next = self.under_way == Some(UnderWay::Live);
         if !is_live_next || !extents().all(|extent| self.next.has(&extent)) {
             extents().for_each(|extent| self.asked.note(&extent));
-            self.asks = self.asks.wrapping_add(1);
+            self.is_asked = true;
         }
     }
 }
@@ -478,10 +464,9 @@ pub fn is_stamped(slot: u64, volume: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use snapless_types::Geometry;
+    use snapless_types::{End, Geometry, Made};
 
     const REGION: u64 = 64 << 10;
-    const NUMBERS: (Seq, Seq) = (Seq::new(5), Seq::new(9));
 
     fn regions() -> Regions {
         Regions::of(&Geometry::new(100 * REGION, 512, 64 << 10).unwrap())
@@ -489,6 +474,12 @@ mod tests {
 
     fn region(number: u64) -> Extent {
         Extent::new(number * REGION, 512).unwrap()
+    }
+
+    fn ends(last: u64) -> Ends {
+        let mut ends = Ends::NONE;
+        ends.add(End { seq: Seq::new(last), made: Made::default() });
+        ends
     }
 
     fn marks() -> Marks {
@@ -509,7 +500,7 @@ mod tests {
     fn begin(log: &mut IntentLog, read: bool) -> Option<[u8; 4096]> {
         let mut bytes = [0; 4096];
         let read = read.then(|| StampRead { hash: 77, writes: log.stamp_writes() });
-        log.begin_live(NUMBERS, read, &mut bytes).map(|_| bytes)
+        log.begin_live(&ends(5), read, &mut bytes).map(|_| bytes)
     }
 
     fn is_in(bytes: &[u8; 4096], number: usize) -> bool {
@@ -546,21 +537,18 @@ mod tests {
     fn a_write_waits_until_a_slot_with_its_region_is_on_the_disk() {
         let mut log = live(&[1]);
         assert!(goes(&mut log, 1) && log.expects(&region(1)));
-        let asked = log.asks();
-        assert!(log.is_served(asked));
         assert!(!log.expects(&region(2)) && !goes(&mut log, 2));
-        assert!(!log.is_served(log.asks()) && log.is_served(asked));
         assert_eq!(log.todo(Tick(2)), Todo::Slot);
         let bytes = begin(&mut log, false).unwrap();
         assert!(is_in(&bytes, 1) && is_in(&bytes, 2));
         assert!(!goes(&mut log, 2), "it is not there yet");
-        assert!(!goes(&mut log, 3) && !log.is_served(log.asks()));
+        assert!(!goes(&mut log, 3));
         log.written(Tick(3));
         assert!(goes(&mut log, 2) && !goes(&mut log, 3));
         assert_eq!(log.todo(Tick(4)), Todo::Slot, "one that came too late");
         assert!(is_in(&begin(&mut log, false).unwrap(), 3));
         log.written(Tick(5));
-        assert!(log.is_served(log.asks()) && goes(&mut log, 3));
+        assert!(goes(&mut log, 3));
         assert!(matches!(log.todo(Tick(6)), Todo::Nothing(_)));
     }
 
@@ -588,7 +576,7 @@ mod tests {
             if number == 1 { log.leave_unmarked(unmarked) } else { log.remark(unmarked) }
         }
         assert!(goes(&mut log, 2) && log.flushes_first());
-        log.passed(Tick(0), NUMBERS.1, &marks);
+        log.passed(Tick(0), &marks);
         assert_eq!(log.todo(Tick(1)), Todo::Slot);
         let bytes = begin(&mut log, false).unwrap();
         assert!(!is_in(&bytes, 1) && is_in(&bytes, 2) && is_in(&bytes, 3));
@@ -610,11 +598,11 @@ mod tests {
             [1, 2, 3, 4].map(|number| may(&mut log, number).is_some()),
             [false, false, true, false]
         );
-        log.passed(Tick(Timing::DRIVER.look), NUMBERS.1, &marks);
+        log.passed(Tick(Timing::DRIVER.look), &marks);
         assert!(may(&mut log, 1).is_none(), "the interval goes on");
-        log.passed(Tick(Timing::DRIVER.pass), NUMBERS.1, &marks);
+        log.passed(Tick(Timing::DRIVER.pass), &marks);
         assert!(may(&mut log, 1).is_none() && may(&mut log, 2).is_none(), "it was just now");
-        log.passed(Tick(2 * Timing::DRIVER.pass), NUMBERS.1, &marks);
+        log.passed(Tick(2 * Timing::DRIVER.pass), &marks);
         assert_eq!(
             [1, 2, 3, 4].map(|number| may(&mut log, number).is_some()),
             [true, true, true, false]
@@ -638,7 +626,7 @@ mod tests {
         assert_eq!(log.todo(Tick(at)), Todo::Stamp);
         let before = StampRead { hash: 1, writes: log.stamp_writes() };
         assert!(goes(&mut log, 0));
-        assert_eq!(log.begin_live(NUMBERS, Some(before), &mut [0; 4096]), None, "another write");
+        assert_eq!(log.begin_live(&ends(5), Some(before), &mut [0; 4096]), None, "another write");
         assert!(begin(&mut log, true).is_some());
         log.written(Tick(at));
         let late = at + 2 * Timing::DRIVER.stamp;
@@ -660,22 +648,28 @@ mod tests {
             log.begin_void();
             assert!(!goes(&mut log, 3), "it is not void yet");
             log.written(Tick(3));
-            assert!(log.is_void() && goes(&mut log, 3) && log.is_served(log.asks()));
+            assert!(log.is_void() && goes(&mut log, 3) && log.lists(Seq::new(99)));
             assert_eq!((log.todo(Tick(4)), log.has_failed()), (Todo::End, failed));
         }
     }
 
     #[test]
-    fn a_slot_says_which_records_may_follow_and_another_one_does_in_time() {
+    fn the_end_of_an_epoch_leaves_when_a_slot_on_the_disk_lists_it() {
         let mut log = live(&[]);
-        let far = Seq::new(NUMBERS.1.get() + RECORDS_AHEAD / 2 + 1);
-        log.passed(Tick(0), Seq::new(far.get() - 1), &marks());
-        assert!(matches!(log.todo(Tick(1)), Todo::Nothing(_)));
-        log.passed(Tick(0), far, &marks());
-        assert_eq!(log.todo(Tick(1)), Todo::Slot);
-        let slot = log.begin_live((NUMBERS.0, far), None, &mut [0; 4096]).unwrap();
-        assert_eq!(slot.captured, Seq::new(far.get() + RECORDS_AHEAD));
-        assert_eq!((slot.acknowledged, slot.hash), (NUMBERS.0, 77));
+        let end = Seq::new(9);
+        assert!(log.lists(Seq::new(5)) && matches!(log.todo(Tick(1)), Todo::Nothing(_)));
+        assert!(!log.lists(end));
+        assert_eq!(log.todo(Tick(2)), Todo::Slot);
+        assert_eq!(log.begin_live(&ends(9), None, &mut [0; 4096]), Some(77));
+        assert!(!log.lists(end), "it is on its way");
+        log.written(Tick(3));
+        assert!(log.lists(end) && matches!(log.todo(Tick(4)), Todo::Nothing(_)));
+        assert!(!log.lists(Seq::new(20)));
+        assert!(log.begin_live(&ends(9), None, &mut [0; 4096]).is_some(), "that is lost");
+        log.written(Tick(5));
+        assert!(matches!(log.todo(Tick(6)), Todo::Nothing(_)), "no slot can list it");
+        let mut log = new();
+        assert!(log.lists(end), "nothing on the disk is trusted");
     }
 
     #[test]

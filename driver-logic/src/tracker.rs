@@ -22,14 +22,14 @@
 use alloc::boxed::Box;
 
 use snapless_fixed::memory::{OutOfMemory, boxed};
+use snapless_fixed::sabotaged;
 use snapless_tracking::marks::Marks;
 use snapless_tracking::regions::RegionMap;
-use snapless_types::{Extent, Geometry, Regions, Seq, Tick};
+use snapless_types::{End, Ends, Extent, Geometry, Regions, Seq, Tick};
 use snapless_wire::id::{Extents, SessionId};
-use snapless_wire::ioctl::ORIGIN_SKIP;
 use snapless_wire::state_area::{STAMP_RANGES_MAX, SavedState};
 
-use crate::intent_log::{IntentLog, LiveSlot, StampRead, Timing, Unmarked};
+use crate::intent_log::{IntentLog, StampRead, Timing, Unmarked};
 use crate::requests::{self, Verdict};
 
 /// Makes a log: as [`IntentLog::new`].
@@ -100,15 +100,6 @@ pub struct Known {
     pub is_log: bool,
 }
 
-/// The records of which a server may have any as its last one, for a state to hold that is saved
-/// now: from the last acknowledged one to the last one. `None` if the session continues and nothing
-/// of it is acknowledged since: what is between those two numbers may be of another copy of the
-/// server's repository, which has another past.
-pub fn last_records(acknowledged: Seq, captured: Seq) -> Option<(Seq, Seq)> {
-    let made = captured.get().checked_sub(acknowledged.get())?;
-    (made < ORIGIN_SKIP).then_some((acknowledged, captured))
-}
-
 /// What a session that continues says of a state that it has taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Taken {
@@ -116,17 +107,30 @@ pub struct Taken {
     pub acknowledged: Seq,
     /// As [`SavedState::captured`].
     pub captured: Seq,
+    /// As [`SavedState::ends`].
+    pub ends: Ends,
     /// Bytes of the regions that the server may lack.
     pub bytes: u64,
     /// As [`Known::is_log`].
     pub is_log: bool,
 }
 
+impl Taken {
+    fn new(saved: &SavedState, map: &RegionMap, is_log: bool) -> Self {
+        let SavedState { acknowledged, captured, ends, .. } = *saved;
+        Self { acknowledged, captured, ends, bytes: map.marked_bytes(), is_log }
+    }
+
+    /// True if it is known what a server may lack whose stream ends with this record.
+    pub fn holds(&self, end: &End) -> bool {
+        self.ends.contains(end) || sabotaged!(EndsNotCompared)
+    }
+}
+
 impl Known {
     /// What a session says of it.
     pub fn summary(&self) -> Taken {
-        let SavedState { acknowledged, captured, .. } = self.saved;
-        Taken { acknowledged, captured, bytes: self.map.marked_bytes(), is_log: self.is_log }
+        Taken::new(&self.saved, &self.map, self.is_log)
     }
 }
 
@@ -146,16 +150,8 @@ pub struct Tracker {
     /// The saved state is the log's.
     is_log: bool,
     log: Option<Log>,
-    counts: Counts,
-}
-
-/// What is counted, whatever is known of the volume.
-#[derive(Clone, Copy, Default, Debug)]
-struct Counts {
-    /// Clearings that the session has not done with.
+    /// Clearings that the session has not done with, whatever is known of the volume.
     clearings: u32,
-    /// Requests that have asked logs for marks.
-    asks: u64,
 }
 
 impl Tracker {
@@ -174,7 +170,7 @@ impl Tracker {
             is_written: false,
             is_log: false,
             log: None,
-            counts: Counts { clearings: 0, asks: 0 },
+            clearings: 0,
         }
     }
 
@@ -256,43 +252,38 @@ impl Tracker {
         if self.log_mut().is_some_and(|log| !log.goes(&extents)) {
             return Arrival::Waits(Next::Log);
         }
-        self.counts.clearings = self.counts.clearings.saturating_add(1);
+        self.clearings = self.clearings.saturating_add(1);
         Arrival::Goes
     }
 
     /// The session knows of a clearing that has gone, or has done with it.
     pub fn cleared(&mut self) {
-        self.counts.clearings = self.counts.clearings.saturating_sub(1);
+        self.clearings = self.clearings.saturating_sub(1);
     }
 
     /// As [`IntentLog::unmark`]; no mark is taken off while a clearing is on its way that the
     /// session may not know of.
     pub fn unmark(&mut self, region: u64, marks: &Marks) -> Option<Unmarked> {
-        let may = self.counts.clearings == 0;
+        let may = self.clearings == 0;
         self.log_mut().filter(|_| may)?.unmark(region, marks)
     }
 
     /// As [`IntentLog::begin_live`]; the log does not become live while a clearing is on its way.
     pub fn begin_live(
         &mut self,
-        records: (Seq, Seq),
+        ends: &Ends,
         read: Option<StampRead>,
         bytes: &mut [u8],
-    ) -> Option<LiveSlot> {
-        let may = read.is_none() || self.counts.clearings == 0;
-        self.log_mut().filter(|_| may)?.begin_live(records, read, bytes)
+    ) -> Option<u64> {
+        let may = read.is_none() || self.clearings == 0;
+        self.log_mut().filter(|_| may)?.begin_live(ends, read, bytes)
     }
 
-    /// How many requests have asked for marks so far.
-    pub fn asks(&self) -> u64 {
-        self.any_log().map_or(self.counts.asks, IntentLog::asks)
-    }
-
-    /// True if the records may leave that were made when so many had asked: the server gets none of
-    /// a write that the state on the disk does not allow.
-    pub fn may_leave(&self, asks: u64) -> bool {
+    /// True if records may leave of which this is the last one that ends an epoch, as
+    /// [`IntentLog::lists`].
+    pub fn may_leave(&mut self, end: Seq) -> bool {
         match self.mode {
-            Mode::Live | Mode::Saving => self.log().is_none_or(|log| log.is_served(asks)),
+            Mode::Live | Mode::Saving => self.log_mut().is_none_or(|log| log.lists(end)),
             // The log may still be what counts.
             Mode::Sealed | Mode::Voiding => self.log.is_none(),
             Mode::None | Mode::Unknown | Mode::Armed => true,
@@ -301,14 +292,12 @@ impl Tracker {
 
     /// A log begins for a volume that has a session. False if there is one, or a state is being
     /// read, saved or taken.
-    pub fn begin_log(&mut self, mut log: Log, area: Extent) -> bool {
+    pub fn begin_log(&mut self, log: Log, area: Extent) -> bool {
         if self.mode != Mode::None {
             return false;
         }
-        let (mode, counts) = (Mode::Live, self.counts);
-        let [counted] = &mut *log;
-        counted.count_from(counts.asks);
-        *self = Self { mode, area: Some(area), log: Some(log), counts, ..Self::NONE };
+        let (mode, clearings) = (Mode::Live, self.clearings);
+        *self = Self { mode, area: Some(area), log: Some(log), clearings, ..Self::NONE };
         true
     }
 
@@ -331,10 +320,7 @@ impl Tracker {
     pub fn end_log(&mut self) {
         match self.mode {
             Mode::Live => self.forget(),
-            Mode::Saving => {
-                self.counts.asks = self.asks();
-                self.log = None;
-            }
+            Mode::Saving => self.log = None,
             Mode::None | Mode::Unknown | Mode::Armed | Mode::Sealed | Mode::Voiding => {}
         }
     }
@@ -367,9 +353,7 @@ impl Tracker {
             return None;
         };
         self.is_claimed = true;
-        let SavedState { acknowledged, captured, .. } = *saved;
-        let is_log = self.is_log;
-        Some(Taken { acknowledged, captured, bytes: map.marked_bytes(), is_log })
+        Some(Taken::new(saved, map, self.is_log))
     }
 
     /// The session does not begin after all.
@@ -432,7 +416,6 @@ impl Tracker {
     /// The sealed state is on the disk, and what makes it void is ready. Requests that waited for
     /// that go.
     pub fn written(&mut self) -> Next {
-        self.counts.asks = self.asks();
         (self.is_written, self.log) = (true, None);
         if self.mode == Mode::Voiding { Next::Void } else { Next::Nothing }
     }
@@ -491,8 +474,7 @@ impl Tracker {
     }
 
     fn forget(&mut self) {
-        let counts = Counts { asks: self.asks(), ..self.counts };
-        *self = Self { counts, ..Self::NONE };
+        *self = Self { clearings: self.clearings, ..Self::NONE };
     }
 }
 
@@ -501,7 +483,7 @@ mod tests {
     use super::*;
     use crate::dataset::{Range, piece_request};
     use crate::intent_log::Todo;
-    use snapless_types::Clearing;
+    use snapless_types::{Clearing, Made};
     use snapless_wire::id::FileTime;
 
     const REGION: u64 = 64 << 10;
@@ -510,6 +492,16 @@ mod tests {
 
     fn geometry() -> Geometry {
         Geometry::new(100 * REGION, 512, 64 << 10).unwrap()
+    }
+
+    fn end(seq: u64) -> End {
+        End { seq: Seq::new(seq), made: Made { time: 3, monotonic: Tick(4) } }
+    }
+
+    fn ends(last: u64) -> Ends {
+        let mut ends = Ends::NONE;
+        ends.add(end(last));
+        ends
     }
 
     fn map() -> RegionMap {
@@ -531,6 +523,7 @@ mod tests {
             geometry: geometry(),
             acknowledged: Seq::new(5),
             captured: Seq::new(9),
+            ends: ends(7),
             stamp: Extents::new(&[region(0)]).unwrap(),
             saved_at: FileTime::new(1),
         };
@@ -572,6 +565,8 @@ mod tests {
         let taken = tracker.claim(SESSION, &geometry()).unwrap();
         assert_eq!((taken.acknowledged, taken.captured), (Seq::new(5), Seq::new(9)));
         assert_eq!(taken.bytes, 2 * REGION);
+        assert!(taken.holds(&end(7)) && !taken.holds(&end(6)), "of another past");
+        assert!(!taken.holds(&End { made: Made::default(), ..end(7) }));
         // It is noted until the session has every change.
         assert_eq!(write(&mut tracker, 8), GOES);
         let taken = tracker.take().unwrap();
@@ -720,27 +715,25 @@ mod tests {
     }
 
     fn write_slot(tracker: &mut Tracker, read: Option<StampRead>) {
-        let numbers = (Seq::new(5), Seq::new(9));
-        assert!(tracker.begin_live(numbers, read, &mut [0; 4096]).is_some());
+        assert!(tracker.begin_live(&ends(5), read, &mut [0; 4096]).is_some());
         tracker.log_mut().unwrap().written(Tick(1));
     }
 
     #[test]
-    fn while_the_log_is_live_a_write_waits_for_its_region_and_no_record_leaves_before() {
+    fn while_the_log_is_live_a_write_waits_for_its_region_and_an_end_for_a_slot_that_lists_it() {
         let mut tracker = logged();
         assert_eq!(write(&mut tracker, 50), GOES);
-        assert!(tracker.expects(&region(50)) && tracker.may_leave(tracker.asks()));
+        assert!(tracker.expects(&region(50)) && tracker.may_leave(Seq::new(5)));
         assert!(!tracker.expects(&region(7)));
         assert_eq!(write(&mut tracker, 7), Arrival::Waits(Next::Log));
-        let asks = tracker.asks();
-        assert!(!tracker.may_leave(asks));
+        assert!(!tracker.may_leave(Seq::new(6)));
         tracker.forget_known();
         assert_eq!(tracker.mode(), Mode::Live, "a slot on the disk would be trusted");
         write_slot(&mut tracker, None);
-        assert!(tracker.may_leave(asks));
         assert_eq!(write(&mut tracker, 7), GOES);
+        assert!(!tracker.may_leave(Seq::new(6)), "it is not listed");
         tracker.end_log();
-        assert_eq!((write(&mut tracker, 8), tracker.asks()), (GOES, asks), "it counts on");
+        assert!(write(&mut tracker, 8) == GOES && tracker.may_leave(Seq::new(6)));
     }
 
     #[test]
@@ -751,12 +744,12 @@ mod tests {
             |tracker: &mut Tracker, number| tracker.clears(|| [region(number)].into_iter());
         assert_eq!(clears(&mut tracker, 7), Arrival::Waits(Next::Log));
         write_slot(&mut tracker, None);
-        tracker.log_mut().unwrap().passed(Tick(Timing::DRIVER.pass), Seq::new(9), &marks);
-        tracker.log_mut().unwrap().passed(Tick(2 * Timing::DRIVER.pass), Seq::new(9), &marks);
+        tracker.log_mut().unwrap().passed(Tick(Timing::DRIVER.pass), &marks);
+        tracker.log_mut().unwrap().passed(Tick(2 * Timing::DRIVER.pass), &marks);
         assert_eq!(clears(&mut tracker, 7), GOES);
         assert_eq!(tracker.unmark(50, &marks), None);
         let read = Some(StampRead { hash: 1, writes: 0 });
-        assert_eq!(tracker.begin_live((Seq::new(5), Seq::new(9)), read, &mut [0; 4096]), None);
+        assert_eq!(tracker.begin_live(&ends(5), read, &mut [0; 4096]), None);
         tracker.cleared();
         assert!(tracker.unmark(50, &marks).is_some());
     }
@@ -789,12 +782,11 @@ mod tests {
         let mut bytes = [0; 4096];
         assert!(tracker.seal(&mut bytes));
         assert!(tracker.log().is_none(), "no slot is written any more");
-        let asks = tracker.asks();
         assert_eq!(write(&mut tracker, 8), Arrival::Waits(Next::Nothing), "the log lacks it");
         assert_eq!(write(&mut tracker, 50), GOES, "both have it");
-        assert!(!tracker.may_leave(asks));
+        assert!(!tracker.may_leave(Seq::new(5)));
         assert_eq!(tracker.written(), Next::Nothing);
-        assert!(tracker.may_leave(asks));
+        assert!(tracker.may_leave(Seq::new(6)));
         assert_eq!((write(&mut tracker, 8), write(&mut tracker, 7)), (GOES, GOES));
         assert_eq!(write(&mut tracker, 9), Arrival::Waits(Next::Void));
         let mut tracker = logged();

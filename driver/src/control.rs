@@ -214,8 +214,8 @@ impl control::Driver for Sessions<'_> {
         session.status(volume.known_facts(&self.0.settings))
     }
 
-    fn verify(&self, (_, session): Self::Found, verify: Verify) {
-        session.verify(verify);
+    fn verify(&self, (_, session): Self::Found, verify: Verify) -> Result<(), Status> {
+        session.verify(verify).map_err(Status)
     }
 
     fn stop(&self, (volume, _): Self::Found, id: SessionId) -> Result<(), Status> {

@@ -3,7 +3,7 @@
 use snapless_driver_logic::intent_log::{IntentLog, SlotPlace, StampRead};
 use snapless_driver_logic::tracker::Tracker;
 use snapless_engine::{Marks, RegionMap, Tick};
-use snapless_types::{Extent, Regions, Seq};
+use snapless_types::{Extent, Regions};
 use snapless_wire::id::{AreaId, Extents};
 use snapless_wire::ioctl::ALWAYS_MAX;
 use snapless_wire::state_area::{
@@ -20,9 +20,6 @@ use crate::kernel::raw_io::{Span, Transfer};
 use crate::kernel::shared::Shared;
 use crate::kernel::time;
 use crate::state::{AreaIo, Used, Void, VolumeState, slot_mut};
-
-/// The numbers of a live slot, and the stamp if it was read.
-pub type Live = ((Seq, Seq), Option<StampRead>);
 
 /// Where a volume's area is, and what belongs to it.
 #[derive(Clone, Copy, PartialEq)]
@@ -247,18 +244,18 @@ impl Keeper {
         Ok(())
     }
 
-    /// Writes a live slot with these numbers and the log's map, over the slot that does not count.
-    /// False if it is not to be written now. The log knows how it went. PASSIVE_LEVEL.
+    /// Writes a live slot with the log's map, over the slot that does not count; `read`: the stamp if
+    /// it was read. False if it is not to be written now. The log knows how it went. PASSIVE_LEVEL.
     #[inline(never)]
     pub fn write_live(
         &mut self,
         place: Place<'_>,
-        (numbers, read): Live,
+        read: Option<StampRead>,
         saved: &SavedState,
         marks: &Marks,
     ) -> bool {
         let Some(target) = self.log.map(|found| found.other()) else { return false };
-        let begun = self.begin_live(place, target, (numbers, read), saved);
+        let begun = self.begin_live(place, target, read, saved);
         place.state.track(|tracker| {
             if let Some(log) = tracker.log() {
                 log.publish(marks);
@@ -285,12 +282,12 @@ impl Keeper {
     }
 
     /// Makes a live slot in the buffer; false if it is not to be written.
-    #[inline(never)] // A state is on the stack only meanwhile.
+    #[inline(never)]
     fn begin_live(
         &mut self,
         place: Place<'_>,
         target: Found,
-        (numbers, read): Live,
+        read: Option<StampRead>,
         saved: &SavedState,
     ) -> Result<bool, NTSTATUS> {
         let state = place.state;
@@ -299,12 +296,9 @@ impl Keeper {
         }
         let slot = self.slot(&target)?;
         let map = slot.get_mut(MAP_AT..STAMP_AT).unwrap_or_default();
-        let live = state.track(|tracker| tracker.begin_live(numbers, read, map));
-        let Some(live) = live else { return Ok(false) };
-        let (acknowledged, captured) = (live.acknowledged, live.captured);
-        let saved = SavedState { acknowledged, captured, ..*saved };
-        let generation = target.slot.generation;
-        state_area::seal_live(slot, target.id, generation, &saved, live.hash);
+        let hash = state.track(|tracker| tracker.begin_live(&saved.ends, read, map));
+        let Some(hash) = hash else { return Ok(false) };
+        state_area::seal_live(slot, target.id, target.slot.generation, saved, hash);
         Ok(true)
     }
 

@@ -10,11 +10,9 @@
 //! counts. If the disk fails both, the log ends all the same: the service is told not to trust it.
 
 use snapless_driver_logic::intent_log::{IntentLog, StampRead, Timing, Todo};
-use snapless_driver_logic::tracker::{self, Log, last_records};
+use snapless_driver_logic::tracker::{self, Log};
 use snapless_engine::Tick;
-use snapless_types::{Extent, Regions, Seq};
-use snapless_wire::id::FileTime;
-use snapless_wire::state_area::SavedState;
+use snapless_types::{Extent, Regions};
 use wdk_sys::{NTSTATUS, STATUS_DEVICE_BUSY, STATUS_INSUFFICIENT_RESOURCES};
 
 use crate::keeper::{KeptArea, Place};
@@ -32,7 +30,7 @@ const SLOT_LIMIT: u64 = 50_000 * Tick::PER_MS;
 /// How long until it is tried again to begin a log, in ticks: 10 s.
 const BEGIN_AGAIN: u64 = 10_000 * Tick::PER_MS;
 /// How long until it is looked again whether the server has said where it stands, in ticks: 1 s.
-const NUMBERS_AGAIN: u64 = 1_000 * Tick::PER_MS;
+const PLACED_AGAIN: u64 = 1_000 * Tick::PER_MS;
 
 /// The thread.
 pub struct Logging {
@@ -133,10 +131,9 @@ fn pass(volume: &Volume, session: &Session) {
             }
         });
     }
-    let last = Seq::new(session.engine().status().last_seq);
     state.track(|tracker| {
         if let Some(log) = tracker.log_mut() {
-            log.passed(now(), last, marks);
+            log.passed(now(), marks);
             log.publish(marks);
         }
     });
@@ -146,8 +143,8 @@ fn pass(volume: &Volume, session: &Session) {
 #[inline(never)]
 fn stamp(volume: &Volume, session: &Session) {
     let state = volume.state();
-    if numbers(session).is_none() {
-        return put_off(volume, NUMBERS_AGAIN);
+    if !session.engine().is_placed() {
+        return put_off(volume, PLACED_AGAIN);
     }
     if state.track(|tracker| tracker.log().is_some_and(IntentLog::is_new)) {
         pass(volume, session);
@@ -160,7 +157,7 @@ fn stamp(volume: &Volume, session: &Session) {
     let hash = volume.with_keeper(|keeper| keeper.hash_stamp(place(volume), &area.stamp));
     match (hash, writes) {
         (Ok(hash), Some(writes)) => slot(volume, session, Some(StampRead { hash, writes })),
-        _ => put_off(volume, NUMBERS_AGAIN),
+        _ => put_off(volume, PLACED_AGAIN),
     }
 }
 
@@ -172,19 +169,12 @@ fn put_off(volume: &Volume, ticks: u64) {
     });
 }
 
-/// The last acknowledged record and the last one, of which a live slot can speak.
-#[inline(never)] // The engine's status is on the stack only meanwhile.
-fn numbers(session: &Session) -> Option<(Seq, Seq)> {
-    let is_placed = session.engine().status().placed;
-    let (acknowledged, last) = saving::numbers(session).filter(|_| is_placed)?;
-    last_records(acknowledged, last)
-}
-
 /// Writes a live slot; what waited for it goes.
 #[inline(never)]
 fn slot(volume: &Volume, session: &Session, read: Option<StampRead>) {
     let state = volume.state();
-    let Some(numbers) = numbers(session).filter(|_| !session.is_stopped()) else {
+    let placed = saving::records(session).filter(|_| session.engine().is_placed());
+    let Some(records) = placed.filter(|_| !session.is_stopped()) else {
         state.track(|tracker| {
             if let Some(log) = tracker.log_mut() {
                 log.lose();
@@ -192,29 +182,17 @@ fn slot(volume: &Volume, session: &Session, read: Option<StampRead>) {
         });
         return;
     };
-    let Some(saved) = saved(volume, session) else { return put_off(volume, NUMBERS_AGAIN) };
-    let marks = session.marks();
-    let place = place(volume);
-    let begun =
-        volume.with_keeper(|keeper| keeper.write_live(place, (numbers, read), &saved, marks));
+    let Some(area) = volume.with_keeper(|keeper| keeper.area()) else { return };
+    let Some(saved) = saving::state(session, &area, &records) else {
+        return put_off(volume, PLACED_AGAIN);
+    };
+    let begun = volume.with_keeper(|keeper| {
+        keeper.write_live(place(volume), read, &saved, session.marks())
+    });
     if !begun {
         put_off(volume, Timing::DRIVER.settle);
     }
     state.slot_done();
-}
-
-/// What a slot says of the session, without its numbers.
-#[inline(never)] // As above.
-fn saved(volume: &Volume, session: &Session) -> Option<Shared<SavedState>> {
-    let area = volume.with_keeper(|keeper| keeper.area())?;
-    Shared::new(SavedState {
-        session: session.id(),
-        geometry: *session.geometry(),
-        acknowledged: Seq::new(0),
-        captured: Seq::new(0),
-        stamp: area.stamp,
-        saved_at: FileTime::new(time::system_time()),
-    })
 }
 
 /// Makes the log void and ends it, if there is one.

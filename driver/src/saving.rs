@@ -4,19 +4,18 @@
 //! In this order, while writes go on:
 //!
 //! 1. From now on every change is noted.
-//! 2. The number of the last record is looked at.
+//! 2. The records are looked at that the server's stream may end with.
 //! 3. Every region is marked of which the server may lack something, or may have it only as a
-//!    record after that one.
-//! 4. The number of the last acknowledged record is looked at.
+//!    record after those.
+//! 4. The last acknowledged record is looked at.
 //! 5. The map is sealed and written. From then on a change that it does not have waits until the
 //!    state on the disk is void.
 //!
-//! A server whose last record is one of those two or between them has what the disk has in all
-//! regions that are not marked.
+//! A server whose stream ends with one of those records, the acknowledged one or one behind it, has
+//! what the disk has in all regions that are not marked.
 
-use snapless_driver_logic::tracker::last_records;
 use snapless_engine::{Phase, RegionMap, Tick};
-use snapless_types::{Extent, Regions, Seq};
+use snapless_types::{Ends, Extent, Regions, Seq};
 use snapless_wire::id::FileTime;
 use snapless_wire::state_area::SavedState;
 
@@ -83,23 +82,16 @@ fn collect(volume: &Volume, session: &Session, area: &KeptArea) -> Option<Shared
     if !state.begin_save(map, area.extent) {
         return None;
     }
-    let captured = numbers(session).map(|(_, captured)| captured);
+    let looked_at = records(session);
     mark(volume, session, &regions, area);
-    let numbers = captured.zip(numbers(session));
-    // The area may be where another file is by now: no write to it is under way.
-    let is_free = !session.engine().may_write(&area.extent);
-    let numbers = numbers.filter(|_| is_free);
-    let last =
-        numbers.and_then(|(captured, (acknowledged, _))| last_records(acknowledged, captured));
-    let saved = last.and_then(|(acknowledged, captured)| {
-        Shared::new(SavedState {
-            session: session.id(),
-            geometry: *geometry,
-            acknowledged,
-            captured,
-            stamp: area.stamp,
-            saved_at: FileTime::new(time::system_time()),
-        })
+    let saved = looked_at.and_then(|looked_at| {
+        let acknowledged = records(session)?.acknowledged;
+        let ends = looked_at.ends.from(acknowledged);
+        // The area may be where another file is by now: no write to it is under way.
+        let is_free = !session.engine().may_write(&area.extent);
+        let holds = is_free && acknowledged <= looked_at.captured;
+        let records = Records { acknowledged, ends, ..looked_at };
+        if holds { self::state(session, area, &records) } else { None }
     });
     if saved.is_none() {
         state.forget();
@@ -107,20 +99,49 @@ fn collect(volume: &Volume, session: &Session, area: &KeptArea) -> Option<Shared
     saved
 }
 
-/// The last acknowledged record and the last one. Of a session whose server has not been reached
-/// since the start, those of the state that it continues with: the server has nothing else. `None`
-/// if there is no such state, or the session does not describe the volume.
+/// Records of a session that a state speaks of.
+pub struct Records {
+    /// As [`SavedState::acknowledged`].
+    pub acknowledged: Seq,
+    /// As [`SavedState::captured`].
+    pub captured: Seq,
+    /// As [`SavedState::ends`].
+    pub ends: Ends,
+}
+
+/// What a state says of the session that is made of it now. PASSIVE_LEVEL.
+#[inline(never)] // It is on the stack only while it is made.
+pub fn state(session: &Session, area: &KeptArea, records: &Records) -> Option<Shared<SavedState>> {
+    let Records { acknowledged, captured, ends } = *records;
+    Shared::new(SavedState {
+        session: session.id(),
+        geometry: *session.geometry(),
+        acknowledged,
+        captured,
+        ends,
+        stamp: area.stamp,
+        saved_at: FileTime::new(time::system_time()),
+    })
+}
+
+/// The records of a session now. Of one whose server has not been reached since the start, those of
+/// the state that it continues with: the server has nothing else. `None` if there is no such state,
+/// or the session does not describe the volume. PASSIVE_LEVEL.
 #[inline(never)] // The engine's status is on the stack only meanwhile.
-pub fn numbers(session: &Session) -> Option<(Seq, Seq)> {
+pub fn records(session: &Session) -> Option<Records> {
     let status = session.engine().status();
+    let ends = session.engine().ends();
     let runs = matches!(status.phase, Phase::Capturing | Phase::Uncaptured);
     if !runs || status.outgrown || session.has_shrunk() {
         return None;
     }
     if !status.placed {
-        return session.taken_seqs();
+        let (acknowledged, captured) = session.taken_seqs()?;
+        return Some(Records { acknowledged, captured, ends: session.taken_ends()? });
     }
-    Some((Seq::new(status.acknowledged_seq), Seq::new(status.last_seq)))
+    // Others may have been made meanwhile.
+    let captured = Seq::new(status.last_seq).max(ends.last());
+    Some(Records { acknowledged: Seq::new(status.acknowledged_seq), captured, ends })
 }
 
 #[inline(never)]
@@ -140,8 +161,8 @@ fn mark(volume: &Volume, session: &Session, regions: &Regions, area: &KeptArea) 
 
 /// True if the server may lack something of a region.
 pub fn lacks(session: &Session, region: &Extent) -> bool {
-    let blocks = session.geometry().blocks_of(region);
-    blocks.is_none_or(|blocks| session.engine().lacks(blocks))
+    let Some(blocks) = session.geometry().blocks_of(region) else { return true };
+    blocks.chunks(BLOCKS_MAX).any(|some| session.engine().lacks(some))
 }
 
 /// Seals and writes the state; `None` if that did not succeed.

@@ -13,7 +13,7 @@ use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use snapless_driver_logic::intent_log::{IntentLog, SlotPlace};
 use snapless_driver_logic::tracker::{Arrival, Known, Mode, Next, Taken, Tracker};
 use snapless_engine::{Marks, RegionMap};
-use snapless_types::{Extent, Geometry};
+use snapless_types::{Extent, Geometry, Seq};
 use snapless_wire::id::{AreaId, SessionId};
 use snapless_wire::ioctl::LogPhase;
 use snapless_wire::state_area::{self, SLOT_LEN, SavedState};
@@ -180,11 +180,12 @@ impl VolumeState {
         self.with(|inner| inner.tracker.cleared());
     }
 
-    /// Waits until the records may leave that there are now. PASSIVE_LEVEL.
+    /// Waits until records may leave, as [`Tracker::may_leave`].
+    /// PASSIVE_LEVEL.
     #[inline(never)]
-    pub fn wait_to_leave(&self) {
-        let asks = self.with(|inner| inner.tracker.asks());
-        while !self.with(|inner| inner.tracker.may_leave(asks)) {
+    pub fn wait_to_leave(&self, end: Seq) {
+        while !self.with(|inner| inner.tracker.may_leave(end)) {
+            self.wake_log();
             // Set for each slot; a signal may be that of an earlier one.
             let _ = self.slot_done.wait_for(LEAVE_AGAIN);
         }

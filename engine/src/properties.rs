@@ -12,7 +12,9 @@ use snapless_tracking::config::Config;
 use snapless_tracking::epochs::{Epochs, ImpossibleEpoch};
 use snapless_tracking::in_flight::{Change, InFlight};
 use snapless_tracking::table::{BlockState, Table};
-use snapless_types::{BlockIndex, BlockRange, EpochId, Extent, Geometry, RecordKind, Seq, Tick};
+use snapless_types::{
+    BlockIndex, BlockRange, EpochId, Extent, Geometry, Made, RecordKind, Seq, Tick,
+};
 
 use crate::backpressure::Backpressure;
 
@@ -120,7 +122,7 @@ proptest! {
             let open = epochs.open_id().get();
             match what {
                 0 if !epochs.tidy(|_| panic!("nothing is lost")) && epochs.can_close() => {
-                    epochs.close(Seq::new(open * 10));
+                    epochs.close(Seq::new(open * 10), Made::default());
                     model.push((epochs.open_id().get(), BTreeSet::new()));
                 }
                 1 => {
@@ -140,7 +142,7 @@ proptest! {
         }
         let touched: BTreeSet<u64> = model.iter().flat_map(|(_, set)| set).copied().collect();
         let mut lost = BTreeSet::new();
-        epochs.lose();
+        epochs.lose(Seq::default());
         while epochs.tidy(|run| lost.extend(run.iter().map(|block| block.0))) {}
         prop_assert!(touched.is_subset(&lost), "{:?} {:?}", touched, lost);
         prop_assert!(lost.iter().all(|&block| block < 300));
@@ -149,7 +151,7 @@ proptest! {
         let granule = 300_u64.div_ceil(bits).next_power_of_two();
         let near = |block: u64| touched.iter().any(|&it| it / granule == block / granule);
         prop_assert!(lost.iter().all(|&block| near(block)));
-        epochs.lose();
+        epochs.lose(Seq::default());
         while epochs.tidy(|_| panic!("nothing is lost twice")) {}
     }
 

@@ -17,14 +17,17 @@ use snapless_tracking::regions::RegionMap;
 use snapless_tracking::table::{BlockState, Table};
 use snapless_tracking::waiting::Fifo;
 use snapless_types::{
-    BlockIndex, BlockRange, Clearing, EpochId, Extent, GapReason, Geometry, RecordKind, Regions,
-    Seq,
+    BlockIndex, BlockRange, Clearing, Ends, EpochId, Extent, GapReason, Geometry, Made, RecordKind,
+    Regions, Seq,
 };
 
 use self::core::{Core, ImpossibleSeq, Read, ReadOutcome, Shared, State};
 use crate::host::{Call, Host, Mutex, Step, Worker};
 use crate::status::Status;
 use crate::submission::{Capture, Issue, Part, Submission, Ticket, Urgency};
+
+/// Blocks that are marked to be repaired in one hold of the lock.
+const REPAIRED_AT_ONCE: u64 = 8_192;
 
 /// A session's state, in memory of its own.
 type BoxedState<H> = Box<[State<<H as Host>::Write, <H as Host>::Waiting>; 1]>;
@@ -285,7 +288,8 @@ impl<H: Host> Session<H> {
         self.locked(|core| core.detach());
     }
 
-    /// Says where the stream of a session that continues stands at the server: at record `durable`.
+    /// Says where the stream of a session that continues stands at the server: at record `durable`,
+    /// which was made then.
     /// Its epochs are numbered behind `behind`, its records behind the greater number of the two:
     /// one that no record has, in whatever copy of the stream (rule RESUME, rules.md#resume).
     /// Before the first [`Session::drain_from`]; nothing happens if it was said already, or the
@@ -293,8 +297,29 @@ impl<H: Host> Session<H> {
     ///
     /// # Errors
     /// [`ImpossibleSeq`] for a number with too few behind it.
-    pub fn place(&self, durable: Seq, behind: EpochId) -> Result<(), ImpossibleSeq> {
-        self.locked(|core| core.place(durable, behind))
+    pub fn place(&self, durable: Seq, made: Made, behind: EpochId) -> Result<(), ImpossibleSeq> {
+        self.locked(|core| core.place(durable, made, behind))
+    }
+
+    /// True if it is known where the stream stands at the server: the session began here, or
+    /// [`Session::place`] has said so.
+    pub fn is_placed(&self) -> bool {
+        self.locked(|core| core.is_placed())
+    }
+
+    /// True if the record that ends the server's stream was made by this session, at that instant:
+    /// to be asked before [`Session::drain_from`]. False if another past of the machine has made
+    /// it, and if nothing is known of it any more: then the session cannot go on as it is (rule
+    /// RESUME, rules.md#resume).
+    pub fn has_made(&self, durable: Seq, made: Made) -> bool {
+        self.locked(|core| core.has_made(durable, made))
+    }
+
+    /// The records that the server's stream may end with: the acknowledged one and those behind it,
+    /// none before the session is placed. For a state on the volume, which says so after a restart
+    /// (rule RESUME, rules.md#resume).
+    pub fn ends(&self) -> Ends {
+        self.locked(|core| core.ends())
     }
 
     /// Notes that a service is there whose server has everything up to record `durable`: the next
@@ -326,6 +351,15 @@ impl<H: Host> Session<H> {
     /// [`RecordKind::Check`]. No write waits for it. It goes on when another service comes.
     pub fn begin_verification(&self, bytes_per_second: u64) {
         self.locked(|core| core.begin_verification(bytes_per_second));
+    }
+
+    /// Reads these blocks again, which a verification has found to differ from the copy: a gap
+    /// begins, if none is open, and ends when the stream has them. False before the base image is
+    /// complete and while nothing is captured: then it can be tried again.
+    #[must_use]
+    pub fn repair(&self, blocks: BlockRange) -> bool {
+        // HANG: writes wait for the lock.
+        blocks.chunks(REPAIRED_AT_ONCE).all(|some| self.locked(|core| core.repair(some)))
     }
 
     /// Ends the verification that is under way, if one is.

@@ -60,19 +60,22 @@ pub enum Sabotage {
     ClearedUnflushed,
     /// RESUME: the log counts whatever the volume's stamp is.
     StampNotCompared,
-    /// RESUME: a record leaves before the marks of its write are on the disk.
-    RecordBeforeMark,
     /// RESUME: the slot that counts is overwritten.
     NewestSlotOverwritten,
+    /// RESUME: a state counts whatever record ends the server's stream.
+    EndsNotCompared,
+    /// RESUME: the end of an epoch leaves before the log on the disk lists it.
+    EndBeforeSlot,
     /// RESUME: the records of a session that continues have numbers that the server has already.
     NumberedTooEarly,
-    /// RESUME: the records of a session that continues have numbers of a past that was left.
+    /// RESUME: the records of a session that continues have numbers of a past that was left, and it
+    /// is not compared when they were made.
     NumbersRepeated,
 }
 
 impl Sabotage {
     /// Every breach.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::HoldForgotten,
         Self::SpoiltReadUsed,
         Self::BaseCompleteTooEarly,
@@ -99,8 +102,9 @@ impl Sabotage {
         Self::MarkTakenTooEarly,
         Self::ClearedUnflushed,
         Self::StampNotCompared,
-        Self::RecordBeforeMark,
         Self::NewestSlotOverwritten,
+        Self::EndsNotCompared,
+        Self::EndBeforeSlot,
         Self::NumberedTooEarly,
         Self::NumbersRepeated,
     ];

@@ -58,8 +58,6 @@ pub struct Link {
     pub receiver: MessageReceiver,
     /// For the thread that ends the conversation.
     pub closer: LinkCloser,
-    /// The server compares what was read with what it has. An older one takes that for damage.
-    pub compares: bool,
 }
 
 impl Link {
@@ -87,7 +85,6 @@ impl Link {
                 payload: Vec::new(),
             },
             closer: LinkCloser { stream, closed },
-            compares: true,
         }
     }
 

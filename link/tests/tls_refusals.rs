@@ -14,6 +14,7 @@ use snapless_link::tls::TlsError;
 use snapless_link::tls::enrol::{enrol, renew};
 use snapless_link::tls::handshake::{self, Patience};
 use snapless_link::tls::server::Arrival;
+use snapless_trust::config::LINK;
 use snapless_trust::config::Purpose;
 use snapless_trust::identity::Validity;
 use snapless_trust::keystore::Applicant;
@@ -23,7 +24,6 @@ use snapless_wire::frame::Hello;
 use snapless_wire::id::{SessionId, VolumeGuid};
 use support::{DAY, Site, config_of, connect, issued, never, sockets, told, valid_now};
 
-const LINK: &[u8] = b"snapless/2";
 const TCP: TcpLimits = TcpLimits {
     send: Duration::from_secs(5),
     probe_after: Duration::from_secs(15),

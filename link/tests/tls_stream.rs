@@ -212,15 +212,14 @@ fn a_server_that_never_welcomes_is_given_up() {
 }
 
 #[test]
-fn hashes_are_asked_for_only_where_both_ends_know_of_them() {
+fn an_end_of_an_older_release_is_refused_in_words_at_both_ends() {
     let site = Site::new();
-    let (client, _server, _) = site.pair();
-    assert!(client.compares, "both are of this release");
-    // An older end knows `snapless/2` alone, and that is what is agreed on.
     let shown = Some(issued(site.trust.authority(), valid_now()));
-    let older = config_of(site.trust.authority(), shown, b"snapless/2");
+    let older = config_of(site.trust.authority(), shown, b"snapless/3");
     let serving = site.serve_one();
-    let client = connect(serving.address, &older).unwrap();
-    assert!(!client.compares);
-    serving.link();
+    let told = connect(serving.address, &older).unwrap_err().to_string();
+    let refusal = serving.refusal();
+    for text in [told, refusal] {
+        assert!(text.contains("bring service and server to the same release"), "{text}");
+    }
 }

@@ -194,6 +194,18 @@ mod tests {
     }
 
     #[test]
+    fn the_page_that_names_the_default_prices_has_them_and_their_date() {
+        let page = include_str!("../../docs/server.md");
+        let prices = Prices::find(Path::new("default")).unwrap();
+        assert!(page.contains(&prices.source), "{prices:?}");
+        assert!(page.contains(&format!("of {}", prices.date)), "{prices:?}");
+        let is_figure = |line: &&str| !line.starts_with(['#', 's']);
+        for line in DEFAULT.lines().filter(is_figure) {
+            assert!(page.contains(line), "{line}");
+        }
+    }
+
+    #[test]
     fn a_volume_that_stores_an_object_a_second_pays_for_requests_more_than_for_bytes() {
         let prices = Prices::find(Path::new("default")).unwrap();
         let month = prices.month(Load { puts_per_day: 86_400.0, stored_bytes: 100_000_000_000 });

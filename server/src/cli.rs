@@ -274,12 +274,12 @@ A device is written in place. Its first and last MiB are written last. Until the
 the restore is stopped or fails, the device begins with the text `SNAPLESS: HALF RESTORED`, and no
 system finds a file system on it.
 
-A restore to a raw image or a device that was stopped, killed, failed or lost power goes on when it is
-run again for the same image. If the instant is another one by now, as `latest` may be, --resume in
-place of --at goes on with the earlier one, and --restart discards it.
+A restore to a raw image or a device that was stopped, killed, failed or lost power goes on when
+it is run again for the same image. If the instant is another one by now, as `latest` may be,
+--resume in place of --at goes on with the earlier one, and --restart discards it.
 
-A virtual disk (qcow2, VHDX, VHD, VMDK, VDI: by the extension, or --format) is made by `qemu-img`, 4.0 or
-newer, and compared with the point before it gets its name.
+A virtual disk (qcow2, VHDX, VHD, VMDK, VDI: by the extension, or --format) is made by `qemu-img`,
+4.0 or newer, and compared with the point before it gets its name.
 
 Exit code 5 if the volume's disk could not read all of it: the image has zeros there, and the report
 lists where.
@@ -412,8 +412,9 @@ pub struct Diff {
 /// `list`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Lists what has been acknowledged; works while the server runs. `latest` and how long ago that was (the
-RPO, `rpo_seconds` in JSON) go on while nothing is written to a volume whose service is connected.
+Lists what has been acknowledged; works while the server runs. `latest` and how long ago that was
+(the RPO, `rpo_seconds` in JSON) go on while nothing is written to a volume whose service is
+connected.
 
 Examples:
   snapless-server list --repository /srv/snapless
@@ -433,9 +434,9 @@ pub struct List {
 Reads all that has been acknowledged, or what of it is selected; works while the server runs. Exit
 code 4 if there is damage.
 
-With --against it compares a point with a raw image or a device instead, sector by sector, and names
-the ranges that differ. It leaves out what the point does not know: paging, swap and hibernation files,
-and what the volume's disk could not read. Exit code 6 if anything differs.
+With --against it compares a point with a raw image or a device instead, sector by sector, and
+names the ranges that differ. It leaves out what the point does not know: paging, swap and
+hibernation files, and what the volume's disk could not read. Exit code 6 if anything differs.
 
 Of an encrypted repository whose key is not given, it checks the checksums of what is stored, and
 says so. --against needs the key.

@@ -6,6 +6,7 @@
 //! - `entries`: visits entries and records in order, by the indices and the segments;
 //! - `indices`, `maps`, `kept_state`: what the server keeps beside the stream, so that not all
 //!   of it need be read;
+//! - `whole`: whether a finished segment has all that was stored in it;
 //! - `verified`: what came of comparing it with its volume;
 //! - `end`: what the acknowledged end says, and the state of the stream there; `sound`: how far a
 //!   damaged one is sound.
@@ -43,6 +44,7 @@ mod segment;
 mod segments;
 mod sound;
 mod verified;
+pub(crate) mod whole;
 
 use claims::Claims;
 pub(crate) use end::End;

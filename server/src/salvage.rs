@@ -17,13 +17,15 @@ use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 
 use crate::error::{Damage, Error, Result};
 use crate::format::acknowledged::Acknowledged;
+use crate::format::index::IndexIdentity;
 use crate::format::repository::session_dir;
-use crate::format::segment::SegmentNumber;
+use crate::format::segment::{SegmentHeader, SegmentNumber};
 use crate::format::session::SessionHeader;
 use crate::format::state::{self, Checkpoint, STATE_FILE};
-use crate::reader::SessionReader;
-use crate::reader::claims::Claims;
+use crate::reader::claims::{Claims, read_claim};
 use crate::reader::maps::header_in_maps;
+use crate::reader::whole::Parts;
+use crate::reader::{IndexReader, SessionReader};
 use crate::repository::{Presence, Repository};
 use crate::restore::{Progress, Request, Source, Stage};
 use crate::stop::StopFlag;
@@ -344,6 +346,32 @@ impl Stored {
         Limits { length: self.length(), last_seq: end.map(|end| end.2) }
     }
 
+    /// Where a finished segment of this length ended, as its index or its claim tells; 0 if neither
+    /// does.
+    fn told_end(&self, number: SegmentNumber, len: u64) -> Result<u64> {
+        let Some(newest) = self.segments.last().copied() else { return Ok(0) };
+        let (store, dir, ids) = (&self.store, &*self.dir, self.ids);
+        if let Some(claims) = &self.claims {
+            let claim = match read_claim(store, dir, ids, number) {
+                Ok(claim) => claim,
+                Err(Error::Damaged { .. }) => return Ok(0),
+                Err(error) => return Err(error),
+            };
+            let parts = Parts { store, dir, ids, claims, last: newest };
+            let lost = parts.lost(number, &claim, len)?;
+            return Ok(claim.end_of(number).unwrap_or(len.saturating_add(lost)));
+        }
+        if self.end.is_none() && number == newest {
+            // It may be the open one, whose index may have what was not acknowledged.
+            return Ok(0);
+        }
+        let header = SegmentHeader { volume: ids.0, session: ids.1, number };
+        let (identity, seal) =
+            (IndexIdentity::new(header), store.seal().of_ids(ids).index(number)?);
+        let index = IndexReader::open(store, &dir.join(number.index_name()), identity, seal);
+        Ok(index.ok().flatten().map_or(0, IndexReader::last_end))
+    }
+
     /// Walks through all segments and calls `visit` with what is in them.
     fn walk(
         &self,
@@ -361,6 +389,9 @@ impl Stored {
             let end = self.end.filter(|end| end.0 == number).map(|end| end.1);
             let seal = self.store.seal().of_ids(self.ids).entries(number)?;
             let mut segment = entries::Segment::open(file, seal, end)?;
+            if end.is_none() {
+                segment.went_on_to(self.told_end(number, segment.len())?);
+            }
             let ids = self.header.map(|header| (header.volume, header.session));
             segment.check_header(ids, number, &mut visit)?;
             let boundary = self.begin.as_ref().map(|begin| begin.boundary);

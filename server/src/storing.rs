@@ -266,7 +266,9 @@ fn welcome(
         if state.last().is_none() { " (new)" } else { "" }
     );
     let latest = state.timeline().latest().map(|latest| latest.time());
-    let welcome = Welcome::new(acknowledged.epoch, acknowledged.seq).with_latest(latest);
+    let welcome = Welcome::new(acknowledged.epoch, acknowledged.seq)
+        .with_latest(latest)
+        .with_made(writer.began_behind());
     Ok(speaker.send(FrameKind::Welcome, welcome.as_bytes())?)
 }
 

@@ -508,7 +508,11 @@ impl<P: FnMut(Progress)> Verifier<'_, P> {
             }
             self.tell_progress(&segment);
         }
-        Ok(())
+        // A fold has noted how long those are that it has kept.
+        match reader.kept_len(number) {
+            Some(len) => segment.check_end(len),
+            None => reader.check_whole(&segment),
+        }
     }
 
     /// Adds damage inside an entry to the report and goes on behind it. Damage that hides where the
@@ -612,7 +616,7 @@ impl<P: FnMut(Progress)> Verifier<'_, P> {
         match index {
             // That of the last segment may go on behind the acknowledged end.
             Some(mut index) if !is_open => index.expect(None),
-            _ => Ok(()),
+            _ => reader.check_whole(&segment),
         }
     }
 

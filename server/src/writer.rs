@@ -14,7 +14,7 @@
 
 use std::path::{Path, PathBuf};
 
-use snapless_types::{EpochId, Seq};
+use snapless_types::{EpochId, Made, Seq};
 use snapless_wire::frame::{FrameHeader, Watermark};
 
 use crate::error::{Damage, Error, Result};
@@ -72,6 +72,8 @@ pub struct FileWriter {
     commits: u64,
     /// The entry that was appended last.
     last_entry: Option<Entry>,
+    /// When the last record was made that was acknowledged before.
+    began_behind: Made,
     kept: Kept,
     marks: Marks,
 }
@@ -132,7 +134,7 @@ impl FileWriter {
         // The slot of the next generation is the damaged one.
         acknowledged.generation += u64::from(a_slot_is_damaged);
         reader.check_age()?;
-        let End { mut state, entry, surveyed } = reader.find_end(stop)?;
+        let End { mut state, entry, made, surveyed } = reader.find_end(stop)?;
         let index = match acknowledged.segment.0 {
             0 => None,
             _ => Some(IndexWriter::reopen(&store, &dir, &reader, stop)?),
@@ -162,6 +164,7 @@ impl FileWriter {
             looks_for: SegmentNumber(0),
             commits: 0,
             last_entry: entry,
+            began_behind: made,
             kept: Kept::new(state.timeline().records() - surveyed),
             marks: Marks::new(state.watermark()),
             store,
@@ -177,6 +180,12 @@ impl FileWriter {
     /// The acknowledged end.
     pub fn acknowledged(&self) -> &Acknowledged {
         &self.acknowledged
+    }
+
+    /// When the last record was made that was acknowledged when the session was opened; zeros if
+    /// there was none.
+    pub fn began_behind(&self) -> Made {
+        self.began_behind
     }
 
     /// The session.

@@ -8,7 +8,7 @@
 use std::mem;
 use std::ops::Range;
 
-use snapless_types::{EpochId, RecordKind, Seq};
+use snapless_types::{EpochId, Made, RecordKind, Seq};
 use snapless_wire::frame::FRAME_PAYLOAD_MAX;
 use snapless_wire::ioctl::DRAIN_BUFFER_MIN;
 use snapless_wire::record::{RECORD_HEADER_LEN, RecordError, RecordHeader};
@@ -38,6 +38,7 @@ struct Cut {
     /// The byte behind it.
     end: usize,
     last: Seq,
+    made: Made,
     ends_epoch: Option<EpochId>,
 }
 
@@ -48,6 +49,8 @@ pub struct Frame<P = Vec<u8>> {
     pub payload: P,
     /// The last of them.
     pub last: Seq,
+    /// When that was made.
+    pub made: Made,
     /// The epoch that it ends, if it is an `EpochEnd`.
     pub ends_epoch: Option<EpochId>,
 }
@@ -55,8 +58,8 @@ pub struct Frame<P = Vec<u8>> {
 impl Frame<&[u8]> {
     /// The same with its own copy of the records.
     pub fn into_owned(self) -> Frame {
-        let Self { payload, last, ends_epoch } = self;
-        Frame { payload: payload.to_vec(), last, ends_epoch }
+        let Self { payload, last, made, ends_epoch } = self;
+        Frame { payload: payload.to_vec(), last, made, ends_epoch }
     }
 }
 
@@ -92,7 +95,7 @@ impl Batch {
         cuts.clear();
         let (mut from, mut to, mut frame) = (0, 0, 0);
         let mut zeros = 0;
-        let mut last = Seq::new(0);
+        let (mut last, mut made) = (Seq::new(0), Made::default());
         while from < self.len {
             let header = RecordHeader::read(&self.bytes[from..self.len])?;
             let end = record_end(from, &header, self.len)?;
@@ -102,19 +105,20 @@ impl Batch {
                 zeros += end - from - len;
             }
             if to + len - frame > FRAME_TARGET_LEN && to > frame {
-                cuts.push(Cut { end: to, last, ends_epoch: None });
+                cuts.push(Cut { end: to, last, made, ends_epoch: None });
                 frame = to;
             }
             to += len;
-            last = header.seq();
+            (last, made) = (header.seq(), header.made());
             if header.kind() == RecordKind::EpochEnd {
-                cuts.push(Cut { end: to, last, ends_epoch: Some(header.epoch()) });
+                let ends_epoch = Some(header.epoch());
+                cuts.push(Cut { end: to, last, made, ends_epoch });
                 frame = to;
             }
             from = end;
         }
         if to > frame {
-            cuts.push(Cut { end: to, last, ends_epoch: None });
+            cuts.push(Cut { end: to, last, made, ends_epoch: None });
         }
         self.len = to;
         self.cuts = cuts;
@@ -123,10 +127,10 @@ impl Batch {
 
     /// The frames of a prepared batch.
     pub fn frames(&self) -> impl Iterator<Item = Frame<&[u8]>> {
-        self.cuts.iter().scan(0, |start, &Cut { end, last, ends_epoch }| {
+        self.cuts.iter().scan(0, |start, &Cut { end, last, made, ends_epoch }| {
             let payload = &self.bytes[*start..end];
             *start = end;
-            Some(Frame { payload, last, ends_epoch })
+            Some(Frame { payload, last, made, ends_epoch })
         })
     }
 

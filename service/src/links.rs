@@ -37,7 +37,7 @@ pub struct Dialling<'a> {
     pub backoff: BackoffLimits,
     /// The greeting.
     pub hello: Hello,
-    /// The server is asked what it has, if it answers.
+    /// The server is asked what it has.
     pub compare: bool,
     /// Called when a link after the first one is there.
     pub linked: &'a (dyn Fn() + Sync),
@@ -90,7 +90,7 @@ impl<'a> Links<'a> {
                 Ok(()) => (self.dialling.failed)(LinkError::Closed.into()),
             }
             let Some((next, welcome)) = self.dial() else { return Ok(None) };
-            if let Some(reason) = self.join(&next, &welcome)? {
+            if let Some(reason) = self.join(&welcome)? {
                 return Ok(Some(reason));
             }
             (self.dialling.linked)();
@@ -130,7 +130,7 @@ impl<'a> Links<'a> {
 
     /// Compares what the server has with what it acknowledged and with what the window has: the
     /// link goes on behind it, unless a reason is returned for which a new session must begin.
-    pub fn join(&self, link: &Link, welcome: &Welcome) -> Result<Option<Reason>, StreamError> {
+    pub fn join(&self, welcome: &Welcome) -> Result<Option<Reason>, StreamError> {
         let acknowledged = self.counters.last_acknowledged();
         if welcome.durable_epoch() < acknowledged.epoch() {
             let durable = welcome.durable_epoch().get();
@@ -139,7 +139,7 @@ impl<'a> Links<'a> {
         }
         let durable = Acknowledge::new(welcome.durable_epoch(), welcome.durable_seq())
             .with_latest(welcome.latest());
-        let joined = if link.compares && self.dialling.compare {
+        let joined = if self.dialling.compare {
             self.window.begin_comparing_link(welcome)
         } else {
             self.window.begin_link(welcome)

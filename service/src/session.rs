@@ -10,7 +10,7 @@
 //! | the session, but not all of that | with a gap, until what changed in it was read |
 //! | what it saved when the machine went down, or its write-intent log | with a gap, until what the server may lack was compared |
 //! | nothing of it | with a gap, until every block was compared |
-//! | what contradicts the server | it is stopped, and then as above |
+//! | what contradicts the server, or cannot be known to agree with it | it is stopped, and then as above |
 //!
 //! Only if the server has nothing, the volume has another shape, or the numbers of its records are
 //! used up, a new session begins, and an event says why.
@@ -18,6 +18,10 @@
 //! A session that continues skips numbers, at random ([`origin_behind`]): another copy of the
 //! server's repository may have records behind that one, of a past that was left, and come back. No
 //! record of this past has a number of that one, so [`judge`] tells them apart.
+//!
+//! A machine that is put back with its memory makes records with the numbers of the past that it
+//! left. So the driver compares when the server's last record was made ([`go_on`]), and the window
+//! of a claim does ([`crate::window`]).
 
 use snapless_driver_client::identity::{random_number, random_session};
 use snapless_driver_client::protection::obstacle;
@@ -181,7 +185,8 @@ pub enum Reason {
         /// The driver's last record.
         captured: Seq,
     },
-    /// The server has other records with the numbers of this past's.
+    /// The server's last record is not known to be of this past: it was made at another time than
+    /// the one with its number, or nothing is known of that one any more.
     OtherPast {
         /// The server's last record.
         durable: Seq,
@@ -229,8 +234,9 @@ impl std::fmt::Display for Reason {
             ),
             Self::OtherPast { durable } => write!(
                 f,
-                "the server has other records of it, up to record {durable}, than this service and \
-                 its driver have made: was this machine put back to an older state, or copied?"
+                "the server has it up to record {durable}, which this machine's driver has not \
+                 made, or does not remember: was this machine put back to an older state, or \
+                 copied?"
             ),
             Self::UsedUp { durable } => write!(
                 f,
@@ -250,7 +256,8 @@ pub struct Driven {
     /// The numbers of its records are known; if not, the session continues one of an earlier start
     /// and goes on behind whatever the server has.
     pub placed: bool,
-    /// What it continues with. It reads only what a server may lack whose last record is in there.
+    /// What it continues with. It reads only what a server may lack that has one of some records of
+    /// it as its last.
     pub saved: Option<Saved>,
 }
 
@@ -299,7 +306,8 @@ pub fn judge(
 }
 
 /// A state that was saved speaks of the server as it was then: of one that has lost records since,
-/// or has some that the driver had not made, it does not know what may differ.
+/// or has some that the driver had not made, it does not know what may differ. Of the records
+/// between, the driver knows which it has made ([`go_on`]).
 fn judge_saved(saved: &Saved, durable: Seq) -> Verdict {
     let Saved { acknowledged, captured, .. } = *saved;
     if durable < acknowledged {
@@ -314,6 +322,9 @@ fn judge_saved(saved: &Saved, durable: Seq) -> Verdict {
 /// Lets a session go on behind what is durable; true if it does so without a gap, or begins with
 /// one. If `lose`, the records there are of no use.
 ///
+/// Not so if the driver says that the last record there is none of its own: the session is stopped
+/// and continues with a verification, whatever else driver and server agree about.
+///
 /// A session of which nothing is durable starts over if a record is missing: its base image can
 /// never be complete.
 pub fn go_on(
@@ -324,9 +335,12 @@ pub fn go_on(
     let durable = welcome.durable_seq();
     // Only a session that continues takes it; `judge` lets none pass that has no numbers left.
     let origin = origin_behind(durable, random_number()).unwrap_or_default();
-    let has_all = port.drain_from(DrainFrom { durable, origin, lose })?;
-    let is_lost = !has_all && welcome.durable_epoch().get() == 0;
-    Ok(if is_lost { Err(Reason::Unknown) } else { Ok(has_all) })
+    let made = welcome.durable_made();
+    match port.drain_from(DrainFrom { durable, made, origin, lose }) {
+        Err(DriverError::ImpossibleSeq) => Ok(Err(Reason::OtherPast { durable })),
+        Ok(false) if welcome.durable_epoch().get() == 0 => Ok(Err(Reason::Unknown)),
+        has_all => has_all.map(Ok),
+    }
 }
 
 /// Why there is no session to serve.

@@ -97,7 +97,7 @@ impl Stream<'_> {
         let window = Window::new(self.resend_window, welcome.durable_seq())
             .with_answer_limits(self.answer_limits);
         let links = Links::new(self.port, &self.dialling, self.counters, &window, &halted);
-        if let Some(reason) = links.join(&link, welcome)? {
+        if let Some(reason) = links.join(welcome)? {
             return Ok(StreamEnd::Diverged(reason));
         }
         let geometry = self.dialling.hello.geometry().map_err(|_| StreamError::Unexplained)?;

@@ -80,8 +80,8 @@ pub enum NoJoint {
     Behind,
     /// The server has records that the driver has not handed out.
     Ahead,
-    /// What the server has ends where no epoch of the kept frames does: it has other records with
-    /// their numbers.
+    /// What the server has ends where no epoch of the kept frames does, or with a record that was
+    /// made at another time: it has other records with their numbers.
     Other,
 }
 
@@ -109,6 +109,7 @@ impl Window {
             epoch_ends: 0,
             sent: 0,
             before: durable,
+            before_made: None,
             watermark: None,
             asking: Asking { durable, ..Asking::default() },
             phase: Phase::Open,
@@ -250,8 +251,11 @@ impl Window {
 
     fn begin(&self, welcome: &Welcome, compares: bool) -> Result<bool, NoJoint> {
         let mut state = self.lock();
-        let durable = welcome.durable_seq();
+        let (durable, made) = (welcome.durable_seq(), welcome.durable_made());
         let is_new = durable != state.before;
+        if !is_new && state.before_made.is_some_and(|before| before != made) {
+            return Err(NoJoint::Other);
+        }
         if is_new {
             if durable > state.last() {
                 return Err(NoJoint::Ahead);
@@ -261,12 +265,17 @@ impl Window {
                 if durable > state.before { NoJoint::Other } else { NoJoint::Behind };
             let durable = Acknowledge::new(welcome.durable_epoch(), durable);
             let place = state.place_of(&durable).ok_or(contradiction)?;
+            // Rule RESUME (rules.md#resume): another past may have ended as many epochs there.
+            if state.frames[place].frame.made != made {
+                return Err(NoJoint::Other);
+            }
             state.drop_first(place + 1);
         }
         if !compares && state.frames.iter().any(|kept| kept.is_elided) {
             // A server that does not know of hashes does not know these records either.
             return Err(NoJoint::Behind);
         }
+        state.before_made = Some(made);
         state.has_link = true;
         state.watermark = None;
         state.sent = 0;
@@ -337,16 +346,22 @@ impl Window {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use snapless_types::EpochId;
+    use snapless_types::{EpochId, Made, Tick};
     use std::thread;
     use std::time::Duration;
 
     fn frame(last: u64, epoch: Option<u64>) -> Frame {
-        Frame { payload: vec![1; 100], last: Seq::new(last), ends_epoch: epoch.map(EpochId::new) }
+        let ends_epoch = epoch.map(EpochId::new);
+        Frame { payload: vec![1; 100], last: Seq::new(last), made: made(last), ends_epoch }
+    }
+
+    /// Each record is made at an instant of its own.
+    fn made(seq: u64) -> Made {
+        Made { time: 100 + seq, monotonic: Tick(seq) }
     }
 
     fn welcome(epoch: u64, seq: u64) -> Welcome {
-        Welcome::new(EpochId::new(epoch), Seq::new(seq))
+        Welcome::new(EpochId::new(epoch), Seq::new(seq)).with_made(made(seq))
     }
 
     fn acknowledge(epoch: u64, seq: u64) -> Acknowledge {

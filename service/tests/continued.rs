@@ -165,10 +165,9 @@ fn a_repository_that_is_exchanged_for_an_older_copy_and_comes_back_gets_the_sess
     assert_eq!(continued(&harness), 3);
 }
 
-/// Until the server has the first record of a session that continues, that goes on behind whatever
-/// a server has: each block is read behind it.
+/// A session that continues behind one copy of the repository knows nothing of another one.
 #[test]
-fn a_session_of_which_no_record_is_durable_yet_goes_on_behind_another_copy() {
+fn a_session_of_which_no_record_is_durable_yet_is_verified_anew_behind_another_copy() {
     let (harness, running, session, _) = durable();
     running.stop();
     let newer = harness.server.copy(session);
@@ -180,7 +179,7 @@ fn a_session_of_which_no_record_is_durable_yet_goes_on_behind_another_copy() {
     harness.server.exchange(session, newer);
     let _running = harness.start();
     goes_on(&harness, session, (newer_last, 2), GapReason::Diverged);
-    assert_eq!(continued(&harness), 1);
+    assert_eq!(continued(&harness), 2);
 }
 
 #[test]
@@ -206,9 +205,7 @@ fn a_machine_that_was_put_back_has_its_session_verified() {
 #[test]
 fn a_machine_that_was_put_back_with_its_memory_and_whose_records_end_elsewhere_is_verified() {
     let (harness, running, session, last) = durable();
-    harness.server.behave(|manners| manners.refuse = Some("away".into()));
-    harness.server.cut();
-    wait_until("it was refused", || running.counters.report().last_error.is_some());
+    harness.cut_off(&running);
     // What the machine makes in this past has other ends than what the server has of the other one.
     for content in 0..4 {
         harness.driver.write(0, &[content]);
@@ -216,6 +213,41 @@ fn a_machine_that_was_put_back_with_its_memory_and_whose_records_end_elsewhere_i
     harness.driver.end_epoch();
     wait_until("they are in the window", || harness.driver.queued() == 0);
     harness.server.invent(session, 3, last + 2);
+    harness.server.behave(|manners| manners.refuse = None);
+    goes_on(&harness, session, (last + 2, 3), GapReason::Diverged);
+    assert!(harness.driver.seen().contains(&Seen::Stopped(session)));
+}
+
+/// As many records as the past that was left has made, in as many epochs: only when the last of
+/// them was made tells the pasts apart.
+#[test]
+fn a_machine_that_was_put_back_with_its_memory_under_another_service_is_verified() {
+    let (harness, running, session, last) = durable();
+    running.stop();
+    let (memory, state) = (harness.driver.snapshot(), harness.store().load().unwrap());
+    let running = harness.start();
+    wait_for(&harness, Seen::Resumed(session));
+    write_durably(&harness, 3);
+    running.stop();
+    harness.driver.put_back(&memory);
+    harness.store().save(&state.expect("a session that is remembered")).unwrap();
+    harness.driver.write(0, &[7]);
+    assert_eq!(harness.driver.end_epoch(), last + 2, "the same number");
+    let _running = harness.start();
+    goes_on(&harness, session, (last + 2, 3), GapReason::Diverged);
+    assert!(harness.driver.seen().contains(&Seen::Stopped(session)));
+}
+
+/// The service lives in the snapshot, too: its window has the records of the new past.
+#[test]
+fn a_link_to_a_server_with_a_record_of_another_past_is_not_joined() {
+    let (harness, running, session, last) = durable();
+    harness.cut_off(&running);
+    harness.driver.write(0, &[7]);
+    let end = harness.driver.end_epoch();
+    wait_until("they are in the window", || harness.driver.queued() == 0);
+    // The other past's epoch ends with the same number.
+    harness.server.invent(session, 3, end);
     harness.server.behave(|manners| manners.refuse = None);
     goes_on(&harness, session, (last + 2, 3), GapReason::Diverged);
     assert!(harness.driver.seen().contains(&Seen::Stopped(session)));

@@ -185,9 +185,7 @@ fn a_service_that_is_killed_in_the_first_epoch_is_followed_by_one_that_begins_th
         harness.driver.write(0, &[1]);
         wait_until("it is sent", || harness.server.arrived(session).len() == 2);
         // Nothing is durable, and the service does not flush.
-        harness.server.behave(|manners| manners.refuse = Some("busy".into()));
-        harness.server.cut();
-        wait_until("it was refused", || running.counters.report().last_error.is_some());
+        harness.cut_off(&running);
         running.stop();
         harness.driver.write(4096, &[2]);
         harness.server.behave(|manners| manners.refuse = None);
@@ -208,9 +206,7 @@ fn a_service_that_is_killed_in_the_first_epoch_is_followed_by_one_that_begins_th
 #[test]
 fn a_stop_does_not_wait_for_a_server_that_is_away() {
     let (harness, running, _) = durable();
-    harness.server.behave(|manners| manners.refuse = Some("busy".into()));
-    harness.server.cut();
-    wait_until("it was refused", || running.counters.report().last_error.is_some());
+    harness.cut_off(&running);
     harness.driver.write(0, &[1]);
     let took = running.stop();
     assert!(took < Duration::from_millis(1500), "no wait up to the flush limit: {took:?}");
@@ -414,9 +410,7 @@ fn a_session_that_an_administrator_ended_is_not_started_again() {
 #[test]
 fn a_session_ended_without_a_link_is_not_started_again() {
     let (harness, running, _) = durable();
-    harness.server.behave(|manners| manners.refuse = Some("busy".into()));
-    harness.server.cut();
-    wait_until("it was refused", || running.counters.report().last_error.is_some());
+    harness.cut_off(&running);
     harness.driver.stop_session();
     wait_until("the pipeline is over", || running.is_over());
     assert_eq!(running.counters.report().activity, Activity::Ended);

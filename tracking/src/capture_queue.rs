@@ -418,6 +418,11 @@ impl CaptureQueue {
         self.last_seq
     }
 
+    /// The monotonic time of the last record, or a later one at which there was no other.
+    pub fn last_monotonic(&self) -> Tick {
+        self.last_monotonic
+    }
+
     /// The monotonic time at which [`CaptureQueue::last_seq`] is told, `now` unless a record has a
     /// later one. No later record has an earlier one.
     pub fn observe(&mut self, now: Tick) -> Tick {

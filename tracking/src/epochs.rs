@@ -15,14 +15,17 @@ use alloc::boxed::Box;
 use snapless_fixed::bits::{self, PER_WORD};
 use snapless_fixed::memory::{OutOfMemory, boxed_slice, slice_bytes};
 use snapless_fixed::steps::Steps;
-use snapless_types::{BlockIndex, BlockRange, EpochId, Seq, Tick};
+use snapless_types::{BlockIndex, BlockRange, End, EpochId, Made, Seq, Tick};
 
 use crate::config::{CHUNK, Config};
 
 #[derive(Debug)]
 struct Epoch {
-    /// Number of its last record, once it is closed.
-    last_seq: Seq,
+    /// Its last record, once it is closed.
+    end: End,
+    /// The same of an epoch that was here and was lost after the service had taken it: the server
+    /// may have it.
+    lost: End,
     touched: Box<[u64]>,
 }
 
@@ -44,7 +47,8 @@ pub struct Epochs {
     tidy_from: usize,
     /// The oldest that was lost, while a loss is being gone through.
     lost_id: Option<u64>,
-    acknowledged_seq: Seq,
+    /// The last record of the newest acknowledged epoch.
+    acknowledged: End,
     block_count: u64,
     /// Base-two logarithm of the blocks that a bit stands for.
     granule_shift: u32,
@@ -70,7 +74,8 @@ impl Epochs {
         let granule_shift = granule_shift(block_count, config.epoch_bitmap_bytes);
         let words = words(block_count, granule_shift);
         let slots = boxed_slice(config.epochs.max(2), || {
-            Ok(Epoch { last_seq: Seq::default(), touched: boxed_slice(words, || Ok(0))? })
+            let touched = boxed_slice(words, || Ok(0))?;
+            Ok(Epoch { end: End::default(), lost: End::default(), touched })
         })?;
         Ok(Self {
             slots,
@@ -79,7 +84,7 @@ impl Epochs {
             uncleared_id: 1,
             tidy_from: 0,
             lost_id: None,
-            acknowledged_seq: Seq::default(),
+            acknowledged: End::default(),
             block_count,
             granule_shift,
             since: None,
@@ -106,7 +111,31 @@ impl Epochs {
 
     /// The last record of the newest acknowledged epoch; 0 if there is none.
     pub fn acknowledged_seq(&self) -> Seq {
-        self.acknowledged_seq
+        self.acknowledged.seq
+    }
+
+    /// When the record was made that ends an epoch: the acknowledged one, one that is closed, or
+    /// one that was lost after the service had taken it. `None` for any other record.
+    pub fn end_made(&self, seq: Seq) -> Option<Made> {
+        if seq == Seq::default() || seq == self.acknowledged.seq {
+            return (seq == self.acknowledged.seq).then_some(self.acknowledged.made);
+        }
+        let ends = self.slots.iter().inspect(|_| self.steps.add(1));
+        let mut ends = ends.flat_map(|epoch| [epoch.end, epoch.lost]);
+        ends.find(|end| end.seq == seq).map(|end| end.made)
+    }
+
+    /// The records that a server's stream may end with: the acknowledged one, whose number is 0 if
+    /// there is none, and those behind it that [`Epochs::end_made`] knows of, in no order.
+    pub fn ends(&self) -> impl Iterator<Item = End> {
+        let known = self.slots.iter().flat_map(|epoch| [epoch.end, epoch.lost]);
+        let behind = known.filter(|end| end.seq > self.acknowledged.seq);
+        core::iter::once(self.acknowledged).chain(behind)
+    }
+
+    /// Learns when the record was made that ends the stream of a session that continues.
+    pub fn begin_behind(&mut self, made: Made) {
+        self.acknowledged.made = made;
     }
 
     /// Notes that the open epoch has a record about these blocks, or a marker if there are none;
@@ -174,12 +203,12 @@ impl Epochs {
 
     /// Closes the open epoch, whose last record is `last_seq`, and opens the next. Does nothing
     /// unless [`Epochs::can_close`].
-    pub fn close(&mut self, last_seq: Seq) {
+    pub fn close(&mut self, last_seq: Seq, made: Made) {
         if !self.can_close() {
             return;
         }
         if let Some(epoch) = self.epoch(self.open_id) {
-            epoch.last_seq = last_seq;
+            epoch.end = End { seq: last_seq, made };
         }
         self.open(self.open_id + 1);
     }
@@ -198,29 +227,47 @@ impl Epochs {
         if id < self.oldest_id {
             return Ok(false);
         }
-        let last_seq = self.epoch(id).map_or(drained, |epoch| epoch.last_seq);
-        if last_seq > drained {
+        let Some(end) = self.end_of(id).filter(|end| end.seq <= drained) else {
             return Err(ImpossibleEpoch);
-        }
-        (self.acknowledged_seq, self.oldest_id) = (last_seq, id + 1);
+        };
+        self.acknowledged(id, end);
         Ok(true)
     }
 
-    /// Notes that the closed epochs that end with record `seq` or before it are durable. The
-    /// service has taken that record.
+    /// Notes that the closed epochs that end with record `seq` or before it are durable, and that
+    /// record if it ends one that was lost. The service has taken that record.
     pub fn acknowledge_up_to(&mut self, seq: Seq) {
         for id in self.oldest_id..self.open_id {
-            let Some(last_seq) = self.epoch(id).map(|epoch| epoch.last_seq) else { return };
-            if last_seq > seq {
-                return;
-            }
-            (self.acknowledged_seq, self.oldest_id) = (last_seq, id + 1);
+            let Some(end) = self.end_of(id).filter(|end| end.seq <= seq) else {
+                break;
+            };
+            self.acknowledged(id, end);
+        }
+        if seq > self.acknowledged.seq
+            && let Some(made) = self.end_made(seq)
+        {
+            self.acknowledged = End { seq, made };
         }
     }
 
+    /// The last record of a closed epoch.
+    fn end_of(&mut self, id: u64) -> Option<End> {
+        self.epoch(id).map(|epoch| epoch.end)
+    }
+
+    fn acknowledged(&mut self, id: u64, end: End) {
+        self.acknowledged = end;
+        self.oldest_id = id + 1;
+    }
+
     /// Loses every epoch that is not acknowledged and opens a new one. [`Epochs::tidy`] tells which
-    /// blocks they touched.
-    pub fn lose(&mut self) {
+    /// blocks they touched. `drained` is the last record that the service has taken.
+    pub fn lose(&mut self, drained: Seq) {
+        for id in self.oldest_id..self.open_id {
+            if let Some(epoch) = self.epoch(id).filter(|epoch| epoch.end.seq <= drained) {
+                epoch.lost = epoch.end;
+            }
+        }
         self.lost_id.get_or_insert(self.oldest_id);
         self.open(self.open_id + 1);
         self.oldest_id = self.open_id;
@@ -355,13 +402,22 @@ mod tests {
         Config { epochs, epoch_bitmap_bytes, ..Config::new(1 << 20) }
     }
 
+    fn made(time: u64) -> Made {
+        Made { time, monotonic: Tick(2 * time) }
+    }
+
     fn acknowledge(epochs: &mut Epochs, id: u64, drained: u64) -> Result<bool, ImpossibleEpoch> {
         epochs.acknowledge(EpochId::new(id), Seq::new(drained))
     }
 
     fn lost(epochs: &mut Epochs) -> Vec<u64> {
+        lost_after(epochs, 0)
+    }
+
+    /// The service has taken the records up to this one.
+    fn lost_after(epochs: &mut Epochs, drained: u64) -> Vec<u64> {
         let mut blocks = Vec::new();
-        epochs.lose();
+        epochs.lose(Seq::new(drained));
         while epochs.tidy(|run| blocks.extend(run.iter().map(|block| block.0))) {
             assert!(epochs.is_losing());
         }
@@ -370,12 +426,29 @@ mod tests {
     }
 
     #[test]
+    fn the_end_that_the_server_may_have_is_known_whatever_follows_a_loss() {
+        let mut epochs = epochs(2, 200, 1 << 20);
+        epochs.close(Seq::new(10), made(10));
+        lost_after(&mut epochs, 15);
+        // In the place of the one that was lost.
+        for last in [20, 30] {
+            epochs.close(Seq::new(last), made(last));
+            assert_eq!(epochs.end_made(Seq::new(10)), Some(made(10)));
+            assert_eq!(epochs.end_made(Seq::new(last)), Some(made(last)));
+            // No service has taken it.
+            lost_after(&mut epochs, 15);
+        }
+        epochs.acknowledge_up_to(Seq::new(10));
+        assert_eq!(epochs.acknowledged_seq(), Seq::new(10));
+    }
+
+    #[test]
     fn the_union_of_what_is_unacknowledged_is_lost() {
         let mut epochs = epochs(3, 200, 1 << 20);
         epochs.touch(blocks(0, 2));
-        epochs.close(Seq::new(10));
+        epochs.close(Seq::new(10), made(10));
         epochs.touch(blocks(1, 3));
-        epochs.close(Seq::new(20));
+        epochs.close(Seq::new(20), made(20));
         epochs.touch(blocks(63, 65));
         assert_eq!(epochs.open_id().get(), 3);
         assert_eq!(acknowledge(&mut epochs, 1, 10), Ok(true));
@@ -389,9 +462,9 @@ mod tests {
     fn what_is_not_acknowledged_has_touched_its_blocks_and_what_is_lost_until_it_is_told() {
         let mut epochs = epochs(3, 200, 1 << 20);
         epochs.touch(blocks(0, 2));
-        epochs.close(Seq::new(10));
+        epochs.close(Seq::new(10), made(10));
         epochs.touch(blocks(63, 65));
-        epochs.close(Seq::new(20));
+        epochs.close(Seq::new(20), made(20));
         epochs.touch(blocks(150, 151));
         let touched = |epochs: &Epochs, start, end| epochs.has_touched(blocks(start, end));
         for (start, end) in [(0, 1), (1, 200), (64, 66), (0, 200), (150, 151)] {
@@ -403,7 +476,7 @@ mod tests {
         assert_eq!(acknowledge(&mut epochs, 1, 10), Ok(true));
         assert!(!touched(&epochs, 0, 63) && touched(&epochs, 63, 64), "the first is durable");
         assert!(!epochs.tidy(|_| panic!("nothing was lost")));
-        epochs.lose();
+        epochs.lose(Seq::default());
         assert!(touched(&epochs, 63, 64) && touched(&epochs, 150, 151) && !touched(&epochs, 0, 63));
         let mut told = Vec::new();
         while epochs.tidy(|run| told.extend(run.iter().map(|block| block.0))) {}
@@ -414,9 +487,9 @@ mod tests {
     #[test]
     fn an_epoch_stays_open_until_there_is_room_for_the_next() {
         let mut epochs = epochs(2, 10, 1 << 20);
-        epochs.close(Seq::new(1));
+        epochs.close(Seq::new(1), made(1));
         assert!(!epochs.can_close());
-        epochs.close(Seq::new(2));
+        epochs.close(Seq::new(2), made(2));
         assert_eq!(epochs.open_id().get(), 2, "no epoch was free");
         epochs.touch(blocks(0, 10));
         assert_eq!(acknowledge(&mut epochs, 1, 1), Ok(true));
@@ -429,7 +502,7 @@ mod tests {
     #[test]
     fn an_epoch_that_the_server_cannot_have_is_refused_and_changes_nothing() {
         let mut epochs = epochs(3, 10, 1 << 20);
-        epochs.close(Seq::new(5));
+        epochs.close(Seq::new(5), made(5));
         for (id, drained) in [(0, 9), (2, 9), (3, 9), (u64::MAX, 9), (1, 4)] {
             assert_eq!(acknowledge(&mut epochs, id, drained), Err(ImpossibleEpoch), "{id}");
         }
@@ -440,10 +513,39 @@ mod tests {
     }
 
     #[test]
+    fn it_is_known_when_an_epoch_ended_until_too_many_have_followed() {
+        let mut epochs = epochs(4, 10, 1 << 20);
+        let known = |epochs: &Epochs, seq| epochs.end_made(Seq::new(seq));
+        assert_eq!(known(&epochs, 0), Some(Made::default()), "nothing is acknowledged");
+        epochs.begin_behind(made(9));
+        assert_eq!(known(&epochs, 0), Some(made(9)));
+        for seq in [10, 20] {
+            epochs.close(Seq::new(seq), made(seq));
+        }
+        assert_eq!((known(&epochs, 10), known(&epochs, 20)), (Some(made(10)), Some(made(20))));
+        assert_eq!(acknowledge(&mut epochs, 1, 20), Ok(true));
+        assert_eq!((known(&epochs, 0), known(&epochs, 10)), (None, Some(made(10))));
+        assert_eq!(known(&epochs, 15), None, "it ends no epoch");
+        // Its last records may have arrived.
+        assert_eq!(lost(&mut epochs), []);
+        assert_eq!(known(&epochs, 20), Some(made(20)));
+        let ends = |epochs: &Epochs| epochs.ends().map(|end| end.seq.get()).collect::<Vec<_>>();
+        assert_eq!(ends(&epochs), [10, 20]);
+        epochs.acknowledge_up_to(Seq::new(20));
+        assert_eq!((known(&epochs, 20), epochs.acknowledged_seq().get()), (Some(made(20)), 20));
+        assert_eq!(ends(&epochs), [20]);
+        for seq in [30, 40, 50] {
+            epochs.close(Seq::new(seq), made(seq));
+            lost(&mut epochs);
+        }
+        assert_eq!(known(&epochs, 20), Some(made(20)), "it is the acknowledged one");
+    }
+
+    #[test]
     fn a_loss_is_gone_through_in_chunks_and_an_acknowledged_epoch_is_not_part_of_it() {
         let mut epochs = epochs(3, 64 * 100, 1 << 20);
         epochs.touch(blocks(0, 6400));
-        epochs.close(Seq::new(1));
+        epochs.close(Seq::new(1), made(1));
         epochs.touch(blocks(5, 7));
         epochs.touch(blocks(6399, 6400));
         // The acknowledged bitmap is not clear yet.
@@ -481,7 +583,7 @@ mod tests {
         assert_eq!((epochs.is_due(Tick(15)), epochs.deadline(Tick(15))), (true, None));
         epochs.record(blocks(0, 1), 1, Tick(12));
         assert!(epochs.is_due(Tick(12)));
-        epochs.close(Seq::new(3));
+        epochs.close(Seq::new(3), made(3));
         assert!(epochs.record(BlockRange::EMPTY, 100, Tick(20)));
         assert!(!epochs.is_due(Tick(100)), "no epoch is free");
         assert_eq!(epochs.deadline(Tick(21)), None);
@@ -498,7 +600,7 @@ mod tests {
             epochs.note_swept(1);
             epochs.record(blocks(1, 2), 1, Tick(1));
             assert!(epochs.is_due(Tick(1)));
-            epochs.close(Seq::new(3));
+            epochs.close(Seq::new(3), made(3));
         }
     }
 }

@@ -23,8 +23,9 @@ use crate::error::TrustError;
 use crate::identity::Certified;
 use crate::revocation::Revocations;
 
-/// The protocol of a link on which the service may ask what the server has.
-pub const COMPARING_LINK: &[u8] = b"snapless/3";
+/// The protocol of a link: frames of which both ends know all. An end of another release has
+/// another one, and is refused in words.
+pub const LINK: &[u8] = b"snapless/4";
 
 /// What a connection is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,7 +46,7 @@ impl Purpose {
     /// share.
     pub fn protocols(self) -> &'static [&'static [u8]] {
         match self {
-            Self::Link => &[COMPARING_LINK, b"snapless/2"],
+            Self::Link => &[LINK],
             Self::Enrol => &[b"snapless-enroll/1"],
             Self::Renew => &[b"snapless-renew/1"],
         }
@@ -253,9 +254,10 @@ mod tests {
     #[test]
     fn the_first_known_protocol_says_what_a_connection_is_for() {
         let offered = |names: &[&'static [u8]]| Purpose::offered(names.iter().copied());
-        assert_eq!(offered(&[b"h2", b"snapless-renew/1", b"snapless/2"]), Some(Purpose::Renew));
-        assert_eq!(offered(&[b"snapless/2"]), Some(Purpose::Link));
-        assert_eq!(offered(&[b"snapless/3", b"snapless/2"]), Some(Purpose::Link));
+        assert_eq!(offered(&[b"h2", b"snapless-renew/1", LINK]), Some(Purpose::Renew));
+        assert_eq!(offered(&[LINK]), Some(Purpose::Link));
+        assert_eq!(offered(&[b"snapless/9", LINK]), Some(Purpose::Link), "a newer end");
+        assert_eq!(offered(&[b"snapless/3", b"snapless/2"]), None, "an older end");
         assert_eq!(offered(&[b"h2"]), None);
         assert_eq!(offered(&[]), None);
     }

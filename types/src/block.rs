@@ -43,6 +43,17 @@ impl BlockRange {
         (self.start.0..self.end.0).map(BlockIndex)
     }
 
+    /// The run in parts of at most `len` blocks, in order.
+    pub fn chunks(&self, len: u64) -> impl Iterator<Item = Self> + use<> {
+        let mut rest = *self;
+        core::iter::from_fn(move || {
+            let end = BlockIndex(rest.start.0.saturating_add(len.max(1))).min(rest.end);
+            let part = Self::new(rest.start, end);
+            rest.start = end;
+            (!part.is_empty()).then_some(part)
+        })
+    }
+
     /// True if both runs share a block.
     pub fn intersects(&self, other: &Self) -> bool {
         self.start < other.end && other.start < self.end
@@ -83,5 +94,14 @@ mod tests {
         assert!(blocks(0, 2).intersection(&blocks(5, 9)).is_empty());
         assert_eq!(blocks(0, 1).hull(&blocks(5, 9)), blocks(0, 9));
         assert_eq!(blocks(4, 4).hull(&blocks(5, 9)), blocks(5, 9));
+    }
+
+    #[test]
+    fn a_run_is_cut_into_parts() {
+        assert!(blocks(3, 8).chunks(2).eq([blocks(3, 5), blocks(5, 7), blocks(7, 8)]));
+        assert!(blocks(3, 5).chunks(2).eq([blocks(3, 5)]));
+        assert!(blocks(3, 3).chunks(2).eq([]));
+        let last = blocks(u64::MAX - 1, u64::MAX);
+        assert!(last.chunks(u64::MAX).eq([last]));
     }
 }

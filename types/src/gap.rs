@@ -36,6 +36,9 @@ crate::numbered_enum! {
         /// The session goes on after driver and server were found to disagree about its stream: one
         /// of them was put back to an older state.
         Diverged = 10 => "diverged",
+        /// A verification has found that the copy is not what the volume is: what differs is read
+        /// again.
+        Repair = 11 => "repair",
     }
 }
 
@@ -73,6 +76,9 @@ impl GapReason {
             Self::Diverged => {
                 "driver and server do not agree: one of them was put back to an older state"
             }
+            Self::Repair => {
+                "the copy was found to differ from the volume: what differs is read again"
+            }
         }
     }
 }
@@ -87,7 +93,7 @@ mod tests {
             assert_eq!(reason.to_wire(), number);
             assert_eq!(GapReason::from_wire(number), Some(reason));
         }
-        assert_eq!(GapReason::ALL.len(), 10);
-        assert_eq!((GapReason::from_wire(0), GapReason::from_wire(11)), (None, None));
+        assert_eq!(GapReason::ALL.len(), 11);
+        assert_eq!((GapReason::from_wire(0), GapReason::from_wire(12)), (None, None));
     }
 }

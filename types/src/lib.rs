@@ -9,6 +9,8 @@
 //! | [`stream`] | [`Seq`], [`EpochId`], [`RecordKind`], [`Clearing`] |
 //! | [`counters`] | [`SessionCounters`], [`HoldTimes`] |
 //! | [`gap`] | [`GapReason`], [`Overflow`] |
+//! | [`made`] | [`Made`] |
+//! | [`ends`] | [`End`], [`Ends`] |
 //! | [`tick`] | [`Tick`] |
 //!
 //! Values are plain numbers in the machine's order; `wire/` says how they stand in a buffer. The
@@ -18,9 +20,11 @@
 
 pub mod block;
 pub mod counters;
+pub mod ends;
 pub mod extent;
 pub mod gap;
 pub mod geometry;
+pub mod made;
 mod numbered;
 pub mod regions;
 pub mod stream;
@@ -28,9 +32,11 @@ pub mod tick;
 
 pub use block::{BlockIndex, BlockRange};
 pub use counters::{HOLD_BUCKETS, HoldTimes, SessionCounters};
+pub use ends::{ENDS_MAX, End, Ends};
 pub use extent::Extent;
 pub use gap::{GapReason, Overflow};
 pub use geometry::{Geometry, GeometryError};
+pub use made::Made;
 pub use regions::{REGIONS_MAX, Regions};
 pub use stream::{Clearing, EpochId, ORIGIN_MAX, RecordKind, Seq};
 pub use tick::Tick;

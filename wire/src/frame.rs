@@ -18,11 +18,11 @@
 //!   ◀────────────────────────────── Error  why the server closes the connection, as text
 //! ```
 
-use snapless_types::{EpochId, Geometry, GeometryError, Seq};
+use snapless_types::{EpochId, Geometry, GeometryError, Made, Seq};
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::id::{EpochIdLe, FileTime, SeqLe, SessionId, VolumeGuid};
+use crate::id::{EpochIdLe, FileTime, MadeLe, SeqLe, SessionId, VolumeGuid};
 use crate::record::{RECORD_HEADER_LEN, RECORD_PAYLOAD_MAX};
 
 /// The first bytes of every frame: `SLFR`.
@@ -215,13 +215,21 @@ pub struct Welcome {
     durable_epoch: EpochIdLe,
     durable_seq: SeqLe,
     latest: FileTime,
+    durable_made: MadeLe,
 }
 
 impl Welcome {
     /// The session's last durable epoch, 0 for a new session, and that epoch's last record.
     pub fn new(durable_epoch: EpochId, durable_seq: Seq) -> Self {
         let (durable_epoch, durable_seq) = (durable_epoch.into(), durable_seq.into());
-        Self { durable_epoch, durable_seq, latest: NO_POINT }
+        let durable_made = Made::default().into();
+        Self { durable_epoch, durable_seq, latest: NO_POINT, durable_made }
+    }
+
+    /// The same with when the last durable record was made.
+    #[must_use]
+    pub fn with_made(self, made: Made) -> Self {
+        Self { durable_made: made.into(), ..self }
     }
 
     /// The same with the latest instant that can be restored.
@@ -238,6 +246,11 @@ impl Welcome {
     /// The last durable record.
     pub fn durable_seq(&self) -> Seq {
         self.durable_seq.get()
+    }
+
+    /// When that was made; zeros if there is none.
+    pub fn durable_made(&self) -> Made {
+        self.durable_made.get()
     }
 
     /// The latest instant that can be restored, on the protected machine's wall clock; `None` if
@@ -356,7 +369,7 @@ impl KeepAlive {
 
 const _: () = {
     assert!(size_of::<Hello>() == 48);
-    assert!(size_of::<Welcome>() == 24);
+    assert!(size_of::<Welcome>() == 40);
     assert!(size_of::<Acknowledge>() == 24);
     assert!(size_of::<Watermark>() == 24);
 };
@@ -400,6 +413,7 @@ impl core::error::Error for FrameError {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use snapless_types::Tick;
 
     fn hello() -> Hello {
         let geometry = Geometry::new(1 << 30, 512, 65_536).unwrap();
@@ -423,8 +437,14 @@ mod tests {
         let bytes = |fields: [u64; 3]| fields.map(u64::to_le_bytes).concat();
         let at = Some(FileTime::new(time));
         let welcome = Welcome::new(EpochId::new(epoch), Seq::new(seq));
-        assert_eq!(welcome.as_bytes(), bytes([epoch, seq, 0]));
+        let none = [0; 16].as_slice();
+        assert_eq!(welcome.as_bytes(), [&bytes([epoch, seq, 0]), none].concat());
         assert_eq!((welcome.latest(), welcome.with_latest(at).latest()), (None, at));
+        let made = Made { time, monotonic: Tick(monotonic) };
+        let welcome = welcome.with_made(made);
+        let clocks = [time, monotonic].map(u64::to_le_bytes).concat();
+        assert_eq!(welcome.as_bytes(), [bytes([epoch, seq, 0]), clocks].concat());
+        assert_eq!(welcome.durable_made(), made);
         let acknowledge = Acknowledge::new(EpochId::new(epoch), Seq::new(seq));
         let later = acknowledge.with_latest(at);
         assert_eq!(later.as_bytes(), bytes([epoch, seq, time]));

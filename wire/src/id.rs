@@ -4,7 +4,7 @@
 
 use core::fmt;
 
-use snapless_types::{EpochId, Extent, Seq};
+use snapless_types::{EpochId, Extent, Made, Seq, Tick};
 use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -134,6 +134,29 @@ little_endian! {
 little_endian! {
     /// An instant: 100 ns intervals since 1601-01-01 UTC, as Windows' `FILETIME` counts.
     FileTime
+}
+
+/// A [`Made`] in a structure.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned,
+)]
+#[repr(C)]
+pub struct MadeLe {
+    time: FileTime,
+    monotonic: U64,
+}
+
+impl MadeLe {
+    /// The plain times.
+    pub fn get(self) -> Made {
+        Made { time: self.time.get(), monotonic: Tick(self.monotonic.get()) }
+    }
+}
+
+impl From<Made> for MadeLe {
+    fn from(made: Made) -> Self {
+        Self { time: FileTime::new(made.time), monotonic: U64::new(made.monotonic.0) }
+    }
 }
 
 /// A run of bytes of the volume; of no bytes, if there is none.

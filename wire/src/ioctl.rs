@@ -76,7 +76,8 @@ pub const IOCTL_REVIEW: u32 = ctl_code(0x808, METHOD_BUFFERED);
 pub const IOCTL_DRAIN_FROM: u32 = ctl_code(0x809, METHOD_BUFFERED);
 /// Input [`VerifyRequest`]; no output. Begins or ends a verification of the copy: while nothing
 /// else is to be read, the driver reads blocks that the stream describes and appends them as Check
-/// records. Needs no claim.
+/// records. Or has an extent that was found to differ read again: `STATUS_DEVICE_NOT_READY` before
+/// the base image is complete, and while writes go uncaptured. Needs no claim.
 pub const IOCTL_VERIFY: u32 = ctl_code(0x80a, METHOD_BUFFERED);
 
 /// Input [`KeepStateRequest`]; no output. Says where the driver keeps the claimed session's state
@@ -372,10 +373,12 @@ pub enum BadRequest {
     Lose,
     /// No volume can have such a state area.
     StateArea,
-    /// Neither a begin nor an end, or an end with a rate.
+    /// Neither a begin nor an end nor a repair, or one with values that it does not have.
     Verify,
     /// The rate of a verification is too low.
     VerifyRate,
+    /// No volume has the extent that is to be repaired.
+    VerifyExtent,
 }
 
 /// Input of [`IOCTL_RESUME`], [`IOCTL_STATUS`], [`IOCTL_STOP`].

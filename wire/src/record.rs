@@ -4,7 +4,7 @@
 //! server stores and replays them. A payload is a whole number of sectors, so headers stay
 //! 8-aligned in a packed buffer without padding.
 
-use snapless_types::{EpochId, Extent, GapReason, RecordKind, Seq};
+use snapless_types::{EpochId, Extent, GapReason, Made, RecordKind, Seq, Tick};
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -262,6 +262,11 @@ impl RecordHeader {
     /// What the clock that is never set showed then, in ticks of 100 ns ([`Position::monotonic`]).
     pub fn monotonic(&self) -> u64 {
         self.monotonic
+    }
+
+    /// Both times: they tell the record from one of another past with its number.
+    pub fn made(&self) -> Made {
+        Made { time: self.time.get(), monotonic: Tick(self.monotonic) }
     }
 
     /// The epoch that the record belongs to.

@@ -14,16 +14,16 @@
 //!
 //! | bytes of a slot | what |
 //! | --- | --- |
-//! | 0 to 4,095 | header, the stamp's hash of a live one, zeros behind it |
+//! | 0 to 4,095 | header, the stamp's hash of a live one, ends of epochs, zeros behind them |
 //! | 4,096 to 8,191 | one bit for each region, from the lowest bit of the first byte on |
 //! | 8,192 to 32,767 | the stamp's ranges one after the other, zeros behind them |
 
 use crc::{CRC_32_ISCSI, CRC_64_XZ, Crc, Digest, Table};
-use snapless_types::{Geometry, REGIONS_MAX, Regions, Seq};
+use snapless_types::{ENDS_MAX, End, Ends, Geometry, REGIONS_MAX, Regions, Seq};
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::id::{AreaId, Extents, FileTime, SeqLe, SessionId};
+use crate::id::{AreaId, Extents, FileTime, MadeLe, SeqLe, SessionId};
 
 /// Bytes of an area.
 pub const AREA_LEN: usize = 2 * SLOT_LEN;
@@ -47,7 +47,7 @@ pub const MAP_AT: usize = 4 << 10;
 pub const STAMP_AT: usize = MAP_AT + MAP_LEN;
 
 const MAGIC: [u8; 8] = *b"SNPLSTAT";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 const _: () = assert!(MAP_LEN as u64 * 8 == REGIONS_MAX);
 
@@ -93,6 +93,17 @@ const CRC_AT: usize = HEADER_LEN - size_of::<U32>();
 const _: () = assert!(HEADER_LEN == 176);
 /// Where a live slot has the stamp's hash.
 const HASH_AT: usize = HEADER_LEN;
+/// Where a saved or a live slot has the ends of epochs, from the oldest on, zeros behind them.
+const ENDS_AT: usize = HASH_AT + size_of::<u64>();
+const _: () = assert!(ENDS_AT + ENDS_MAX * size_of::<EndLe>() <= MAP_AT);
+
+/// An [`End`] in a slot.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct EndLe {
+    seq: SeqLe,
+    made: MadeLe,
+}
 
 /// What a saved slot says of the session and its volume.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -103,10 +114,12 @@ pub struct SavedState {
     pub geometry: Geometry,
     /// The last record of the newest acknowledged epoch.
     pub acknowledged: Seq,
-    /// The last record that the driver made; of a live slot, the last number that it can give. What
-    /// a server that has a record from `acknowledged` to this one as its last may lack of the
-    /// volume, is in regions whose bits are set.
+    /// The last record that the driver had made.
     pub captured: Seq,
+    /// What a server whose stream ends with one of these may lack of the volume, is in regions
+    /// whose bits are set. Of another server nothing is known: it has another past, or an older
+    /// one, or this volume was put back.
+    pub ends: Ends,
     /// Where the stamp's bytes are on the volume, in the order in which the slot has them.
     pub stamp: Extents<STAMP_RANGES_MAX>,
     /// When it was saved.
@@ -167,7 +180,7 @@ impl<'a> Slot<'a> {
         }
         let saved = match kind {
             Kind::Used | Kind::Void => None,
-            Kind::Saved | Kind::Live => Some(header.saved()?),
+            Kind::Saved | Kind::Live => Some(header.saved(read_ends(bytes))?),
         };
         let hash = bytes.get(HASH_AT..).and_then(|hash| hash.first_chunk());
         let stamp_hash = hash.filter(|_| kind == Kind::Live).map(|hash| u64::from_le_bytes(*hash));
@@ -187,7 +200,7 @@ impl Kind {
 
 impl Header {
     fn of(kind: Kind, state: &SavedState) -> Self {
-        let SavedState { session, geometry, acknowledged, captured, stamp, saved_at } = *state;
+        let SavedState { session, geometry, acknowledged, captured, stamp, saved_at, .. } = *state;
         Self {
             kind: U32::new(kind.to_wire()),
             session,
@@ -203,7 +216,7 @@ impl Header {
         }
     }
 
-    fn saved(&self) -> Option<SavedState> {
+    fn saved(&self, ends: Ends) -> Option<SavedState> {
         let (length, sector_size) = (self.length.get(), self.sector_size.get());
         let geometry = Geometry::new(length, sector_size, self.block_size.get()).ok()?;
         let (acknowledged, captured) = (self.acknowledged.get(), self.captured.get());
@@ -213,16 +226,36 @@ impl Header {
             && self.region_size.get() == Regions::of(&geometry).size()
             && acknowledged <= captured
             && captured.get() < u64::MAX
-            && stamped > 0;
+            && stamped > 0
+            && ends.iter().all(|end| (acknowledged..=captured).contains(&end.seq));
         let Self { session, stamp, saved_at, .. } = *self;
         is_sound.then_some(SavedState {
             session,
             geometry,
             acknowledged,
             captured,
+            ends,
             stamp,
             saved_at,
         })
+    }
+}
+
+fn read_ends(slot: &[u8]) -> Ends {
+    let mut ends = Ends::NONE;
+    let places = slot.get(ENDS_AT..).unwrap_or_default().chunks_exact(size_of::<EndLe>());
+    for place in places.take(ENDS_MAX).filter_map(|place| EndLe::read_from_bytes(place).ok()) {
+        if place.seq.get() > Seq::default() {
+            ends.add(End { seq: place.seq.get(), made: place.made.get() });
+        }
+    }
+    ends
+}
+
+fn put_ends(slot: &mut [u8; SLOT_LEN], ends: &Ends) {
+    let places = slot.get_mut(ENDS_AT..).unwrap_or_default().chunks_exact_mut(size_of::<EndLe>());
+    for (place, End { seq, made }) in places.zip(ends.iter()) {
+        place.copy_from_slice(EndLe { seq: seq.into(), made: made.into() }.as_bytes());
     }
 }
 
@@ -268,6 +301,7 @@ pub fn seal_used(slot: &mut [u8; SLOT_LEN], area: AreaId, generation: u64) {
 /// Makes a slot of `slot`, whose map and stamp are in place.
 pub fn seal_saved(slot: &mut [u8; SLOT_LEN], area: AreaId, generation: u64, state: &SavedState) {
     clear_page(slot);
+    put_ends(slot, &state.ends);
     seal(slot, Kind::Saved, Header::of(Kind::Saved, state), area, generation);
 }
 
@@ -283,6 +317,7 @@ pub fn seal_live(
     if let Some(place) = slot.get_mut(HASH_AT..).and_then(|place| place.first_chunk_mut()) {
         *place = stamp_hash.to_le_bytes();
     }
+    put_ends(slot, &state.ends);
     seal(slot, Kind::Live, Header::of(Kind::Live, state), area, generation);
 }
 
@@ -365,9 +400,17 @@ fn checksum(slot: &[u8]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use snapless_types::Extent;
+    use snapless_types::{Extent, Made, Tick};
 
     const ID: AreaId = AreaId([7; 16]);
+
+    fn ends(seqs: &[u64]) -> Ends {
+        let mut ends = Ends::NONE;
+        for &seq in seqs {
+            ends.add(End { seq: Seq::new(seq), made: Made { time: 7, monotonic: Tick(seq) } });
+        }
+        ends
+    }
 
     fn blank() -> Vec<u8> {
         let mut area = vec![0; AREA_LEN];
@@ -386,6 +429,7 @@ mod tests {
             geometry: Geometry::new(1 << 30, 512, 64 << 10).unwrap(),
             acknowledged: Seq::new(5),
             captured: Seq::new(9),
+            ends: ends(&[5, 9]),
             stamp: Extents::new(&stamp).unwrap(),
             saved_at: FileTime::new(77),
         }
@@ -497,6 +541,8 @@ mod tests {
             SavedState { session: SessionId::NIL, ..state() },
             SavedState { acknowledged: Seq::new(10), ..state() },
             SavedState { captured: Seq::new(u64::MAX), ..state() },
+            SavedState { ends: ends(&[4]), ..state() },
+            SavedState { ends: ends(&[7, 10]), ..state() },
             SavedState { stamp: Extents::NONE, ..state() },
             SavedState { stamp: stamp(1 << 30, 512), ..state() },
             SavedState { stamp: stamp(1, 512), ..state() },
@@ -523,7 +569,7 @@ mod tests {
     fn the_bytes_of_a_slot_are_pinned() {
         let area = saved(&state());
         let slot = &area[SLOT_LEN..];
-        assert_eq!(&slot[..16], b"SNPLSTAT\x01\0\0\0\x01\0\0\0");
+        assert_eq!(&slot[..16], b"SNPLSTAT\x02\0\0\0\x01\0\0\0");
         assert_eq!(slot[16..32], [7; 16]);
         assert_eq!(slot[32..40], 3_u64.to_le_bytes());
         assert_eq!(slot[40..56], [3; 16]);
@@ -531,6 +577,8 @@ mod tests {
         assert_eq!(slot[72..80], (64_u64 << 10).to_le_bytes());
         assert_eq!((slot[80], slot[88], slot[160]), (5, 9, 77));
         assert_eq!(slot[172..176], checksum(slot).to_le_bytes());
+        assert_eq!((slot[184], slot[192], slot[200], slot[208], slot[224]), (5, 7, 5, 9, 9));
+        assert!(slot[232..MAP_AT].iter().all(|byte| *byte == 0));
     }
 
     #[test]

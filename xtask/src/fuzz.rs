@@ -10,10 +10,11 @@ use std::fs::{self, Permissions};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use crate::build::programs;
 use crate::command::Tool;
-use crate::console::{Outcome, Progress, Steps, say};
+use crate::console::{Outcome, Progress, Steps, say, side_by_side};
 use crate::error::{IoContext, Result};
 use crate::files::remove_folder;
 use crate::layout::Layout;
@@ -94,20 +95,30 @@ pub fn run(layout: &Layout, options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Runs the corpus of every target, then a bounded number of inputs that begin with it.
+/// Runs the corpus of every target, then a bounded number of inputs that begin with it; two
+/// targets at a time.
 pub fn check(layout: &Layout, progress: &Progress) -> Result<Outcome> {
     build(layout, progress)?;
-    for target in targets(layout)? {
-        progress.detail(&target);
-        // Nothing new is kept: a test run is the same each time.
-        let kept = kept(layout, &target);
-        let scratch = layout.fuzz().join("scratch");
-        remove_folder(&scratch)?;
-        fs::create_dir_all(&scratch).on("create", &scratch)?;
-        let tool = fuzzer(layout, &target)?;
-        tool.args([TEST_INPUTS, "-seed=1", "-max_total_time=20"]).arg(&scratch).arg(&kept).run()?;
-    }
+    let waiting = Mutex::new(targets(layout)?.into_iter());
+    let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let side = || {
+        while let Some(target) = next() {
+            progress.detail(&target);
+            check_target(layout, &target)?;
+        }
+        Ok(())
+    };
+    side_by_side(side, side)?;
     Ok(Outcome::Done)
+}
+
+fn check_target(layout: &Layout, target: &str) -> Result<()> {
+    // Nothing new is kept: a test run is the same each time.
+    let scratch = layout.fuzz().join("scratch").join(target);
+    remove_folder(&scratch)?;
+    fs::create_dir_all(&scratch).on("create", &scratch)?;
+    let tool = fuzzer(layout, target)?.args([TEST_INPUTS, "-seed=1", "-max_total_time=20"]);
+    tool.arg(&scratch).arg(kept(layout, target)).run()
 }
 
 /// The targets: each has a corpus, as a test of `tests/fuzz` demands.

@@ -1,6 +1,8 @@
-//! `snapless verify`: begins or ends a verification of a volume's copy, and waits for its outcome.
+//! `snapless verify`: begins or ends a verification of a volume's copy, waits for its outcome, and
+//! repairs what differs.
 
 mod outcome;
+mod repair;
 
 use std::io::Write;
 use std::path::Path;
@@ -17,6 +19,7 @@ use snapless_wire::ioctl::Verify;
 use super::common::session_of;
 use crate::arguments::VerifyArguments;
 use crate::error::CliError;
+use crate::format;
 use outcome::{Look, Waiting};
 
 /// How often the driver and the service are asked how far it is.
@@ -32,6 +35,8 @@ struct Begun {
     rate_bytes_per_second: Option<u64>,
     /// What came of it; `null` if nothing was compared, or it was not waited for.
     outcome: Option<Verification>,
+    /// Bytes that were read again, as they or some of them differed; `null` if nothing was.
+    repaired_bytes: Option<u64>,
 }
 
 /// Begins a verification, or ends the one under way.
@@ -51,18 +56,31 @@ pub(crate) fn run(
     };
     let passes = port.status(session)?.counters.verify_passes;
     port.verify(session, verify)?;
-    let outcome = if arguments.wait { wait(&*port, session, passes, state_dir)? } else { None };
+    let waits = arguments.wait || arguments.repair;
+    let outcome = if waits { wait(&*port, session, passes, state_dir)? } else { None };
+    let differing = outcome.as_ref().filter(|it| it.differing_bytes > 0 && arguments.repair);
+    let repaired = differing.map(|found| repair::repair(&*port, session, found)).transpose()?;
     if arguments.json {
         let (volume, session) = (name.to_string(), session.to_string());
-        let verifying = !arguments.stop && !arguments.wait;
+        let verifying = !arguments.stop && !waits;
         let outcome = outcome.clone();
-        let begun = Begun { volume, session, verifying, rate_bytes_per_second: rate, outcome };
+        let (rate_bytes_per_second, repaired_bytes) = (rate, repaired);
+        let begun =
+            Begun { volume, session, verifying, rate_bytes_per_second, outcome, repaired_bytes };
         serde_json::to_writer(&mut *out, &begun)?;
         writeln!(out)?;
     } else if arguments.stop {
         writeln!(out, "no verification of {name} is under way")?;
-    } else if arguments.wait {
+    } else if waits {
         writeln!(out, "{}", outcome::text(outcome.as_ref()))?;
+        if let Some(bytes) = repaired {
+            let bytes = format::bytes(bytes);
+            writeln!(
+                out,
+                "{bytes} were read again: the copy is repaired from now on, and instants from \
+                 before have what differed"
+            )?;
+        }
     } else {
         writeln!(
             out,
@@ -71,7 +89,7 @@ pub(crate) fn run(
         )?;
     }
     match outcome {
-        Some(found) if found.differing_bytes > 0 => Err(CliError::Differs),
+        Some(found) if found.differing_bytes > 0 && repaired.is_none() => Err(CliError::Differs),
         Some(found) if found.damaged => Err(CliError::NotCompared),
         _ => Ok(()),
     }
@@ -107,7 +125,7 @@ mod tests {
 
     fn arguments() -> VerifyArguments {
         let volume = "D:".parse().unwrap();
-        VerifyArguments { volume, rate: None, wait: false, stop: false, json: false }
+        VerifyArguments { volume, rate: None, wait: false, repair: false, stop: false, json: false }
     }
 
     fn verify(driver: &TestDriver, change: impl FnOnce(&mut VerifyArguments)) -> String {

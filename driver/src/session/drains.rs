@@ -1,13 +1,13 @@
 //! A session's claim and its drain requests.
 
-use snapless_engine::{Drained, Record, Step, Tick, Worker};
-use snapless_types::EpochId;
+use snapless_engine::{Drained, ImpossibleSeq, Record, Step, Tick, Worker};
+use snapless_types::{End, EpochId, RecordKind, Seq};
 use snapless_wire::id::FileTime;
 use snapless_wire::ioctl::{DrainFrom, Verify};
 use snapless_wire::record::{Position, RECORD_HEADER_LEN, RecordError, RecordHeader};
 use wdk_sys::{
-    NTSTATUS, STATUS_DEVICE_BUSY, STATUS_DEVICE_NOT_CONNECTED, STATUS_INVALID_PARAMETER,
-    STATUS_SUCCESS,
+    NTSTATUS, STATUS_DEVICE_BUSY, STATUS_DEVICE_NOT_CONNECTED, STATUS_DEVICE_NOT_READY,
+    STATUS_INVALID_PARAMETER, STATUS_SUCCESS,
 };
 
 use super::Session;
@@ -39,16 +39,24 @@ impl Session {
     /// begins there. PASSIVE_LEVEL.
     ///
     /// # Errors
-    /// `STATUS_INVALID_PARAMETER` for a record that the server cannot have.
+    /// `STATUS_INVALID_PARAMETER` for a record that the server cannot have, or that another past of
+    /// the machine has made.
     pub fn drain_from(&self, from: DrainFrom) -> Result<bool, NTSTATUS> {
         // No record is being copied for an earlier claimant.
         let joined = self.claim.state.with(|_| {
-            if from.lose {
-                self.engine.detach();
+            let DrainFrom { durable, made, origin, lose } = from;
+            if !self.engine.is_placed() && !self.continues_behind(&End { seq: durable, made }) {
+                return Err(ImpossibleSeq);
             }
             // The stream of a session that continues stands there.
-            self.engine.place(from.durable, from.origin)?;
-            self.engine.drain_from(from.durable)
+            self.engine.place(durable, made, origin)?;
+            if !self.engine.has_made(durable, made) {
+                return Err(ImpossibleSeq);
+            }
+            if lose {
+                self.engine.detach();
+            }
+            self.engine.drain_from(durable)
         });
         joined.map_err(|_| STATUS_INVALID_PARAMETER)
     }
@@ -94,20 +102,34 @@ impl Session {
         self.engine.acknowledge(epoch).map_err(|_| STATUS_INVALID_PARAMETER)
     }
 
-    /// Begins or ends a verification of the copy. IRQL <= DISPATCH_LEVEL.
-    pub fn verify(&self, verify: Verify) {
+    /// Begins or ends a verification of the copy, or repairs what one has found. IRQL <=
+    /// DISPATCH_LEVEL.
+    ///
+    /// # Errors
+    /// `STATUS_INVALID_PARAMETER` for a repair past the volume's end, `STATUS_DEVICE_NOT_READY` for
+    /// one that cannot begin now.
+    pub fn verify(&self, verify: Verify) -> Result<(), NTSTATUS> {
         match verify {
             Verify::Begin { bytes_per_second } => self.engine.begin_verification(bytes_per_second),
             Verify::End => self.engine.end_verification(),
+            Verify::Repair(extent) => {
+                let blocks = self.engine.geometry().blocks_of(&extent);
+                let blocks = blocks.ok_or(STATUS_INVALID_PARAMETER)?;
+                if !self.engine.repair(blocks) {
+                    return Err(STATUS_DEVICE_NOT_READY);
+                }
+            }
         }
+        Ok(())
     }
 
     /// Answers drain requests while there are both requests and records. PASSIVE_LEVEL.
     #[inline(never)] // Not on the stack of what else the thread does.
     pub fn answer_drains(&self) {
-        while let Some((request, filled)) = self.answer_next() {
-            // RESUME (rules.md#resume): not before the log has what the records' writes change.
-            self.state.wait_to_leave();
+        while let Some((request, filled, end)) = self.answer_next() {
+            // RESUME (rules.md#resume): not before the log has what the records' writes change,
+            // and lists what the server's stream may end with.
+            self.state.wait_to_leave(end);
             match filled {
                 Ok(bytes) => request.complete_with(STATUS_SUCCESS, bytes),
                 Err(status) => request.complete(status),
@@ -115,18 +137,20 @@ impl Session {
         }
     }
 
-    fn answer_next(&self) -> Option<(Request, Result<usize, NTSTATUS>)> {
+    /// Fills the next request; with the last record in it that ends an epoch.
+    fn answer_next(&self) -> Option<(Request, Result<usize, NTSTATUS>, Seq)> {
         self.claim.state.with(|state| {
             let claimant = state.claimant.filter(|_| self.engine.has_records())?;
             let request = self.claim.requests.retrieve(claimant)?;
+            let mut end = Seq::default();
             let filled = match request.output() {
                 Ok(mut output) => {
-                    self.fill(&mut output);
+                    end = self.fill(&mut output);
                     Ok(output.filled())
                 }
                 Err(status) => Err(status),
             };
-            Some((request, filled))
+            Some((request, filled, end))
         })
     }
 
@@ -146,13 +170,20 @@ impl Session {
         }
     }
 
-    fn fill(&self, output: &mut Output<'_>) {
+    /// Returns the last record that ends an epoch; 0 if none does.
+    fn fill(&self, output: &mut Output<'_>) -> Seq {
+        let mut end = Seq::default();
         while let Some(room) = output.room().checked_sub(RECORD_HEADER_LEN) {
-            let Step::Do(drained) = self.engine.drain(room as u64) else { return };
+            let Step::Do(drained) = self.engine.drain(room as u64) else { break };
             let complete = self.append(output, &drained);
             debug_assert!(complete, "LOSS: a record that was taken from the queue fits");
+            let Record { kind, seq, .. } = drained.record();
+            if kind == RecordKind::EpochEnd {
+                end = seq;
+            }
             self.engine.drained(drained);
         }
+        end
     }
 
     fn append(&self, output: &mut Output<'_>, drained: &Drained) -> bool {

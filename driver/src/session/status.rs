@@ -3,7 +3,7 @@
 use core::sync::atomic::Ordering;
 
 use snapless_engine::{Phase, Status, Tick};
-use snapless_types::{GapReason, Seq};
+use snapless_types::{End, Ends, GapReason, Seq};
 use snapless_wire::id::FileTime;
 use snapless_wire::ioctl::{SessionPhase, StatusFlags, StatusReply};
 use zerocopy::FromZeros;
@@ -73,6 +73,19 @@ impl Session {
     #[inline(never)] // As above.
     pub fn taken_seqs(&self) -> Option<(Seq, Seq)> {
         self.taken.with(|taken| taken.map(|it| (it.acknowledged, it.captured)))
+    }
+
+    /// True if the session may continue behind this record, which ends the server's stream: it reads
+    /// every block, or knows what such a server may lack. IRQL <= DISPATCH_LEVEL.
+    #[inline(never)] // As above.
+    pub fn continues_behind(&self, end: &End) -> bool {
+        self.taken.with(|taken| taken.as_ref().is_none_or(|taken| taken.holds(end)))
+    }
+
+    /// As [`Session::taken_seqs`]: what a server's stream may end with. IRQL <= DISPATCH_LEVEL.
+    #[inline(never)] // As above.
+    pub fn taken_ends(&self) -> Option<Ends> {
+        self.taken.with(|taken| taken.as_ref().map(|it| it.ends))
     }
 
     #[inline(never)] // As above.

@@ -17,7 +17,7 @@ fn continued(change: impl FnOnce(&mut Config)) -> TestSession {
 }
 
 fn place(session: &TestSession, seq: u64, epoch: u64) {
-    session.place(Seq::new(seq), EpochId::new(epoch)).unwrap();
+    session.place(Seq::new(seq), MADE, EpochId::new(epoch)).unwrap();
 }
 
 fn records(session: &TestSession) -> Vec<Record> {
@@ -27,6 +27,18 @@ fn records(session: &TestSession) -> Vec<Record> {
         session.drained(drained);
     }
     records
+}
+
+#[test]
+fn what_it_goes_on_behind_is_one_record_made_at_one_time() {
+    let session = continued(|_| ());
+    assert!(!session.has_made(Seq::new(40), MADE), "it is not placed");
+    session.place(Seq::new(40), MADE, EpochId::new(1_000)).unwrap();
+    assert!(session.has_made(Seq::new(40), MADE));
+    assert!(!session.has_made(Seq::new(40), Made::default()));
+    for number in [0, 39, 41, 1_000, 1_001] {
+        assert!(!session.has_made(Seq::new(number), MADE), "{number}: of another copy");
+    }
 }
 
 #[test]
@@ -146,7 +158,7 @@ fn where_it_stands_is_said_once_and_before_anything_else() {
     let session = continued(|_| ());
     assert_eq!(session.drain_from(Seq::new(5)), Err(ImpossibleSeq), "it is not placed");
     let last = Seq::new(u64::MAX - 1);
-    assert_eq!(session.place(last, EpochId::new(1)), Err(ImpossibleSeq));
+    assert_eq!(session.place(last, MADE, EpochId::new(1)), Err(ImpossibleSeq));
     assert!(!session.status().placed);
     place(&session, 5, 1);
     place(&session, 9, 1);

@@ -8,8 +8,8 @@ use snapless_engine::{
     ReadOutcome, Session, Step, Submission, Tick, Ticket, Urgency, WORKERS, Worker,
 };
 use snapless_types::{
-    BlockIndex, BlockRange, Clearing, EpochId, Extent, GapReason, Geometry, Overflow, RecordKind,
-    Seq,
+    BlockIndex, BlockRange, Clearing, EpochId, Extent, GapReason, Geometry, Made, Overflow,
+    RecordKind, Seq,
 };
 
 mod clearings;
@@ -24,6 +24,8 @@ mod verify;
 mod writes;
 
 const BLOCK: u64 = 16 << 10;
+/// When the record was made that a session continues behind.
+const MADE: Made = Made { time: 7, monotonic: Tick(8) };
 
 #[derive(Default)]
 struct TestHost {

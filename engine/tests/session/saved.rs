@@ -58,7 +58,7 @@ fn only_what_the_map_has_is_read_again_and_the_gap_ends_with_it() {
     session.know(&map(&[1, 2]));
     session.begin();
     assert_eq!(session.status().blocks_unsynced, 2);
-    session.place(Seq::new(40), EpochId::new(50)).unwrap();
+    session.place(Seq::new(40), MADE, EpochId::new(50)).unwrap();
     assert_eq!(session.drain_from(Seq::new(40)), Ok(true));
     let mut kinds = drain(&session);
     let mut read = Vec::new();
@@ -79,7 +79,7 @@ fn if_the_server_lacks_nothing_the_gap_ends_at_once() {
     let session = continued();
     session.know(&map(&[]));
     session.begin();
-    session.place(Seq::new(40), EpochId::new(50)).unwrap();
+    session.place(Seq::new(40), MADE, EpochId::new(50)).unwrap();
     assert_eq!(session.drain_from(Seq::new(40)), Ok(true));
     assert_eq!(drain(&session), [RecordKind::GapBegin, RecordKind::Consistent]);
 }

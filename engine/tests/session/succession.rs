@@ -3,7 +3,7 @@
 use super::gaps::gap_reasons;
 use super::*;
 
-use snapless_engine::ImpossibleSeq;
+use snapless_engine::{ImpossibleSeq, Record};
 
 /// Drains everything; returns the records' numbers.
 fn seqs(session: &TestSession) -> Vec<u64> {
@@ -57,6 +57,45 @@ fn what_the_server_has_is_acknowledged_and_not_kept() {
     assert_eq!(session.drain_from(Seq::new(last.get() + 1)), Err(ImpossibleSeq));
     assert!(!session.status().attached, "nothing changes");
     assert_eq!(session.drain_from(last), Ok(true));
+}
+
+/// The record that ended an epoch, and when that was.
+fn epoch_end(session: &TestSession) -> (Seq, Made) {
+    let mut end = None;
+    while let Step::Do(drained) = session.drain(u64::MAX) {
+        let Record { kind, seq, time, monotonic, .. } = drained.record();
+        if kind == RecordKind::EpochEnd {
+            end = Some((seq, Made { time, monotonic }));
+        }
+        session.drained(drained);
+    }
+    end.expect("an epoch that has ended")
+}
+
+#[test]
+fn only_the_record_that_ended_an_epoch_at_its_time_is_its_own() {
+    let session = synced(|config| (config.epoch_bytes, config.epochs) = (512, 64));
+    seqs(&session);
+    write(&session, 0);
+    let (first, at_first) = epoch_end(&session);
+    session.host().now.set(70);
+    write(&session, 512);
+    let (second, at_second) = epoch_end(&session);
+    session.leave();
+    let has_both = || session.has_made(first, at_first) && session.has_made(second, at_second);
+    assert!(has_both() && at_first != at_second);
+    // Another past of the machine has the same number at another time.
+    assert!(!session.has_made(second, at_first) && !session.has_made(first, at_second));
+    let later = Made { time: at_second.time + 1, ..at_second };
+    assert!(!session.has_made(second, later));
+    let before = Seq::new(second.get() - 1);
+    assert!(!session.has_made(before, at_second), "it ends no epoch");
+    // Whatever becomes of the records, it is known that they were made.
+    session.detach();
+    assert!(has_both());
+    assert_eq!(session.drain_from(second), Ok(false));
+    assert!(session.has_made(second, at_second));
+    assert_eq!(session.status().acknowledged_seq, second.get(), "it is durable");
 }
 
 #[test]

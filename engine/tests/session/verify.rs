@@ -282,3 +282,33 @@ fn the_cap_of_the_sweep_counts_what_is_read_to_verify() {
     done(&session, first, true);
     assert!(matches!(session.sweep(), Step::Wait(Some(_))));
 }
+
+#[test]
+fn what_differs_is_read_again_in_a_gap_that_ends_with_it() {
+    let session = durable(|_| ());
+    acknowledge_all(&session);
+    drain(&session);
+    assert!(session.repair(BlockRange::new(BlockIndex(1), BlockIndex(3))));
+    assert_eq!(session.status().gap_reason, Some(GapReason::Repair));
+    assert_eq!((session.status().gaps, session.status().blocks_dirty), (1, 2));
+    // A write to a block that is left alone is captured as ever.
+    complete_captured(&session, submit(&session, "beside it", 0, 512));
+    while !session.status().consistent {
+        done(&session, read(session.sweep()), true);
+    }
+    let kinds = drain(&session);
+    assert_eq!(kinds[..2], [RecordKind::GapBegin, RecordKind::Write]);
+    assert_eq!(kinds.last(), Some(&RecordKind::Consistent));
+    let read = kinds.iter().filter(|kind| **kind == RecordKind::Resync).count();
+    assert!((1..=2).contains(&read), "{kinds:?}");
+    assert_eq!(session.status().blocks_synced, 4);
+}
+
+#[test]
+fn a_repair_waits_for_the_base_image_and_for_a_capture() {
+    let session = session(|_| ());
+    assert!(!session.repair(BlockRange::one(BlockIndex(0))), "before t0");
+    let session = synced(|_| ());
+    session.detach();
+    assert!(!session.repair(BlockRange::one(BlockIndex(0))), "no service is there");
+}

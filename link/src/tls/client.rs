@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use snapless_trust::config::COMPARING_LINK;
 use snapless_trust::rustls::ClientConfig;
 
 use crate::client::{Link, LinkLimits, reach};
@@ -41,9 +40,7 @@ impl Link {
         config: &Arc<ClientConfig>,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<Self, LinkError> {
-        let stream = secure(tcp, config, cancelled)?;
-        let compares = stream.protocol() == Some(COMPARING_LINK);
-        Ok(Self { compares, ..Self::over(Arc::new(stream)) })
+        Ok(Self::over(Arc::new(secure(tcp, config, cancelled)?)))
     }
 }
 

@@ -25,9 +25,9 @@ pub enum BookmarkCommand {
 /// `bookmark add`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-The name stands for the point wherever an instant is asked for: `restore`, `mount` and `diff` take it.
-It begins with a letter and has letters, digits, '-', '_' and '.', at most 64. Upper and lower case
-are the same. Works while the server runs.
+The name stands for the point wherever an instant is asked for: `restore`, `mount` and `diff` take
+it. It begins with a letter and has letters, digits, '-', '_' and '.', at most 64. Upper and lower
+case are the same. Works while the server runs.
 
 Examples:
   snapless-server bookmark add --repository /srv/snapless \\

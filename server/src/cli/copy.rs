@@ -16,10 +16,10 @@ use crate::seal::KeySource;
 #[derive(Args, Debug)]
 #[command(group = ArgGroup::new("what").args(["volumes", "all", "session"]).required(true).multiple(true))]
 #[command(after_help = "\
-Copies what the target lacks of each session, and checks every checksum. The source is only read, and
-its server may run. The target must be a repository whose server does not run. Run it again to go on
-after a stop, or to copy what came since. Bookmarks go with their sessions. A session that the target
-has forgotten is left out, unless --session names it.
+Copies what the target lacks of each session, and checks every checksum. The source is only read,
+and its server may run. The target must be a repository whose server does not run. Run it again to
+go on after a stop, or to copy what came since. Bookmarks go with their sessions. A session that
+the target has forgotten is left out, unless --session names it.
 
 A session that cannot be copied keeps no other from it: exit code 1, or 4 if it is damaged. A
 session of which the target has more, or another history, is left alone.
@@ -176,8 +176,8 @@ pub struct Export {
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Checks first that the export was finished and that each session is as long as it was then; each
-checksum is checked while it is copied. Nothing of the export is changed. Run it again to go on after
-a stop. --from-key-file and --from-passphrase-file are those of the export, --key-file and
+checksum is checked while it is copied. Nothing of the export is changed. Run it again to go on
+after a stop. --from-key-file and --from-passphrase-file are those of the export, --key-file and
 --passphrase-file of the repository.
 
 Examples:

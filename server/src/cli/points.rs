@@ -41,7 +41,8 @@ pub struct Points {
 /// `stat`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Reads the headers of all records, and no content unless --dedup is given; works while the server runs.
+Reads the headers of all records, and no content unless --dedup is given; works while the server
+runs.
 
 Examples:
   snapless-server stat --repository /srv/snapless

@@ -27,7 +27,7 @@ Examples:
       --volume 71a27cdd-812a-11d0-bec7-08002be2092f --json")]
 pub struct RetentionShow {
     /// Directory of the repository, or the URL of one in an object store.
-    #[arg(long, value_name = "DIR", value_parser = location())]
+    #[arg(long, value_name = "DIR|URL", value_parser = location())]
     pub repository: Location,
     /// One volume only, as `list` shows it.
     #[arg(long, value_name = "GUID", value_parser = volume)]
@@ -43,10 +43,10 @@ pub struct RetentionShow {
 /// `retention set`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Sets what is given and leaves the rest as it is; without a policy everything is kept. It is in force
-with the next fold, also of a server that runs. Every instant is kept for --keep-all, then a point an
-hour, then a point a day, and so on: each level begins where the one before ends. The times are those
-for which the volume was protected (docs/retention.md).
+Sets what is given and leaves the rest as it is; without a policy everything is kept. It is in
+force with the next fold, also of a server that runs. Every instant is kept for --keep-all, then a
+point an hour, then a point a day, and so on: each level begins where the one before ends. The
+times are those for which the volume was protected (docs/retention.md).
 
 --lock-for makes a minimum that lasts as long as it says: until then nothing younger is removed, and
 no policy can be shortened, not by this command either. It cannot be taken back.
@@ -59,7 +59,7 @@ Examples:
   snapless-server retention set --repository /srv/snapless --lock-for 30d")]
 pub struct RetentionSet {
     /// Directory of the repository, or the URL of one in an object store.
-    #[arg(long, value_name = "DIR", value_parser = location())]
+    #[arg(long, value_name = "DIR|URL", value_parser = location())]
     pub repository: Location,
     /// For this volume only, as `list` shows it, in place of what holds for all.
     #[arg(long, value_name = "GUID", value_parser = volume)]
@@ -118,10 +118,10 @@ impl RetentionSet {
 /// `compact`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Folds what is older than the policy's --keep-all to the points that the policy keeps, and removes what
-nothing refers to then. A server does that by itself when it is worth it; by hand no server may run
-on the repository, unless it is in an object store. `retention show` tells before what would become of
-it.
+Folds what is older than the policy's --keep-all to the points that the policy keeps, and removes
+what nothing refers to then. A server does that by itself when it is worth it; by hand no server
+may run on the repository, unless it is in an object store. `retention show` tells before what
+would become of it.
 
 A `compact` that is stopped or killed loses nothing: the volume is folded as before or anew. What it
 leaves that nothing refers to takes space until `gc` or a server removes it.
@@ -131,7 +131,7 @@ Examples:
   snapless-server compact --repository /srv/snapless 71a27cdd-812a-11d0-bec7-08002be2092f --json")]
 pub struct Compact {
     /// Directory of the repository, or the URL of one in an object store.
-    #[arg(long, value_name = "DIR", value_parser = location())]
+    #[arg(long, value_name = "DIR|URL", value_parser = location())]
     pub repository: Location,
     /// The volume, as `list` shows it.
     #[arg(value_name = "VOLUME", value_parser = volume, required_unless_present = "all")]
@@ -152,15 +152,15 @@ pub struct Compact {
 #[command(after_help = "\
 Removes the files to which nothing refers: what folds, removed sessions and crashes have left. A
 server does that by itself; by hand no server may run on the repository, unless it is in an object
-store. With --dry-run it lists them and who reads their sessions, and works while the server runs. What
-an object store does not let be removed is told, and is no failure.
+store. With --dry-run it lists them and who reads their sessions, and works while the server runs.
+What an object store does not let be removed is told, and is no failure.
 
 Examples:
   snapless-server gc --repository /srv/snapless --dry-run
   snapless-server gc --repository /srv/snapless --json")]
 pub struct Gc {
     /// Directory of the repository, or the URL of one in an object store.
-    #[arg(long, value_name = "DIR", value_parser = location())]
+    #[arg(long, value_name = "DIR|URL", value_parser = location())]
     pub repository: Location,
     /// Remove nothing.
     #[arg(long)]

@@ -17,9 +17,11 @@ pub enum DiskFormat {
     Vhdx,
     /// Hyper-V's and Virtual PC's older one, of at most 2,040 GiB.
     Vhd,
-    /// `VMware`'s.
+    /// A disk of `VMware`.
+    #[value(help = "VMware's")]
     Vmdk,
-    /// `VirtualBox`'s.
+    /// A disk of `VirtualBox`.
+    #[value(help = "VirtualBox's")]
     Vdi,
 }
 

@@ -108,6 +108,12 @@ impl Claim {
         }
     }
 
+    /// Where the segment of this number, which has the claim, ends; `None` if no epoch ends there:
+    /// one goes on behind it.
+    pub fn end_of(&self, number: SegmentNumber) -> Option<u64> {
+        (self.segment == number).then_some(self.offset)
+    }
+
     /// The claim's bytes.
     pub fn to_bytes(self) -> [u8; CLAIM_LEN] {
         let raw = Raw {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use snapless_types::RecordKind;
+use snapless_types::{Made, RecordKind};
 use snapless_wire::frame::{FrameKind, Watermark};
 use snapless_wire::record::Records;
 
@@ -97,17 +97,30 @@ impl SessionReader {
         with_indices(|indices| {
             let mut state = before.clone();
             let mut entry = from.map(|from| from.entry);
+            let mut last = None;
             self.visit(begin, indices, stop, |_, found| {
                 if let Some(watermark) = found.watermark() {
                     state.mark(watermark)?;
                     return Ok(Wanted::More);
                 }
-                found.records().try_for_each(|it| state.accept(it.header).map(|_| ()))?;
+                found.records().try_for_each(|it| {
+                    last = Some(it.header.made());
+                    state.accept(it.header).map(|_| ())
+                })?;
                 entry = Some(Entry { offset: found.offset, header: found.frame.to_bytes() });
                 Ok(Wanted::More)
             })?;
             self.check_end(&state)?;
-            Ok(End { surveyed: state.timeline().records() - known, state, entry })
+            if let (None, Some(from)) = (last, &from) {
+                // The state is that of the end: its last entry is read for this alone.
+                let end = (from.segment, from.entry.offset);
+                self.visit(end, indices, stop, |_, found| {
+                    last = found.records().last().map(|it| it.header.made()).or(last);
+                    Ok(Wanted::More)
+                })?;
+            }
+            let surveyed = state.timeline().records() - known;
+            Ok(End { surveyed, state, entry, made: last.unwrap_or_default() })
         })
     }
 
@@ -223,6 +236,8 @@ pub(crate) struct End {
     pub(crate) state: StreamState,
     /// The last entry; `None` for an empty stream.
     pub(crate) entry: Option<Entry>,
+    /// When the last record was made; zeros for an empty stream.
+    pub(crate) made: Made,
     /// Records that were read to find it.
     pub(crate) surveyed: u64,
 }

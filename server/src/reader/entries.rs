@@ -52,6 +52,7 @@ impl SessionReader {
                     }
                 }
             }
+            self.check_whole(&segment)?;
         }
         self.check_end(&state)
     }
@@ -147,7 +148,8 @@ impl SessionReader {
             Indices::Used => self.index(number),
             Indices::Ignored => None,
         };
-        let buffer = if index.is_none() { REPLAY_BUFFER_BYTES } else { SURVEY_BUFFER_BYTES };
+        let is_indexed = index.is_some();
+        let buffer = if is_indexed { SURVEY_BUFFER_BYTES } else { REPLAY_BUFFER_BYTES };
         let mut segment = self.segment(number, buffer)?;
         if offset > 0 {
             segment.go_to(offset)?;
@@ -171,15 +173,18 @@ impl SessionReader {
                 return Ok(Wanted::Enough);
             }
         }
+        // An index that is used was compared already, as far as it is sound.
+        if !is_indexed {
+            self.check_whole(&segment)?;
+        }
         Ok(Wanted::More)
     }
 
     /// Visits the entries that the index has, from the next one of the segment on, and leaves the
     /// segment behind them.
     ///
-    /// An index never has an entry that its finished segment has not: it is cut back before the
-    /// segment is. So a segment that lost its end does not pass for one that ends there, which
-    /// nothing else tells if a gap comes next: records may be missing in front of its marker.
+    /// A finished segment that ends before an entry of the index is found here: see
+    /// [`SessionReader::check_whole`].
     ///
     /// # Errors
     /// [`Damage::Index`] if the index is not that of the segment; what was visited until then must
@@ -207,8 +212,8 @@ impl SessionReader {
             }
             for found in index.entries() {
                 let found = found.map_err(|_| index.damage(Damage::Index))?;
-                if is_finished && found.end() > segment.end() {
-                    return Err(segment.cut_off(found.end()));
+                if is_finished {
+                    segment.check_end(found.end())?;
                 }
                 if found.offset < segment.entry_end() || found.end() > segment.end() {
                     continue;

@@ -124,6 +124,7 @@ impl SessionReader {
                 let (payload, segment) = (&payload[..], &segment);
                 visit(StoredFrame { header, payload, stored_len, segment })?;
             }
+            self.check_whole(&segment)?;
         }
         Ok(())
     }

@@ -107,6 +107,12 @@ impl IndexReader {
         self.expected
     }
 
+    /// Where in the segment the last chunk ends that is sound.
+    pub(crate) fn last_end(mut self) -> u64 {
+        while let Ok(true) = self.next_chunk() {}
+        self.expected
+    }
+
     /// Where in the file the present chunk ends.
     pub(crate) fn file_end(&self) -> u64 {
         self.next

@@ -27,6 +27,9 @@ pub(crate) struct SegmentReader {
     /// Where the next entry begins.
     next: u64,
     end: u64,
+    number: SegmentNumber,
+    /// Of an object.
+    claim: Option<Claim>,
 }
 
 /// The header of an entry.
@@ -52,6 +55,8 @@ impl SegmentReader {
             start: 0,
             next: SEGMENT_HEADER_LEN as u64,
             end,
+            number,
+            claim: None,
         };
         let mut bytes = [0; SEGMENT_HEADER_LEN];
         reader.fill(&mut bytes)?;
@@ -66,7 +71,8 @@ impl SegmentReader {
         if SegmentHeader::has_claim(&bytes) {
             let mut bytes = [0; CLAIM_LEN];
             reader.fill(&mut bytes)?;
-            Claim::read(&bytes, number).map_err(|why| reader.damage(why))?;
+            let claim = Claim::read(&bytes, number);
+            reader.claim = Some(claim.map_err(|why| reader.damage(why))?);
             reader.next += CLAIM_LEN as u64;
         }
         Ok(reader)
@@ -74,10 +80,14 @@ impl SegmentReader {
 
     /// Begins the next entry; false at the acknowledged end. [`Self::load`] or
     /// [`Self::check_stored`] must follow.
+    ///
+    /// # Errors
+    /// Damage of the entry's header, or of an object that ends before its claim says.
     pub(crate) fn next_entry(&mut self) -> Result<bool> {
         self.start = self.next;
         if self.start == self.end {
-            return Ok(false);
+            let claimed = self.claim.and_then(|claim| claim.end_of(self.number));
+            return self.check_end(claimed.unwrap_or(0)).map(|()| false);
         }
         let (head, len) = if self.seal.is_some() {
             let mut bytes = [0; SEALED_HEADER_LEN];
@@ -169,6 +179,16 @@ impl SegmentReader {
         is_there && self.go_to(self.next).is_ok()
     }
 
+    /// The segment's number.
+    pub(super) fn number(&self) -> SegmentNumber {
+        self.number
+    }
+
+    /// The claim of a segment that is an object.
+    pub(super) fn claim(&self) -> Option<&Claim> {
+        self.claim.as_ref()
+    }
+
     /// The acknowledged end.
     pub(crate) fn end(&self) -> u64 {
         self.end
@@ -193,9 +213,15 @@ impl SegmentReader {
         Error::damaged(self.path(), self.start, why)
     }
 
-    /// Damage of a segment whose entries went on up to this place.
-    pub(super) fn cut_off(&self, end: u64) -> Error {
-        Error::damaged(self.path(), self.end, Damage::Truncated(end))
+    /// Checks that the segment ends no earlier than here, where an entry of it ended.
+    ///
+    /// # Errors
+    /// [`Damage::Truncated`].
+    pub(crate) fn check_end(&self, end: u64) -> Result<()> {
+        if end <= self.end {
+            return Ok(());
+        }
+        Err(Error::damaged(self.path(), self.end, Damage::Truncated(end)))
     }
 
     /// Goes to the next entry after one with damage inside.

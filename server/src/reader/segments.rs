@@ -25,9 +25,16 @@ impl SessionReader {
 
     /// True for a segment of the stream, or one that a fold has kept.
     pub(crate) fn keeps(&self, number: SegmentNumber) -> bool {
+        let is_log = !number.is_compacted() && number >= self.begin_place().0;
+        is_log || self.kept_len(number).is_some()
+    }
+
+    /// Bytes of a segment that a fold has kept of the time before its boundary; `None` for any
+    /// other.
+    pub(crate) fn kept_len(&self, number: SegmentNumber) -> Option<u64> {
         let kept = self.history().map_or(&[][..], |history| &history.segments);
-        !number.is_compacted() && number >= self.begin_place().0
-            || kept.binary_search_by_key(&number, |kept| kept.number).is_ok()
+        let at = kept.binary_search_by_key(&number, |kept| kept.number).ok()?;
+        kept.get(at).map(|kept| kept.len)
     }
 
     /// Opens one segment at its first entry. The one after it is asked for soon, most likely.
@@ -79,7 +86,7 @@ impl SessionReader {
         self.store.open(&path, OpenMode::Read).map_err(Error::or_gone)
     }
 
-    fn is_void(&self, number: SegmentNumber) -> bool {
+    pub(super) fn is_void(&self, number: SegmentNumber) -> bool {
         self.claims().is_some_and(|claims| claims.is_void(number))
     }
 

@@ -87,7 +87,7 @@ pub(super) struct Segment {
     seal: Option<EntrySeal>,
     /// Where the entries end: at the acknowledged end, or at the file's.
     end: u64,
-    /// The acknowledged end, if it lies past the file's.
+    /// Where it ended, if that lies past the file's end.
     missing_to: Option<u64>,
     at: u64,
     payload: Vec<u8>,
@@ -104,6 +104,11 @@ impl Segment {
         let end = end.unwrap_or(len).min(len);
         let at = SEGMENT_HEADER_LEN as u64;
         Ok(Self { file, seal, end, missing_to, at, payload: Vec::new() })
+    }
+
+    /// An entry of it ended here.
+    pub(super) fn went_on_to(&mut self, end: u64) {
+        self.missing_to = self.missing_to.max(Some(end).filter(|end| *end > self.end));
     }
 
     /// Bytes that are walked through.

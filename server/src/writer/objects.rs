@@ -13,7 +13,7 @@ use std::mem;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use snapless_types::{EpochId, Seq};
+use snapless_types::{EpochId, Made, Seq};
 use snapless_wire::frame::{FrameHeader, Watermark};
 
 use super::entry::{Unplaced, Waiting};
@@ -70,6 +70,8 @@ pub struct ObjectWriter {
     is_in_doubt: bool,
     /// The entry that was appended last.
     last_entry: Option<Entry>,
+    /// When the last record was made that was acknowledged before.
+    began_behind: Made,
     kept: Kept,
     marks: Marks,
     stored_mark: StoredMark,
@@ -122,7 +124,7 @@ impl ObjectWriter {
             },
             found => found,
         };
-        let End { mut state, entry, surveyed } = found?;
+        let End { mut state, entry, made, surveyed } = found?;
         let limit = segment_limit.min(OBJECT_LIMIT_BYTES);
         let mut writer = Self {
             store,
@@ -144,6 +146,7 @@ impl ObjectWriter {
             ends: None,
             is_in_doubt: false,
             last_entry: entry,
+            began_behind: made,
             kept: Kept::new(state.timeline().records() - surveyed),
             marks: Marks::new(state.watermark()),
             stored_mark: StoredMark::default(),
@@ -157,6 +160,12 @@ impl ObjectWriter {
 
     pub(super) fn acknowledged(&self) -> &Acknowledged {
         &self.acknowledged
+    }
+
+    /// When the last record was made that was acknowledged when the session was opened; zeros if
+    /// there was none.
+    pub fn began_behind(&self) -> Made {
+        self.began_behind
     }
 
     pub(super) fn header(&self) -> &SessionHeader {

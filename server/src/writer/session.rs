@@ -1,6 +1,6 @@
 //! The one writer of a session's stream, wherever it is stored.
 
-use snapless_types::{EpochId, Seq};
+use snapless_types::{EpochId, Made, Seq};
 use snapless_wire::frame::{FrameHeader, Watermark};
 
 use super::FileWriter;
@@ -47,6 +47,15 @@ impl SessionWriter {
         match self {
             Self::Files(writer) => writer.acknowledged(),
             Self::Objects(writer) => writer.acknowledged(),
+        }
+    }
+
+    /// When the last record was made that was acknowledged when the session was opened; zeros if
+    /// there was none.
+    pub fn began_behind(&self) -> Made {
+        match self {
+            Self::Files(writer) => writer.began_behind(),
+            Self::Objects(writer) => writer.began_behind(),
         }
     }
 

@@ -4,7 +4,6 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::common::{self, BLOCK, Driver, LENGTH, Process, Stored, VOLUME, base_image};
@@ -20,16 +19,18 @@ const MARK: &[u8] = b"SNAPLESS: HALF RESTORED\n";
 /// A bound against hangs only.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Lets one test run at a time: a process that another one starts has, until it has begun, the
-/// devices open that this one closes.
-pub(crate) fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+/// Lets one test run at a time, of all processes, until what it returns is dropped: a process that
+/// another one starts has, until it has begun, the devices open that this one closes.
+pub(crate) fn alone() -> File {
+    let lock = File::create(std::env::temp_dir().join("snapless-test-loop-devices.lock")).unwrap();
+    lock.lock().unwrap();
+    lock
 }
 
-/// A loop device; removed when dropped.
+/// A loop device; detached when dropped, unless it was before: its name may be another's by then.
 pub(crate) struct Loop {
     pub(crate) device: PathBuf,
+    is_attached: bool,
     backing: tempfile::NamedTempFile,
 }
 
@@ -49,7 +50,13 @@ impl Loop {
             return None;
         };
         let device = String::from_utf8(made.stdout).unwrap().trim().into();
-        Some(Self { device, backing })
+        Some(Self { device, is_attached: true, backing })
+    }
+
+    fn detach(&mut self) -> bool {
+        self.is_attached = false;
+        let status = Command::new("losetup").arg("--detach").arg(&self.device).status();
+        status.is_ok_and(|status| status.success())
     }
 
     pub(crate) fn content(&self, offset: u64, len: usize) -> Vec<u8> {
@@ -77,7 +84,9 @@ impl Loop {
 
 impl Drop for Loop {
     fn drop(&mut self) {
-        drop(Command::new("losetup").arg("--detach").arg(&self.device).status());
+        if self.is_attached {
+            self.detach();
+        }
     }
 }
 
@@ -243,7 +252,7 @@ fn sigterm_in_the_midst_of_a_restore_is_heard_and_the_device_is_marked() {
 fn a_file_behind_a_loop_device_is_not_replaced() {
     let _alone = alone();
     let stored = Stored::new(&[Driver::default().first_sync()]);
-    let Some(device) = Loop::new(LENGTH, 0, 512) else { return };
+    let Some(mut device) = Loop::new(LENGTH, 0, 512) else { return };
     let folder = tempfile::tempdir().unwrap();
     let linked = folder.path().join("linked");
     std::os::unix::fs::symlink(device.backing.path(), &linked).unwrap();
@@ -256,9 +265,7 @@ fn a_file_behind_a_loop_device_is_not_replaced() {
         assert!(refused.contains(name) && refused.contains("losetup -d"), "{refused}");
     }
     let backing = device.backing.path().to_owned();
-    assert!(
-        Command::new("losetup").arg("--detach").arg(&device.device).status().unwrap().success()
-    );
+    assert!(device.detach());
     restore_to(&backing).unwrap();
     assert!(fs::read(&backing).unwrap() == base_image());
 }

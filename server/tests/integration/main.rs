@@ -67,6 +67,8 @@ mod space;
 mod takeover;
 #[cfg(target_os = "linux")]
 mod targets;
+#[cfg(target_os = "linux")]
+mod truncated;
 mod trust;
 mod unchanged;
 mod upgrade;

@@ -3,7 +3,7 @@
 //!
 //! `SNAPLESS_REBOOTS` sets how often.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::common::{self, Running};
 use crate::kills::support::driver::{FakeDriver, Seen};
@@ -18,6 +18,7 @@ use snapless_server::timeline::At;
 use snapless_server::verify::verify;
 use snapless_types::{GapReason, RecordKind};
 use snapless_wire::id::FileTime;
+use tempfile::TempDir;
 
 const REBOOTS: usize = 3;
 /// Blocks of the volume that hold data, and their size.
@@ -82,6 +83,14 @@ fn write(driver: &FakeDriver, block: u64, disk: &mut Disk, rng: &mut Rng) {
     driver.write(offset, &bytes);
 }
 
+/// A folder, a repository in it, its server, and a machine.
+fn site() -> (TempDir, PathBuf, Running, Harness) {
+    let dir = common::scratch();
+    let root = dir.path().join("repository");
+    let server = Running::start(&root);
+    (dir, root, server, Harness::new())
+}
+
 /// The machine's service starts and streams the session to the server.
 fn connect(harness: &Harness, server: &Running) -> support::Running {
     let running = harness.start_to(&server.address.to_string());
@@ -117,10 +126,7 @@ fn after_every_restart_the_session_goes_on_and_only_what_changed_is_sent() {
     let seed = fastrand::u64(..);
     println!("seed {seed}");
     let mut rng = Rng::with_seed(seed);
-    let dir = common::scratch();
-    let root = dir.path().join("repository");
-    let server = Running::start(&root);
-    let harness = Harness::new();
+    let (_dir, root, server, harness) = site();
     let driver = &harness.driver;
     let mut disk = Disk::new(&mut rng);
     let t0 = disk.clone();
@@ -173,10 +179,7 @@ fn after_every_restart_the_session_goes_on_and_only_what_changed_is_sent() {
 #[test]
 fn a_first_sync_that_a_restart_interrupts_goes_on_without_its_t0() {
     let mut rng = Rng::with_seed(1);
-    let dir = common::scratch();
-    let root = dir.path().join("repository");
-    let server = Running::start(&root);
-    let harness = Harness::new();
+    let (_dir, root, server, harness) = site();
     let driver = &harness.driver;
     let disk = Disk::new(&mut rng);
     let running = connect(&harness, &server);
@@ -204,4 +207,47 @@ fn a_first_sync_that_a_restart_interrupts_goes_on_without_its_t0() {
     assert!(image(&repository, At::Latest) == disk.bytes());
     let refused = find(&repository, At::T0).err().unwrap().to_string();
     assert!(refused.contains("t0 image is lost") && refused.contains("restarted"), "{refused}");
+}
+
+/// Both pasts make as many records, in as many epochs. What the one wrote that was left is not on
+/// the disk any more, and the other one writes elsewhere.
+#[test]
+fn a_machine_put_back_with_its_memory_gets_its_replica_right_again() {
+    let mut rng = Rng::with_seed(2);
+    let (_dir, root, server, harness) = site();
+    let driver = &harness.driver;
+    let mut disk = Disk::new(&mut rng);
+    let t0 = disk.clone();
+    let running = connect(&harness, &server);
+    read(driver, RecordKind::Block, &mut disk, &mut rng);
+    driver.complete_base(BLOCKS * BLOCK);
+    end_epoch(driver, &running);
+    let (before, known) = (driver.pass(0), disk.clone());
+    running.stop();
+    let (memory, state) = (driver.snapshot(), harness.store().load().unwrap().unwrap());
+    // The past that is left.
+    let running = connect(&harness, &server);
+    write(driver, 3, &mut disk.clone(), &mut rng);
+    end_epoch(driver, &running);
+    let left = running.counters.report().acknowledged_seq;
+    running.stop();
+    driver.put_back(&memory);
+    harness.store().save(&state).unwrap();
+    write(driver, 4, &mut disk, &mut rng);
+    assert_eq!(driver.end_epoch(), left, "the numbers are the same");
+
+    let running = connect(&harness, &server);
+    read(driver, RecordKind::Resync, &mut disk, &mut rng);
+    driver.skip(RecordKind::Trim, BLOCKS * BLOCK);
+    driver.end_gap();
+    end_epoch(driver, &running);
+    running.stop();
+    drop(server);
+    let is_it = |seen: &&Seen| matches!(seen, Seen::Continued(_, GapReason::Diverged));
+    assert_eq!(driver.seen().iter().filter(is_it).count(), 1, "it is verified");
+    assert_eq!(gaps(&root), [GapReason::Diverged]);
+    let repository = Repository::open(&root).unwrap();
+    assert!(image(&repository, At::T0) == t0.bytes(), "t0");
+    assert!(image(&repository, At::Time(before)) == known.bytes(), "before the snapshot");
+    assert!(image(&repository, At::Latest) == disk.bytes(), "latest");
 }

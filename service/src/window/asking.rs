@@ -81,9 +81,10 @@ impl State {
         let Some(kept) = self.frames.range_mut(self.sent..).find(is_it) else { return 0 };
         kept.question = Inquiry::Nothing;
         let Some(Elided { payload, saved }) = elided else { return 0 };
-        let Frame { last, ends_epoch, payload: before } = &*kept.frame;
+        let Frame { payload: before, last, made, ends_epoch } = &*kept.frame;
         self.bytes = self.bytes - before.len() + payload.len();
-        kept.frame = Arc::new(Frame { payload, last: *last, ends_epoch: *ends_epoch });
+        let (last, made, ends_epoch) = (*last, *made, *ends_epoch);
+        kept.frame = Arc::new(Frame { payload, last, made, ends_epoch });
         kept.is_elided = true;
         saved
     }
@@ -105,7 +106,7 @@ impl State {
 mod tests {
     use std::thread;
 
-    use snapless_types::{EpochId, Geometry, RecordKind};
+    use snapless_types::{EpochId, Geometry, Made, RecordKind};
     use snapless_wire::frame::{Acknowledge, Welcome};
     use snapless_wire::id::FileTime;
     use snapless_wire::record::{Position, RecordHeader};
@@ -133,7 +134,7 @@ mod tests {
         let header = RecordHeader::extent(RecordKind::Resync, at, block * len, len).unwrap();
         let mut payload = header.to_bytes().to_vec();
         payload.resize(payload.len() + BLOCK, 7);
-        Frame { payload, last: Seq::new(seq), ends_epoch: None }
+        Frame { payload, last: Seq::new(seq), made: Made::default(), ends_epoch: None }
     }
 
     /// A window with `count` frames of such blocks, behind record 10, which the server has.

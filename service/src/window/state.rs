@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use snapless_types::Seq;
+use snapless_types::{Made, Seq};
 use snapless_wire::frame::{Acknowledge, Watermark};
 
 use crate::batch::Frame;
@@ -22,6 +22,8 @@ pub(super) struct State {
     pub(super) sent: usize,
     /// The record before the first frame: the last one that is durable, or that was forgotten.
     pub(super) before: Seq,
+    /// When that was made; `None` before the first link, whose server has it.
+    pub(super) before_made: Option<Made>,
     /// To be sent, after that record.
     pub(super) watermark: Option<Watermark>,
     /// What the server is asked.
@@ -120,7 +122,7 @@ impl State {
             self.asking.wanted -= usize::from(matches!(question, Inquiry::Wanted(_)));
             self.bytes -= frame.payload.len();
             self.epoch_ends -= usize::from(frame.ends_epoch.is_some());
-            self.before = frame.last;
+            (self.before, self.before_made) = (frame.last, Some(frame.made));
         }
         self.sent = self.sent.saturating_sub(count);
     }

@@ -9,7 +9,7 @@ use snapless_driver_client::port::KeptPlace;
 use snapless_driver_client::state_place::{NoPlace, StatePlace};
 use snapless_driver_client::volume::device_text;
 use snapless_driver_client::{Driver, DriverError, DriverPort, SessionStatus, Volume, VolumeName};
-use snapless_types::{EpochId, Extent, GapReason, Geometry, RecordKind, Seq};
+use snapless_types::{EpochId, Extent, GapReason, Geometry, Made, RecordKind, Seq};
 use snapless_wire::id::{AreaId, FileTime, SessionId, VolumeGuid};
 use snapless_wire::ioctl::{
     ABI_VERSION, DRAIN_BUFFER_MIN, DeviceName, DrainFrom, KeepStateRequest, ORIGIN_SKIP,
@@ -88,6 +88,7 @@ struct State {
     seen: Vec<Seen>,
 }
 
+#[derive(Clone)]
 struct Session {
     id: SessionId,
     /// How far the clocks have gone without a record.
@@ -98,6 +99,8 @@ struct Session {
     origin: u64,
     /// The last record that is durable.
     acknowledged_seq: u64,
+    /// When each epoch's last record was made, and that behind which it continues.
+    ends: Vec<(u64, Made)>,
     /// Not as the stream says: writes are not captured.
     in_gap: bool,
     claimant: Option<u64>,
@@ -114,6 +117,9 @@ struct Session {
     epoch: u64,
     acknowledged: u64,
 }
+
+/// What a driver has in its memory.
+pub struct Memory(Session);
 
 impl FakeDriver {
     pub fn new(device: &str) -> Arc<Self> {
@@ -315,6 +321,22 @@ impl FakeDriver {
         self.state.change(|state| (state.session, state.boot) = (None, state.boot + 1));
     }
 
+    /// What the driver has in its memory, for [`Self::put_back`]. No service has claimed the
+    /// session.
+    pub fn snapshot(&self) -> Memory {
+        let session = self.state.lock().session.clone().expect("a session in a snapshot");
+        assert_eq!(session.claimant, None, "the snapshot's service goes on otherwise");
+        Memory(session)
+    }
+
+    /// The machine is put back with its memory: its clocks go on from there, and a little later
+    /// than in the past that it left.
+    pub fn put_back(&self, memory: &Memory) {
+        let mut session = memory.0.clone();
+        session.passed += 1;
+        self.state.change(|state| state.session = Some(session));
+    }
+
     /// Restarts the machine in order: the driver saves what it knows of the session, if it was told
     /// where. Its service has stopped.
     pub fn restart_in_order(&self) {
@@ -410,6 +432,9 @@ impl Session {
             self.in_gap = false;
         }
         let header = RecordHeader::marker(kind, self.next()).unwrap();
+        if kind == RecordKind::EpochEnd {
+            self.ends.push((self.last_seq, header.made()));
+        }
         self.queue.push_back((self.last_seq, header.to_bytes().to_vec()));
     }
 
@@ -538,6 +563,7 @@ impl DriverPort for FakePort {
                 boot: state.boot,
                 origin: 0,
                 acknowledged_seq: 0,
+                ends: vec![(0, Made::default())],
                 in_gap: false,
                 claimant: Some(self.id),
                 drains: settings.continues.is_none(),
@@ -576,7 +602,7 @@ impl DriverPort for FakePort {
     }
 
     fn drain_from(&self, from: DrainFrom) -> Result<bool, DriverError> {
-        let DrainFrom { durable, origin, lose } = from;
+        let DrainFrom { durable, made, origin, lose } = from;
         self.shared.change(|state| {
             let ended = DriverError::SessionEnded(Call::DrainFrom);
             let session = state.session.as_mut().ok_or(ended)?;
@@ -587,9 +613,12 @@ impl DriverPort for FakePort {
                 (session.last_seq, session.origin) = (origin, origin);
                 (session.epoch, session.acknowledged) = (origin + 1, 0);
                 session.acknowledged_seq = durable.get();
+                session.ends = vec![(durable.get(), made)];
                 session.begin_gap(reason);
             }
-            if !(session.acknowledged_seq..=session.last_seq).contains(&durable.get()) {
+            let is_known = session.ends.contains(&(durable.get(), made));
+            let may_be = session.acknowledged_seq..=session.last_seq;
+            if !is_known || !may_be.contains(&durable.get()) {
                 return Err(DriverError::ImpossibleSeq);
             }
             let has_all = session.first() <= durable.get().max(session.origin) + 1 && !lose;

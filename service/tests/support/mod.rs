@@ -59,6 +59,14 @@ impl Harness {
         self.start_to(self.server.address())
     }
 
+    /// Cuts the link, and has the server refuse each further one; waits until that was tried.
+    #[track_caller]
+    pub fn cut_off(&self, running: &Running) {
+        self.server.behave(|manners| manners.refuse = Some("busy".into()));
+        self.server.cut();
+        wait_until("it was refused", || running.counters.report().last_error.is_some());
+    }
+
     /// Starts a pipeline to another server than the fake one.
     pub fn start_to(&self, server: &str) -> Running {
         let counters = Arc::new(Counters::new(VOLUME, server));

@@ -228,7 +228,10 @@ impl Shared {
             let durable_seq = Seq::new(stored.durable_seq);
             // As a server that was killed: what is not durable is gone.
             stored.records.retain(|record| record.header.seq() <= durable_seq);
+            let last = stored.records.last().filter(|last| last.header.seq() == durable_seq);
+            let made = last.map(|last| last.header.made()).unwrap_or_default();
             let welcome = Welcome::new(EpochId::new(stored.durable_epoch), durable_seq);
+            let welcome = welcome.with_made(made);
             (state.manners.refuse.clone(), welcome)
         };
         if let Some(text) = refuse {

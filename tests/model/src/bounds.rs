@@ -26,9 +26,6 @@ pub struct Sizes {
     /// A session that driver and server do not agree about begins anew; without, it continues
     #[arg(long)]
     pub begins_anew: bool,
-    /// Design: it is compared when the last durable record was made
-    #[arg(long)]
-    pub ends_are_compared: bool,
 }
 
 /// How often each event may still happen.

@@ -124,7 +124,7 @@ impl Model for Check {
                 world.breach != Some(Breach::NoRoomForGap)
             }),
             Property::always("RESUME: driver, service and server agree", |_, world: &World| {
-                world.breach != Some(Breach::DriverRefused)
+                !matches!(world.breach, Some(Breach::DriverRefused | Breach::NoEnd))
             }),
             Property::always(
                 "RESUME: in the end the server has the volume",

@@ -11,7 +11,7 @@ use snapless_types::{GapReason, RecordKind};
 use crate::bounds::{BLOCKS_MAX, Sizes};
 use crate::record::{Content, Frame, Record};
 use crate::sabotage::Sabotage;
-use crate::saved::SavedState;
+use crate::saved::{ENDS_MAX, SavedState};
 use crate::server::Acknowledgement;
 
 /// `tracking::table::BlockState`.
@@ -53,6 +53,8 @@ struct Epoch {
     id: u8,
     /// Its last record; 0 while it is open.
     last_seq: u8,
+    /// When that was made.
+    made: u8,
     touched: u8,
     is_empty: bool,
 }
@@ -111,6 +113,8 @@ pub struct Driver {
     acknowledged_made: u8,
     /// Those that are not acknowledged; the last one is open.
     epochs: Vec<Epoch>,
+    /// The ends of those that were lost, as far as their slots are not used again.
+    lost: Vec<(u8, u8)>,
     /// Blocks of lost epochs that are not dirty yet.
     losing: u8,
     gap: bool,
@@ -205,7 +209,8 @@ impl Driver {
             last_seq: 0,
             acknowledged_seq: 0,
             acknowledged_made: 0,
-            epochs: vec![Epoch { id: 1, last_seq: 0, touched: 0, is_empty: true }],
+            epochs: vec![Epoch { id: 1, last_seq: 0, made: 0, touched: 0, is_empty: true }],
+            lost: Vec::new(),
             losing: 0,
             gap: false,
             base_is_lost: false,
@@ -255,15 +260,10 @@ impl Driver {
     /// What the driver saves when the machine shuts down. A session that nobody has placed yet
     /// knows of the server what the state said that it continues with.
     pub fn save(&self, stamp: u8, call: &Call) -> Option<SavedState> {
-        // `last_records`: what is between may be another copy's of the repository.
-        let is_of_two_pasts = self.continues.is_some() && self.acknowledged_seq == 0;
-        if self.is_placed() && is_of_two_pasts {
-            return None;
-        }
-        let (acknowledged, captured) = if self.is_placed() {
-            (self.acknowledged(), self.captured())
+        let (acknowledged, captured, ends) = if self.is_placed() {
+            (self.acknowledged(), self.captured(), self.ends())
         } else {
-            self.saved.map(|saved| (saved.acknowledged, saved.captured))?
+            self.saved.map(|saved| (saved.acknowledged, saved.captured, saved.ends))?
         };
         let unsafe_epochs = self.epochs.iter().fold(0, |union, epoch| union | epoch.touched);
         let mut marked = self.losing;
@@ -275,7 +275,7 @@ impl Driver {
                 marked |= bit(block);
             }
         }
-        Some(SavedState { session: self.session, acknowledged, captured, marked, stamp })
+        Some(SavedState { session: self.session, acknowledged, captured, ends, marked, stamp })
     }
 
     /// True if blocks of lost epochs are not dirty yet.
@@ -437,30 +437,71 @@ impl Driver {
         } else if call.is(Sabotage::RepeatsNumbers) {
             (end.seq, end.epoch)
         } else {
-            let free = JUMP * call.continued;
-            assert!(free > end.seq, "a session makes fewer records");
+            // In a machine that was put back, as often as in the past that it left.
+            let mut free = JUMP * call.continued;
+            while free <= end.seq {
+                free += JUMP;
+            }
             (free, free)
         };
         self.origin = Some(Origin { durable: end.seq, seq, epoch });
         self.acknowledged_made = end.made;
     }
 
-    /// True unless the record that ends the server's stream was made by another past.
-    pub fn has_made(&self, end: Acknowledgement) -> bool {
-        let inside = self.seq_inside(end.seq);
-        let mut records = self.queue.iter();
-        match records.find(|record| Some(record.seq) == inside) {
-            Some(record) => record.made == end.made,
-            None => inside == Some(self.acknowledged_seq) && self.acknowledged_made == end.made,
+    /// `Core::has_made`: true if the record that ends the server's stream is this past's.
+    pub fn has_made(&self, end: Acknowledgement, call: &Call) -> bool {
+        if call.is(Sabotage::TakesAnyPast) || call.is(Sabotage::RepeatsNumbers) {
+            return true;
         }
+        let inside = self.seq_inside(end.seq);
+        let Some(inside) = inside.filter(|&inside| self.seq_outside(inside) == end.seq) else {
+            return false;
+        };
+        // `Epochs::end_made`.
+        let made = if inside == 0 || inside == self.acknowledged_seq {
+            (inside == self.acknowledged_seq).then_some(self.acknowledged_made)
+        } else {
+            let ends = self.epochs.iter().map(|epoch| (epoch.last_seq, epoch.made));
+            let mut ends = ends.chain(self.lost.iter().copied());
+            ends.find(|&(last, _)| last == inside).map(|(_, made)| made)
+        };
+        made == Some(end.made)
+    }
+
+    /// `Core::ends`.
+    fn ends(&self) -> [(u8, u8); ENDS_MAX] {
+        let closed = self.epochs.iter().map(|epoch| (epoch.last_seq, epoch.made));
+        let behind = closed.chain(self.lost.iter().copied());
+        let behind = behind.filter(|&(last, _)| last > self.acknowledged_seq);
+        let known = std::iter::once((self.acknowledged_seq, self.acknowledged_made)).chain(behind);
+        let known = known.map(|(last, made)| (self.seq_outside(last), made));
+        let mut ends: Vec<_> = known.filter(|&(last, _)| last > 0).collect();
+        ends.sort_unstable();
+        ends.dedup();
+        ends.resize(ENDS_MAX, (0, 0));
+        ends.try_into().unwrap_or_default()
+    }
+
+    /// `Session::continues_behind` of the driver.
+    pub fn continues_behind(&self, end: Acknowledgement, call: &Call) -> bool {
+        let holds = |saved: SavedState| saved.ends.contains(&(end.seq, end.made));
+        self.saved.is_none_or(holds) || call.is(Sabotage::TrustsAnyState)
     }
 
     /// `driver/src/session/drains.rs`, `drain_from`, and `Core::drain_from`.
-    pub fn drain_from(&mut self, durable: u8, lose: bool, call: &Call) -> Result<bool, Refusal> {
+    pub fn drain_from(
+        &mut self,
+        end: Acknowledgement,
+        lose: bool,
+        call: &Call,
+    ) -> Result<bool, Refusal> {
+        if !self.has_made(end, call) {
+            return Err(Refusal::Seq);
+        }
         if lose {
             self.detach(call);
         }
-        let durable = self.seq_inside(durable).ok_or(Refusal::Seq)?;
+        let durable = self.seq_inside(end.seq).ok_or(Refusal::Seq)?;
         if durable > self.last_taken() || durable < self.acknowledged_seq {
             return Err(Refusal::Seq);
         }
@@ -473,8 +514,12 @@ impl Driver {
             && first.last_seq != 0
             && first.last_seq <= durable
         {
-            self.acknowledge_up_to(first.last_seq);
+            let (last_seq, made) = (first.last_seq, first.made);
+            self.acknowledge_up_to(last_seq, made);
             self.epochs.remove(0);
+        }
+        if let Some(&(_, made)) = self.lost.iter().find(|&&(last, _)| last == durable) {
+            self.acknowledge_up_to(durable, made);
         }
         self.free_acknowledged();
         if has_all {
@@ -503,8 +548,10 @@ impl Driver {
         if !call.is(Sabotage::ForgetsLostEpochs) {
             self.losing |= self.epochs.iter().fold(0, |union, epoch| union | epoch.touched);
         }
+        let closed = self.epochs.iter().filter(|epoch| epoch.last_seq != 0);
+        self.lost.extend(closed.map(|epoch| (epoch.last_seq, epoch.made)));
         let next = self.epochs.last().map_or(1, |open| open.id + 1);
-        self.epochs = vec![Epoch { id: next, last_seq: 0, touched: 0, is_empty: true }];
+        self.epochs = vec![Epoch { id: next, last_seq: 0, made: 0, touched: 0, is_empty: true }];
         if let Some(claimed) = &mut self.claimed {
             claimed.is_spoiled = true;
         }
@@ -549,20 +596,19 @@ impl Driver {
             let is_old = self.epochs.first().is_some_and(|first| id < first.id);
             return if is_old { Ok(()) } else { Err(Refusal::Epoch) };
         };
-        let last_seq = self.epochs[place].last_seq;
+        let Epoch { last_seq, made, .. } = self.epochs[place];
         if last_seq == 0 || last_seq > self.last_taken() {
             return Err(Refusal::Epoch);
         }
-        self.acknowledge_up_to(last_seq);
+        self.acknowledge_up_to(last_seq, made);
         self.epochs.drain(..=place);
         self.free_acknowledged();
         Ok(())
     }
 
-    fn acknowledge_up_to(&mut self, seq: u8) {
-        self.acknowledged_seq = seq;
-        let last = self.queue.iter().find(|record| record.seq == seq);
-        self.acknowledged_made = last.map_or(self.acknowledged_made, |last| last.made);
+    fn acknowledge_up_to(&mut self, seq: u8, made: u8) {
+        (self.acknowledged_seq, self.acknowledged_made) = (seq, made);
+        self.lost.retain(|&(last, _)| last > seq);
     }
 
     /// `Core::tidy`: the blocks of lost epochs turn dirty.
@@ -590,9 +636,9 @@ impl Driver {
             let record = self.record(RecordKind::EpochEnd, None, 0, None, call);
             self.queue.push(record);
             let Some(open) = self.epochs.last_mut() else { return };
-            open.last_seq = record.seq;
+            (open.last_seq, open.made) = (record.seq, record.made);
             let id = open.id + 1;
-            self.epochs.push(Epoch { id, last_seq: 0, touched: 0, is_empty: true });
+            self.epochs.push(Epoch { id, last_seq: 0, made: 0, touched: 0, is_empty: true });
         }
     }
 

@@ -27,8 +27,6 @@
 //!
 //! What is built is what happens without an option. With [`bounds::Sizes::begins_anew`] a driver
 //! that has lost its memory, and one that does not agree with the server, begin a new session.
-//! [`bounds::Sizes::ends_are_compared`] is design: what would be needed for a machine that is put
-//! back with its memory, which `tests/explore.rs` shows to go wrong.
 
 pub mod bounds;
 pub mod check;

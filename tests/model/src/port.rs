@@ -32,12 +32,15 @@ impl DriverPort for Port<'_> {
     }
 
     fn drain_from(&self, from: DrainFrom) -> Result<bool, DriverError> {
-        let durable = u8::try_from(from.durable.get()).map_err(|_| DriverError::ImpossibleSeq)?;
         let mut driver = self.driver.lock().unwrap_or_else(PoisonError::into_inner);
         // `driver/src/session/drains.rs`. The origin that the service has drawn is too far away for
         // the model's numbers.
+        if !driver.is_placed() && !driver.continues_behind(self.durable, &self.call) {
+            return Err(DriverError::ImpossibleSeq);
+        }
         driver.place(self.durable, &self.call);
-        let joined = driver.drain_from(durable, from.lose, &self.call);
+        assert_eq!(from.durable.get(), u64::from(self.durable.seq), "what the server has");
+        let joined = driver.drain_from(self.durable, from.lose, &self.call);
         joined.map_err(|_| DriverError::ImpossibleSeq)
     }
 

@@ -1,6 +1,6 @@
 //! Records with the content that they give, and with what the volume had when each was made.
 
-use snapless_types::{EpochId, Extent, GapReason, Geometry, RecordKind, Seq};
+use snapless_types::{EpochId, Extent, GapReason, Geometry, Made, RecordKind, Seq, Tick};
 use snapless_wire::id::FileTime;
 use snapless_wire::record::{Position, RecordHeader};
 
@@ -52,6 +52,11 @@ impl Record {
         let extent = extent.filter(|_| self.kind.has_extent());
         RecordHeader::new(self.kind, position, extent, self.reason).expect("a whole block")
     }
+}
+
+/// When a record of this number was made: in the past after so many returns of the machine.
+pub fn made(seq: u8, past: u8) -> Made {
+    Made { time: past.into(), monotonic: Tick(seq.into()) }
 }
 
 /// The volume's shape.

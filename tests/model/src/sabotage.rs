@@ -35,8 +35,15 @@ pub enum Sabotage {
     TrustsAnyState,
     /// Continued session: its first record has a number that the server has
     NumbersTooEarly,
-    /// Continued session: its records have numbers of a past that was left
+    /// Continued session: its records have numbers of a past that was left, and it is not compared
+    /// when they were made
     RepeatsNumbers,
+    /// Driver: a record that another past has made with a number of this one's counts as its own
+    TakesAnyPast,
+    /// Service: the window takes the server's last record for its own, whenever that was made
+    JoinsAnyPast,
+    /// Service: what the driver refuses to go on behind is asked of it again
+    RepeatsRefused,
     /// Service: what the server has is not compared with what it acknowledged, or was handed out
     TrustsAnyWelcome,
     /// Service: a new link goes on where the last one stopped, not behind what is durable

@@ -9,11 +9,16 @@ pub struct SavedState {
     pub acknowledged: u8,
     /// The last record.
     pub captured: u8,
+    /// Records that the server's stream may end with, and when they were made; zeros behind them.
+    pub ends: [(u8, u8); ENDS_MAX],
     /// Blocks that the server may lack.
     pub marked: u8,
     /// The volume's stamp.
     pub stamp: u8,
 }
+
+/// As `snapless_types::ENDS_MAX`.
+pub const ENDS_MAX: usize = snapless_types::ENDS_MAX;
 
 /// The volume before a session.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

@@ -8,7 +8,7 @@ use snapless_types::{EpochId, RecordKind, Seq};
 use snapless_wire::frame::Welcome;
 
 use crate::bounds::Sizes;
-use crate::record::{Content, Frame, Record, geometry};
+use crate::record::{Content, Frame, Record, geometry, made};
 use crate::sabotage::Sabotage;
 
 /// An epoch that is durable, and its last record.
@@ -31,7 +31,8 @@ impl Acknowledgement {
 
     /// The greeting of a server that has this.
     pub fn welcome(&self) -> Welcome {
-        Welcome::new(EpochId::new(self.epoch.into()), Seq::new(self.seq.into()))
+        let welcome = Welcome::new(EpochId::new(self.epoch.into()), Seq::new(self.seq.into()));
+        welcome.with_made(made(self.seq, self.made))
     }
 }
 

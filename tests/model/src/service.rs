@@ -5,17 +5,17 @@
 
 use snapless_driver_client::status::Saved;
 use snapless_service::batch;
-use snapless_service::session::{Claim, Driven, Plan, Verdict, go_on, judge};
+use snapless_service::session::{Claim, Driven, Plan, Reason, Verdict, go_on, judge};
 use snapless_service::state::Remembered;
 use snapless_service::window::{NoJoint, Window};
-use snapless_types::{EpochId, GapReason, Geometry, RecordKind, Seq};
+use snapless_types::{EpochId, GapReason, Geometry, Made, RecordKind, Seq, Tick};
 use snapless_wire::frame::Acknowledge;
 use snapless_wire::id::{SessionId, VolumeGuid};
 
 use crate::bounds::Sizes;
 use crate::driver::{Call, Driver};
 use crate::port::Port;
-use crate::record::{Frame, geometry};
+use crate::record::{Frame, geometry, made};
 use crate::sabotage::Sabotage;
 use crate::saved::SavedState;
 use crate::server::Acknowledgement;
@@ -90,8 +90,8 @@ pub struct Service {
     pub lose: bool,
     /// `Counters::last_acknowledged`, and of which session.
     counted: (u8, Acknowledgement),
-    /// `window::State::before`.
-    before: u8,
+    /// `window::State::before`, and when it was made.
+    before: (u8, u8),
     /// The frames of the window.
     frames: Vec<Frame>,
     /// How many of them the link has sent.
@@ -107,7 +107,7 @@ impl Service {
             stage: Stage::Idle,
             lose: false,
             counted: (0, Acknowledgement::default()),
-            before: 0,
+            before: (0, 0),
             frames: Vec::new(),
             sent: 0,
             saved: 0,
@@ -158,15 +158,18 @@ impl Service {
             Verdict::Verify(_) => return Outcome::StartsOver(true),
             Verdict::StartOver(_) => return Outcome::StartsOver(false),
         }
-        let is_other = !driver.has_made(durable) || (!is_resumed && durable.seq > 0);
-        if was_placed && call.sizes.ends_are_compared && is_other {
-            return Outcome::StartsOver(durable.seq > 0);
-        }
         if !matches!(plan, Plan::Start) {
             let lose = std::mem::take(&mut self.lose);
             match go_on(&Port::new(driver, durable, *call), &welcome, lose) {
                 Ok(Ok(_)) => {}
-                Ok(Err(_)) => return Outcome::StartsOver(false),
+                Ok(Err(Reason::OtherPast { .. }))
+                    if is_trusting || call.is(Sabotage::RepeatsRefused) =>
+                {
+                    return Outcome::Refused;
+                }
+                Ok(Err(reason)) => {
+                    return Outcome::StartsOver(matches!(reason.verdict(), Verdict::Verify(_)));
+                }
                 Err(_) => return Outcome::Refused,
             }
         }
@@ -174,7 +177,7 @@ impl Service {
         if self.counted.0 != driver.session {
             self.counted = (driver.session, Acknowledgement::default());
         }
-        self.before = durable.seq;
+        self.before = (durable.seq, durable.made);
         self.join(durable, driver, call)
     }
 
@@ -184,10 +187,9 @@ impl Service {
         if durable.epoch < self.counted.1.epoch && !is_trusting {
             return Outcome::StartsOver(durable.seq > 0);
         }
-        if call.sizes.ends_are_compared && !driver.has_made(durable) {
-            return Outcome::StartsOver(durable.seq > 0);
-        }
-        let joined = self.window().begin_link(&durable.welcome());
+        let blind = call.is(Sabotage::JoinsAnyPast);
+        let welcome = if blind { durable.welcome().with_made(ANY) } else { durable.welcome() };
+        let joined = self.window(blind).begin_link(&welcome);
         self.stage = Stage::Streaming;
         if call.sabotage != Some(Sabotage::DoesNotSendAgain) {
             self.sent = 0;
@@ -219,7 +221,7 @@ impl Service {
     /// `Window::put`.
     pub fn put(&mut self, frame: Frame, sizes: &Sizes) {
         while self.frames.len() >= usize::from(sizes.window) && self.may_forget() {
-            self.before = last(&self.frames.remove(0));
+            self.before = end(&self.frames.remove(0));
             self.sent -= 1;
         }
         self.frames.push(frame);
@@ -239,7 +241,7 @@ impl Service {
 
     /// `Links::receive`.
     pub fn receive(&mut self, end: Acknowledgement, driver: &mut Driver) -> Outcome {
-        let window = self.window();
+        let window = self.window(false);
         let acknowledge = acknowledge(end);
         for _ in 0..self.sent {
             let _sent = window.next();
@@ -284,22 +286,28 @@ impl Service {
     }
 
     /// The window itself, with a link to a server that has what is before it.
-    fn window(&self) -> Window {
-        let window = Window::new(usize::MAX, seq(self.before));
-        let before = Acknowledgement { seq: self.before, ..Acknowledgement::default() }.welcome();
+    /// `blind`: every record was made at one instant.
+    fn window(&self, blind: bool) -> Window {
+        let (before, past) = self.before;
+        let when = |seq, past| if blind { ANY } else { made(seq, past) };
+        let window = Window::new(usize::MAX, seq(before));
+        let before = Acknowledgement { seq: before, ..Acknowledgement::default() }.welcome();
+        let before = before.with_made(when(self.before.0, past));
         let begun = window.begin_link(&before);
         assert_eq!(begun, Ok(false), "nothing is new");
         for frame in &self.frames {
             let ends_epoch = ends_epoch(frame).map(|epoch| EpochId::new(epoch.into()));
-            let frame = batch::Frame { payload: Vec::new(), last: seq(last(frame)), ends_epoch };
+            let (last, past) = end(frame);
+            let (last, made) = (seq(last), when(last, past));
+            let frame = batch::Frame { payload: Vec::new(), last, made, ends_epoch };
             assert!(window.put(frame), "the window is open");
         }
         window
     }
 
     fn drop_up_to(&mut self, seq: u8) {
-        while self.frames.first().is_some_and(|frame| last(frame) <= seq) {
-            self.before = last(&self.frames.remove(0));
+        while self.frames.first().is_some_and(|frame| end(frame).0 <= seq) {
+            self.before = end(&self.frames.remove(0));
             self.sent = self.sent.saturating_sub(1);
         }
     }
@@ -316,6 +324,9 @@ fn status(saved: SavedState) -> Saved {
     Saved { acknowledged: seq(acknowledged), captured: seq(captured), bytes: 0, after_crash: false }
 }
 
+/// When every record was made, for a service that does not compare it.
+const ANY: Made = Made { time: 0, monotonic: Tick(0) };
+
 fn id(session: u8) -> SessionId {
     SessionId([session; 16])
 }
@@ -328,8 +339,9 @@ fn acknowledge(end: Acknowledgement) -> Acknowledge {
     Acknowledge::new(EpochId::new(end.epoch.into()), seq(end.seq))
 }
 
-fn last(frame: &Frame) -> u8 {
-    frame.last().map_or(0, |record| record.seq)
+/// The last record, and when it was made.
+fn end(frame: &Frame) -> (u8, u8) {
+    frame.last().map_or((0, 0), |record| (record.seq, record.made))
 }
 
 fn ends_epoch(frame: &Frame) -> Option<u8> {

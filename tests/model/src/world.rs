@@ -14,6 +14,9 @@ use crate::saved::{SavedState, Tracker};
 use crate::server::{Fault, Server};
 use crate::service::{Outcome, Service, Stage, StateFile};
 
+/// A session continues less often than this, whatever happens within the budgets of a check.
+const CONTINUED_MAX: u8 = 5;
+
 /// What does not change while a check runs.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
@@ -34,6 +37,8 @@ pub enum Breach {
     DriverRefused,
     /// The begin of a gap finds no room in the queue.
     NoRoomForGap,
+    /// The session continues again and again.
+    NoEnd,
 }
 
 /// What happens next.
@@ -601,6 +606,10 @@ impl World {
         let (is_resumed, session) = match (&self.driver, file) {
             (Some(driver), _) => (true, driver.session),
             (None, Some(file)) if !rules.sizes.begins_anew => {
+                if self.continued == CONTINUED_MAX {
+                    self.breach = Some(Breach::NoEnd);
+                    return;
+                }
                 self.continued += 1;
                 let reason = GapReason::Restarted;
                 let saved = self.tracker.take(file.session);

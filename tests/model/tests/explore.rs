@@ -7,15 +7,8 @@ use snapless_model::bounds::{Budget, Sizes};
 use snapless_model::sabotage::Sabotage;
 use snapless_model::{Check, Report};
 
-const SIZES: Sizes = Sizes {
-    blocks: 2,
-    queue: 30,
-    epochs: 3,
-    window: 8,
-    in_flight: 1,
-    begins_anew: false,
-    ends_are_compared: false,
-};
+const SIZES: Sizes =
+    Sizes { blocks: 2, queue: 30, epochs: 3, window: 8, in_flight: 1, begins_anew: false };
 /// A queue that three writes or a first sync fill.
 const SHORT_QUEUE: Sizes = Sizes { queue: 6, ..SIZES };
 
@@ -160,25 +153,35 @@ fn a_repository_that_is_exchanged_for_an_older_copy_and_comes_back_is_noticed() 
     holds(honest(SIZES, Budget { copies: 1, exchanges: 2, ..A_WRITE }));
 }
 
-/// A machine that is put back with its memory makes other records with the same numbers. A service
-/// that lives notices that the server's epochs end elsewhere.
+/// A machine that is put back with its memory makes other records with the same numbers. Whoever
+/// comes next notices when the server's last one was made.
 #[test]
-fn a_machine_put_back_with_its_memory_is_noticed_if_its_service_lives() {
-    for ends_are_compared in [false, true] {
-        let sizes = Sizes { ends_are_compared, ..PUT_BACK_SIZES };
-        let report = explore(honest(sizes, PUT_BACK));
-        assert!(report.broken.is_none(), "{report}");
-    }
+fn a_machine_put_back_with_its_memory_is_noticed() {
+    holds_if_possible(honest(PUT_BACK_SIZES, PUT_BACK));
+    holds_if_possible(honest(PUT_BACK_SIZES, Budget { writes: 2, ..PUT_BACK }));
+    let sizes = Sizes { begins_anew: false, ..PUT_BACK_SIZES };
+    holds_if_possible(honest(sizes, PUT_BACK));
 }
 
-/// A limit: the next service does not know where the epochs of this past end. The driver refuses to
-/// go on behind what it has not handed out; the server refuses the records, or takes them for those
-/// that it has: `snapless-model --blocks 1 --writes 2 --epoch-ends 1 --snapshots 1 --reverts 1
-/// --with-memory --begins-anew --service-crashes 1 --seek "RESUME: in"`.
 #[test]
-fn a_machine_put_back_with_its_memory_is_not_always_noticed_by_the_next_service() {
+fn a_machine_put_back_with_its_memory_is_noticed_by_the_next_service() {
     let budget = Budget { service_crashes: 1, ..PUT_BACK };
-    is_broken(honest(PUT_BACK_SIZES, budget), "RESUME: driver, service and server agree");
+    holds_if_possible(honest(PUT_BACK_SIZES, budget));
+    let sizes = Sizes { begins_anew: false, ..PUT_BACK_SIZES };
+    holds_if_possible(honest(sizes, budget));
+}
+
+#[test]
+fn a_machine_put_back_with_its_memory_that_then_shuts_down_is_noticed() {
+    let sizes = Sizes { begins_anew: false, ..PUT_BACK_SIZES };
+    holds_if_possible(honest(sizes, Budget { shutdowns: 1, ..PUT_BACK }));
+}
+
+/// As [`holds`], where not all that should be possible is: too little happens for a gap.
+#[track_caller]
+fn holds_if_possible(check: Check) {
+    let report = explore(check);
+    assert!(report.broken.is_none(), "{report}");
 }
 
 const PUT_BACK: Budget =
@@ -219,7 +222,13 @@ fn every_defect_of_a_step_is_found() {
     let twice = Budget { copies: 1, exchanges: 2, ..A_WRITE };
     // A service that lives notices it.
     let twice = Budget { service_crashes: 1, ..twice };
-    is_broken(check(S::RepeatsNumbers, twice), "RESUME: driver, service and server agree");
+    is_broken(check(S::RepeatsNumbers, twice), "LOSS: the server refuses");
+    let put_back = |sabotage, budget| sabotaged(sabotage, PUT_BACK_SIZES, budget);
+    let next = Budget { service_crashes: 1, ..PUT_BACK };
+    is_broken(put_back(S::TakesAnyPast, next), "LOSS: the server refuses");
+    let written = Budget { writes: 2, ..PUT_BACK };
+    is_broken(put_back(S::JoinsAnyPast, written), "RESUME: in the end");
+    is_broken(put_back(S::RepeatsRefused, next), "RESUME: driver, service and server agree");
     is_broken(check(S::TrustsAnyWelcome, exchange), "RESUME: driver, service and server agree");
     is_broken(check(S::DoesNotSendAgain, cut), "LOSS: the server refuses");
     is_broken(check(S::AcknowledgesEarly, server), "LOSS: what was acknowledged is there");

@@ -34,7 +34,7 @@ use snapless_service::batch::Frame;
 use snapless_service::checks;
 use snapless_service::compare::{Elided, Touched};
 use snapless_service::window::{Next, Window};
-use snapless_types::{RecordKind, Seq};
+use snapless_types::{Made, RecordKind, Seq};
 use snapless_wire::compare::{Compare, Compared};
 use snapless_wire::frame::{
     Acknowledge, FRAME_PAYLOAD_MAX, FrameHeader, FrameKind, Hello, Watermark, Welcome,
@@ -159,8 +159,8 @@ impl FarEnd {
         }
     }
 
-    /// A service connects; returns the last durable record.
-    pub fn connect(&mut self, may_crash: bool) -> Result<u64, Broken> {
+    /// A service connects; returns the last durable record, and when it was made.
+    pub fn connect(&mut self, may_crash: bool) -> Result<(u64, Made), Broken> {
         let welcome = self.dial(may_crash)?;
         let durable = welcome.durable_seq();
         self.frame.clear();
@@ -168,7 +168,7 @@ impl FarEnd {
         self.touched = self.noting(durable);
         self.forgets_since = self.forgets_writes.then_some(durable);
         self.join(&welcome, 0)?;
-        Ok(durable.get())
+        Ok((durable.get(), welcome.durable_made()))
     }
 
     /// The link breaks, perhaps because the server's power failed. The service makes another one
@@ -248,6 +248,7 @@ impl FarEnd {
             self.window.put(Frame {
                 payload,
                 last: received.record.seq,
+                made: header.made(),
                 ends_epoch: ends.then_some(received.record.epoch),
             });
             self.send_waiting(0)?;
@@ -431,7 +432,8 @@ impl FarEnd {
             SessionWriter::open(&repository, &header, limit, &StopFlag::default())?;
         self.watermark = state.watermark();
         let acknowledged = writer.acknowledged();
-        let welcome = Welcome::new(acknowledged.epoch, acknowledged.seq);
+        let welcome =
+            Welcome::new(acknowledged.epoch, acknowledged.seq).with_made(writer.began_behind());
         sender.send(FrameKind::Welcome, welcome.as_bytes())?;
         ingest.begin(state);
         let Some(Message::Welcome(welcome)) = service.receiver.receive()? else {

@@ -11,7 +11,7 @@ mod marks;
 
 use std::collections::VecDeque;
 
-use snapless_types::RecordKind;
+use snapless_types::{Made, RecordKind};
 
 use crate::failure::{Broken, Rule, ensure};
 use crate::far_end::{FarEnd, Received, Served};
@@ -84,17 +84,19 @@ impl Link {
         Self { plan, far_end, alive: true, ..Self::default() }
     }
 
-    /// The service connects to the server.
-    pub fn connect(&mut self, calm: bool) -> Result<(), Broken> {
-        let Some(far_end) = &mut self.far_end else { return Ok(()) };
-        let durable = far_end.connect(!calm)?;
+    /// The service connects to the server; returns when the server's last record was made, if it
+    /// is the real one.
+    pub fn connect(&mut self, calm: bool) -> Result<Option<Made>, Broken> {
+        let Some(far_end) = &mut self.far_end else { return Ok(None) };
+        let (durable, made) = far_end.connect(!calm)?;
         let expected = self.last_kept();
         ensure!(
             durable == expected,
             Rule::Loss,
             "the server has record {durable} after it had record {expected}"
         );
-        self.find_mark()
+        self.find_mark()?;
+        Ok(Some(made))
     }
 
     /// True if the service may tell the server that there is nothing new.

@@ -247,13 +247,26 @@ impl Plan {
 
     /// Reads that the blocks of one write take, at most.
     fn reads_of_a_write(&self) -> u64 {
-        let longest = self.writers.iter().map(|writer| writer.sectors_max).max().unwrap_or(1);
+        let captured = self.volume.count(self.config.write_bytes);
+        let longest = self.writers.iter().map(|writer| writer.longest(captured)).max();
+        let longest = longest.unwrap_or(1).min(self.volume.sectors);
         let blocks = longest.div_ceil(self.volume.block_sectors) as u64 + 1;
         // While writes are held, reads are half as long.
         let read_bytes = self.config.read_bytes.min(self.config.queue_bytes / 2) / 2;
         blocks.div_ceil((read_bytes / self.volume.bytes(self.volume.block_sectors)).max(1))
     }
 }
+
+impl WriterPlan {
+    /// Sectors of its longest write, unless the volume has fewer, where a record has at most
+    /// `captured`.
+    pub fn longest(&self, captured: usize) -> usize {
+        if self.long_once_in > 0 { LONG_MAX * captured } else { self.sectors_max }
+    }
+}
+
+/// A long write has at most so many times what a record has.
+pub const LONG_MAX: usize = 4;
 
 /// Writers of a run, at most.
 pub const MOST_WRITERS: usize = 6;

@@ -4,7 +4,8 @@
 //!
 //! A step is one thing that happens: a write arrives or completes, a worker calls its verb, a
 //! record travels, the server makes an epoch durable, the service goes or comes, the machine loses
-//! power, the server is put back to an older state, or exchanged for a copy and back; or the
+//! power, the server is put back to an older state, or exchanged for a copy and back; the machine
+//! is put back to a snapshot of its disk; or the
 //! driver saves its state, the machine goes down and comes up, and the next session takes it; or
 //! the driver does something for its write-intent log. The disk has a cache that a loss of power
 //! empties. Whenever the stream describes the volume and nothing is on its way, the replica must
@@ -25,7 +26,7 @@ use crate::host::{MS, SimHost};
 use crate::rng::Rng;
 use crate::volume::WriteId;
 
-use saved::{STAMP, Saved};
+use saved::{Kept, STAMP, Saved};
 use server::{Repository, SECTOR, SECTORS, SECTORS_IN_BLOCK, Server, extent, sectors};
 
 /// Steps of a run under load, and at most until it comes to rest.
@@ -58,6 +59,8 @@ pub struct Played {
     pub log_spared: u64,
     /// Live slots of the log.
     pub slots: u64,
+    /// Machines that were put back to a snapshot of their disk.
+    pub put_back: u64,
     /// Writes that waited for the log.
     pub waited: u64,
 }
@@ -74,6 +77,12 @@ struct Write {
     first: usize,
     count: usize,
     content: u32,
+}
+
+/// What a machine is put back to: its disk, with the state area and what the service has there.
+struct Snapshot {
+    disk: Vec<u32>,
+    kept: Kept,
 }
 
 /// An instant at which the stream described the volume.
@@ -108,6 +117,8 @@ struct World {
     is_going_down: bool,
     server: Server,
     known: Vec<Known>,
+    /// A snapshot of the disk.
+    snapshot: Option<Snapshot>,
     /// A copy of the server's repository, and the instants of it.
     copy: Option<(Repository, Vec<Known>)>,
     played: Played,
@@ -163,6 +174,7 @@ impl World {
             is_going_down: false,
             server: Server::new(geometry()),
             known: Vec::new(),
+            snapshot: None,
             copy: None,
             played: Played::default(),
         };
@@ -213,6 +225,8 @@ impl World {
                 6 => self.copy(),
                 7 => self.exchange(),
                 8..12 => self.is_going_down = true,
+                12 => self.snapshot = Some(self.take_snapshot()),
+                13 => self.put_back(),
                 _ => {}
             },
             _ if self.rng.once_in(4) => self.restart(),
@@ -312,8 +326,9 @@ impl World {
         if !self.is_attached || !self.session.has_records() {
             return Ok(());
         }
-        let tracker = &self.saved.tracker;
-        if !tracker.may_leave(tracker.asks()) {
+        // The next record may be any of them.
+        let end = self.session.ends().last();
+        if !self.saved.tracker.may_leave(end) {
             return Ok(());
         }
         let Step::Do(drained) = self.session.drain(u64::MAX) else { return Ok(()) };
@@ -375,13 +390,21 @@ impl World {
             self.start_again(GapReason::Diverged);
             return Ok(());
         }
-        if self.is_taken_in_vain(seq) {
+        if self.is_taken_in_vain(seq)? {
             self.stop();
             self.begin_continued(GapReason::Restarted);
             return Ok(());
         }
         let origin = self.origin_behind(seq)?;
-        let placed = self.session.place(seq, origin);
+        let made = self.server.made();
+        let placed = self.session.place(seq, made, origin);
+        if placed.is_ok() && !self.session.has_made(seq, made) {
+            if self.played.exchanged == 0 && self.played.put_back == 0 {
+                return Err(format!("RESUME: the driver does not know that it has made {seq}"));
+            }
+            self.start_again(GapReason::Diverged);
+            return Ok(());
+        }
         let joined = placed.and_then(|()| self.session.drain_from(seq));
         let has_all = joined
             .map_err(|_| format!("RESUME: the driver says that the server cannot have {seq}"))?;
@@ -409,8 +432,45 @@ impl World {
         self.start_again(reason);
     }
 
+    fn take_snapshot(&self) -> Snapshot {
+        Snapshot { disk: self.disk.clone(), kept: self.saved.kept() }
+    }
+
+    /// The machine is put back to the snapshot of its disk, and comes up.
+    fn put_back(&mut self) {
+        let Some(Snapshot { disk, kept }) = self.snapshot.take() else { return };
+        self.played.put_back += 1;
+        self.go_down();
+        (self.disk, self.durable) = (disk.clone(), disk);
+        self.saved.put_back(kept);
+        self.come_up(GapReason::Restarted);
+        self.boots += 1;
+        self.begin_continued(GapReason::Restarted);
+    }
+
     /// The driver's session is gone; the next one continues behind what the server has.
     fn start_again(&mut self, reason: GapReason) {
+        self.go_down();
+        // Another system writes, and frees.
+        let foreign = if self.rng.once_in(2) { self.rng.below(4) } else { 0 };
+        for _ in 0..foreign {
+            let sector = self.rng.index(SECTORS);
+            let id = self.content(sector, 1);
+            let content = self.writes[id.0 as usize].content;
+            self.disk[sector] = if self.rng.once_in(3) { 0 } else { content };
+        }
+        if foreign > 0 {
+            let id = self.content(STAMP, 1);
+            self.disk[STAMP] = self.writes[id.0 as usize].content;
+        }
+        self.make_disk_durable();
+        self.come_up(reason);
+        self.boots += 1;
+        self.begin_continued(reason);
+    }
+
+    /// The driver's session is gone, and all that is in memory.
+    fn go_down(&mut self) {
         self.server.cut();
         let (last, _) = self.server.end();
         self.known.retain(|known| known.seq <= last.get());
@@ -432,22 +492,6 @@ impl World {
         self.reads.clear();
         self.is_going_down = false;
         self.lose_power();
-        // Another system writes, and frees.
-        let foreign = if self.rng.once_in(2) { self.rng.below(4) } else { 0 };
-        for _ in 0..foreign {
-            let sector = self.rng.index(SECTORS);
-            let id = self.content(sector, 1);
-            let content = self.writes[id.0 as usize].content;
-            self.disk[sector] = if self.rng.once_in(3) { 0 } else { content };
-        }
-        if foreign > 0 {
-            let id = self.content(STAMP, 1);
-            self.disk[STAMP] = self.writes[id.0 as usize].content;
-        }
-        self.make_disk_durable();
-        self.come_up(reason);
-        self.boots += 1;
-        self.begin_continued(reason);
     }
 
     /// What is in the disk's cache gets to the disk.
@@ -476,7 +520,7 @@ impl World {
         let session = if last.get() == 0 {
             self.server = Server::new(geometry);
             self.forget_saved();
-            self.copy = None;
+            (self.copy, self.snapshot) = (None, None);
             self.is_attached = true;
             Session::new(host, geometry, config)
         } else {

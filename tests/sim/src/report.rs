@@ -57,6 +57,8 @@ report! {
     gaps,
     /// Gaps that ended while applications went on writing.
     gaps_closed_under_load,
+    /// Repairs of blocks that were said to differ.
+    repairs,
     /// Services whose records were lost.
     losses,
     /// Services after which another one went on without a gap.

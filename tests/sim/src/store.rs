@@ -17,6 +17,7 @@
 //! | `check` | what must hold of a sound store |
 //! | `damage` | what must hold of a damaged one |
 //! | `histories` | every short sequence |
+//! | `untold` | a storage that hides where segments ended |
 //! | `seeded` | long sequences by seed |
 
 mod alike;
@@ -30,6 +31,7 @@ mod histories;
 mod model;
 mod seeded;
 mod site;
+mod untold;
 mod world;
 
 use std::fmt;
@@ -75,6 +77,8 @@ pub enum StoreSabotage {
     UnlistedEnd,
     /// Of several files that may be the wrong one `verify` names one
     OneName,
+    /// Nothing tells where a finished segment ended
+    UntoldEnd,
 }
 
 /// How many things were played and checked.

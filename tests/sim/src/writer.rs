@@ -3,7 +3,7 @@
 use snapless_engine::Urgency;
 use snapless_types::Clearing;
 
-use crate::plan::{Pattern, WriterPlan};
+use crate::plan::{LONG_MAX, Pattern, WriterPlan};
 use crate::rng::Rng;
 use crate::volume::{Sectors, Volume};
 
@@ -66,7 +66,7 @@ impl Writer {
 
     fn inside(&mut self, rng: &mut Rng, volume: &Volume, longest: usize) -> Sectors {
         let len = if rng.once_in(self.plan.long_once_in) {
-            longest + 1 + rng.index(3 * longest)
+            longest + 1 + rng.index((LONG_MAX - 1) * longest)
         } else {
             rng.index(self.plan.sectors_max) + 1
         };
@@ -79,5 +79,28 @@ impl Writer {
         let start = start.min(volume.sectors - len);
         self.cursor = if start + len < volume.sectors { start + len } else { 0 };
         start..start + len
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::Options;
+    use crate::plan::Plan;
+
+    /// How long a write may be held depends on it.
+    #[test]
+    fn no_write_is_longer_than_its_plan_says() {
+        for seed in 1..=500 {
+            let Plan { writers, volume, config, .. } = Plan::new(&Options::new(seed));
+            let captured = volume.count(config.write_bytes);
+            for plan in writers {
+                let longest = plan.longest(captured);
+                let (mut writer, mut rng) = (Writer::new(plan), Rng::new(seed, 2));
+                let mut write = || writer.inside(&mut rng, &volume, captured).len();
+                let found = (0..1_000).map(|_| write()).max();
+                assert!(found <= Some(longest), "seed {seed}: {found:?}, {longest}");
+            }
+        }
     }
 }

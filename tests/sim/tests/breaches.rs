@@ -98,13 +98,18 @@ fn a_log_that_counts_whatever_the_stamp_is_breaks_loss() {
 }
 
 #[test]
-fn a_record_that_leaves_before_its_region_is_marked_breaks_loss() {
-    restarts_find(Sabotage::RecordBeforeMark, &["LOSS"]);
+fn a_slot_that_is_torn_where_it_counted_breaks_loss_or_resume() {
+    restarts_find(Sabotage::NewestSlotOverwritten, &["LOSS", "RESUME"]);
 }
 
 #[test]
-fn a_slot_that_is_torn_where_it_counted_breaks_loss() {
-    restarts_find(Sabotage::NewestSlotOverwritten, &["LOSS"]);
+fn a_state_that_counts_whatever_the_server_has_breaks_loss() {
+    restarts_find(Sabotage::EndsNotCompared, &["LOSS"]);
+}
+
+#[test]
+fn the_end_of_an_epoch_that_leaves_before_the_log_lists_it_breaks_resume() {
+    restarts_find(Sabotage::EndBeforeSlot, &["RESUME"]);
 }
 
 #[test]

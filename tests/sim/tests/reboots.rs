@@ -22,10 +22,11 @@ fn whenever_the_machine_restarts_the_session_goes_on_and_the_replica_is_the_disk
         all.log_spared += played.log_spared;
         all.slots += played.slots;
         all.waited += played.waited;
+        all.put_back += played.put_back;
     }
     println!("{seeds} seeds: {all:?}");
     assert!(all.continued > seeds && all.rolled_back > seeds / 4, "{all:?}");
-    assert!(all.exchanged > seeds / 4, "{all:?}");
+    assert!(all.exchanged > seeds / 4 && all.put_back > seeds / 4, "{all:?}");
     assert!(all.saved > seeds / 4 && all.spared > 0, "{all:?}");
     assert!(all.logged > seeds / 4 && all.log_spared > 0, "{all:?}");
     assert!(all.slots > seeds && all.waited > seeds, "{all:?}");

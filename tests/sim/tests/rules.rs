@@ -26,6 +26,7 @@ fn three_hundred_seeds_keep_every_rule() {
     assert!(total.unchanged > 100, "{total}");
     assert!(total.base_images > 150, "{total}");
     assert!(total.gaps_closed_under_load > 50, "{total}");
+    assert!(total.repairs > 100, "{total}");
     assert!(total.clearings > 500, "{total}");
     assert!(total.skipped > 300, "{total}");
 }
@@ -34,6 +35,12 @@ fn three_hundred_seeds_keep_every_rule() {
 fn long_runs_keep_every_rule() {
     let first = Options { steps: 50_000, ..Options::new(10_000) };
     play(first, 10, |_, _| ());
+}
+
+/// A write of most of a large volume is held while its blocks are read.
+#[test]
+fn a_long_write_is_held_for_as_long_as_its_reads_take() {
+    play(Options::new(104_774), 1, |_, _| ());
 }
 
 #[test]

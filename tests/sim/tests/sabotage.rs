@@ -43,7 +43,7 @@ each_is_found! {
     }
     fn a_service_that_does_not_send_again_after_a_cut_breaks_loss() { NoResend => Loss, Resume }
     fn a_watermark_that_a_newer_record_in_the_queue_contradicts_breaks_point() {
-        NewerInQueue => Point
+        NewerInQueue => Point, Loss
     }
     fn a_watermark_that_is_later_than_the_drivers_answer_breaks_point() { LateWatermark => Point }
     // A write that fails leaves the content that the server had before it.

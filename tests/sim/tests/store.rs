@@ -91,6 +91,12 @@ fn a_verify_that_names_one_of_several_files_is_found() {
     found_by_damage(Medium::Objects, StoreSabotage::OneName);
 }
 
+#[test]
+fn a_finished_segment_that_lost_its_end_where_nothing_tells_is_found() {
+    let failure = found_by_damage(Medium::Files, StoreSabotage::UntoldEnd);
+    assert!(failure.steps.iter().any(|step| step.contains("Short")), "{failure}");
+}
+
 /// The first failure of a sabotage that only damage shows: in the shortest histories, by seed, or
 /// in longer ones.
 fn found_by_damage(medium: Medium, sabotage: StoreSabotage) -> StoreFailure {

@@ -1,11 +1,11 @@
 //! Where a service that comes after another one goes on in the stream.
 
-use snapless_types::{EpochId, ORIGIN_MAX, Seq};
+use snapless_types::{EpochId, Made, ORIGIN_MAX, Seq};
 use zerocopy::little_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::BadRequest;
-use crate::id::{EpochIdLe, SeqLe};
+use crate::id::{EpochIdLe, MadeLe, SeqLe};
 
 /// Input of [`IOCTL_DRAIN_FROM`](super::IOCTL_DRAIN_FROM).
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -15,6 +15,7 @@ pub struct DrainFromRequest {
     origin: EpochIdLe,
     /// 1 or 0.
     lose: U32,
+    made: MadeLe,
 }
 
 /// Where a service goes on.
@@ -22,6 +23,8 @@ pub struct DrainFromRequest {
 pub struct DrainFrom {
     /// The last record that the server has; 0 for none.
     pub durable: Seq,
+    /// When that was made. It tells the driver's own record from one of another past.
+    pub made: Made,
     /// Of a session that continues: its epochs are numbered behind this number, its records behind
     /// this or behind `durable`, whichever is greater. Any other session has its numbers.
     pub origin: EpochId,
@@ -46,8 +49,9 @@ pub fn origin_behind(durable: Seq, random: u64) -> Option<EpochId> {
 impl DrainFromRequest {
     /// Asks for what follows.
     pub fn new(from: DrainFrom) -> Self {
-        let DrainFrom { durable, origin, lose } = from;
-        Self { durable: durable.into(), origin: origin.into(), lose: U32::new(u32::from(lose)) }
+        let DrainFrom { durable, made, origin, lose } = from;
+        let (durable, made, origin) = (durable.into(), made.into(), origin.into());
+        Self { durable, origin, lose: U32::new(u32::from(lose)), made }
     }
 
     /// Where the service goes on.
@@ -66,7 +70,7 @@ impl DrainFromRequest {
         if durable.get() == u64::MAX || origin.get() == u64::MAX || skip >= 2 * ORIGIN_SKIP {
             Err(BadRequest::Seq)
         } else {
-            Ok(DrainFrom { durable, origin, lose })
+            Ok(DrainFrom { durable, made: self.made.get(), origin, lose })
         }
     }
 }
@@ -97,18 +101,20 @@ impl DrainFromReply {
 }
 
 const _: () = {
-    assert!(size_of::<DrainFromRequest>() == 20);
+    assert!(size_of::<DrainFromRequest>() == 36);
     assert!(size_of::<DrainFromReply>() == 4);
 };
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use snapless_types::Tick;
 
     #[test]
     fn a_request_has_a_record_that_another_one_can_follow() {
+        let made = Made { time: 3, monotonic: Tick(4) };
         let from =
-            |seq, lose| DrainFrom { durable: Seq::new(seq), origin: EpochId::new(seq), lose };
+            |seq, lose| DrainFrom { durable: Seq::new(seq), made, origin: EpochId::new(seq), lose };
         for from in [from(0, false), from(1, true), from(u64::MAX - 1, false)] {
             assert_eq!(DrainFromRequest::new(from).parse(), Ok(from));
         }

@@ -13,7 +13,10 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// The newest version that this code speaks.
 pub const ABI_VERSION: u32 = 4;
-/// The oldest version that this code speaks. Version 3 had no write-intent log.
+/// The oldest version that this code speaks. Version 3 did not say in [`IOCTL_DRAIN_FROM`] when the
+/// server's last record was made, and had no write-intent log.
+///
+/// [`IOCTL_DRAIN_FROM`]: super::IOCTL_DRAIN_FROM
 pub const ABI_OLDEST: u32 = 4;
 
 /// Answer to [`IOCTL_VERSION`](super::IOCTL_VERSION).

@@ -28,6 +28,20 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
         self.open_gap(reason);
     }
 
+    /// Has blocks read again of which the stream has something else than the volume, and not since
+    /// now: it is not known how. False if it cannot be done now.
+    pub fn repair(&mut self, blocks: BlockRange) -> bool {
+        // T0: the base image of a block that is marked would be lost.
+        let may_repair = self.state.lifecycle.is_capturing()
+            && !self.state.base.is_open()
+            && !self.is_any(BlockState::Unsynced);
+        if may_repair {
+            self.mark_dirty(blocks, Some(GapReason::Repair));
+            self.call.wake(Worker::Sweep);
+        }
+        may_repair
+    }
+
     /// The stream does not describe the volume any more.
     pub(super) fn open_gap(&mut self, reason: Option<GapReason>) {
         if !self.state.gap.open(reason) {

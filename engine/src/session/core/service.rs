@@ -8,7 +8,7 @@
 use snapless_tracking::epochs::ImpossibleEpoch;
 use snapless_tracking::table::BlockState;
 use snapless_tracking::waiting::Fifo;
-use snapless_types::{BlockRange, EpochId, GapReason, RecordKind, Seq};
+use snapless_types::{BlockRange, End, Ends, EpochId, GapReason, Made, RecordKind, Seq};
 
 use super::Core;
 use crate::host::Worker;
@@ -51,16 +51,63 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
         self.call.wake_all();
     }
 
-    /// The stream of a session that continues stands at record `durable` at the server, and goes on
-    /// behind `behind` ([`Origin::place`](snapless_tracking::origin::Origin::place)). Nothing
-    /// happens if that is known already.
+    /// The stream of a session that continues stands at record `durable` at the server, which was
+    /// made then, and goes on behind `behind`
+    /// ([`Origin::place`](snapless_tracking::origin::Origin::place)). Nothing happens if that is
+    /// known already.
     ///
     /// # Errors
     /// [`ImpossibleSeq`] for a number with too few behind it.
-    pub fn place(&mut self, durable: Seq, behind: EpochId) -> Result<(), ImpossibleSeq> {
+    pub fn place(
+        &mut self,
+        durable: Seq,
+        made: Made,
+        behind: EpochId,
+    ) -> Result<(), ImpossibleSeq> {
         let queue = &mut self.state.capture_queue;
-        let is_placed = queue.origin().is_placed() || queue.place(durable, behind);
-        is_placed.then_some(()).ok_or(ImpossibleSeq)
+        if queue.origin().is_placed() {
+            return Ok(());
+        }
+        if !queue.place(durable, behind) {
+            return Err(ImpossibleSeq);
+        }
+        self.state.epochs.begin_behind(made);
+        Ok(())
+    }
+
+    /// True if the record that ends the server's stream is one of this past: it ends an epoch of
+    /// the session, or is the one that the session continues behind, and was made then. False for
+    /// one that another past of the machine has made, and for one that is not known any more
+    /// (rule RESUME, rules.md#resume).
+    pub fn has_made(&self, durable: Seq, made: Made) -> bool {
+        if sabotaged!(NumbersRepeated) {
+            return true;
+        }
+        let origin = self.state.capture_queue.origin();
+        let inside = origin.is_placed().then(|| origin.seq_inside(durable)).flatten();
+        // What is up to the origin is one record inside.
+        let is_itself = |inside: &Seq| origin.seq_outside(*inside) == durable;
+        let known = inside.filter(is_itself).and_then(|inside| self.state.epochs.end_made(inside));
+        known == Some(made)
+    }
+
+    /// True once it is known where the stream stands at the server ([`Core::place`]).
+    pub fn is_placed(&self) -> bool {
+        self.state.capture_queue.origin().is_placed()
+    }
+
+    /// The records of this past that the server's stream may end with, as far as they are known
+    /// ([`Core::has_made`]): the acknowledged one, and those behind it.
+    pub fn ends(&self) -> Ends {
+        let origin = self.state.capture_queue.origin();
+        let mut ends = Ends::NONE;
+        for End { seq, made } in self.state.epochs.ends().filter(|_| origin.is_placed()) {
+            let seq = origin.seq_outside(seq);
+            if seq > Seq::default() {
+                ends.add(End { seq, made });
+            }
+        }
+        ends
     }
 
     /// A service is there whose server has everything up to record `durable`, and drains what
@@ -110,10 +157,11 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
         }
         // Before t0 there is nothing to lose.
         if state.base.t0().is_some() {
+            let drained = state.capture_queue.last_taken();
             state.capture_queue.lose();
             // The marker of the gap has to find room.
             state.capture_queue.discard();
-            state.epochs.lose();
+            state.epochs.lose(drained);
         }
         // Blocks that are being read turn dirty when their reads end.
         state.claims[0].spoil(&self.shared.geometry.all_blocks());

@@ -5,7 +5,7 @@
 
 use snapless_tracking::capture_queue::Record;
 use snapless_tracking::waiting::Fifo;
-use snapless_types::{BlockRange, Extent, GapReason, RecordKind, Seq};
+use snapless_types::{BlockRange, Extent, GapReason, Made, RecordKind, Seq};
 
 use super::Core;
 use crate::host::{Call, Worker};
@@ -65,8 +65,10 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
 
     fn close_epoch(&mut self) {
         let record = self.record(RecordKind::EpochEnd, None);
-        if let Some(seq) = self.state.capture_queue.append(record) {
-            self.state.epochs.close(seq);
+        let queue = &mut self.state.capture_queue;
+        if let Some(seq) = queue.append(record) {
+            let made = Made { time: record.time, monotonic: queue.last_monotonic() };
+            self.state.epochs.close(seq, made);
             self.call.wake(Worker::Drain);
         }
     }

@@ -49,6 +49,8 @@ pub(super) const TARGET: Target = Target {
         "verify",
         "verify: bad session",
         "verify: bad rate",
+        "verify: repair",
+        "verify: bad extent",
         "verify: odd",
         "drain",
         "drain: no room",
@@ -125,10 +127,11 @@ fn verify(request: &VerifyRequest) -> &'static str {
             if let Verify::Begin { bytes_per_second } = verify {
                 assert!(bytes_per_second == 0 || bytes_per_second >= SWEEP_RATE_MIN);
             }
-            "verify"
+            if let Verify::Repair(_) = verify { "verify: repair" } else { "verify" }
         }
         Err(BadRequest::Version | BadRequest::Session) => "verify: bad session",
         Err(BadRequest::VerifyRate) => "verify: bad rate",
+        Err(BadRequest::VerifyExtent) => "verify: bad extent",
         Err(_) => "verify: odd",
     }
 }
@@ -155,7 +158,8 @@ fn start(request: &StartRequest) -> &'static str {
             | BadRequest::Lose
             | BadRequest::StateArea
             | BadRequest::Verify
-            | BadRequest::VerifyRate,
+            | BadRequest::VerifyRate
+            | BadRequest::VerifyExtent,
         ) => panic!("a start has no such field"),
     };
     let block_size = settings.block_size;

@@ -312,9 +312,10 @@ impl<'a> control::Driver for &'a Model {
         StatusReply::new_zeroed()
     }
 
-    fn verify(&self, session: SessionId, verify: Verify) {
+    fn verify(&self, session: SessionId, verify: Verify) -> Result<(), Status> {
         assert!(self.find(session).is_some());
         assert_ne!(verify, Verify::Begin { bytes_per_second: 1 }, "a rate has a least value");
+        Ok(())
     }
 
     fn stop(&self, session: SessionId, id: SessionId) -> Result<(), Status> {

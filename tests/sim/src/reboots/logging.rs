@@ -1,8 +1,8 @@
 //! What the driver's thread does for the write-intent log, one thing at a time.
 
 use snapless_driver_logic::intent_log::{IntentLog, SlotPlace, StampRead, Timing, Todo};
-use snapless_driver_logic::tracker::{Mode, last_records, new_log};
-use snapless_types::{Regions, Seq, Tick};
+use snapless_driver_logic::tracker::{Mode, new_log};
+use snapless_types::{Regions, Tick};
 use snapless_wire::state_area::{self, MAP_AT, STAMP_AT};
 
 use super::saved::{AREA, LogStage, STAMP, Saved, SlotWrite};
@@ -45,10 +45,9 @@ impl World {
                     self.saved.log = LogStage::Passing { region, unmarked, then_stamp };
                     return;
                 }
-                let last = Seq::new(self.session.status().last_seq);
                 let marks = &self.saved.marks;
                 if let Some(log) = self.saved.tracker.log_mut() {
-                    log.passed(now, last, marks);
+                    log.passed(now, marks);
                     log.publish(marks);
                 }
                 if then_stamp {
@@ -79,7 +78,7 @@ impl World {
     }
 
     fn begin_step(&mut self, now: Tick) {
-        let has_numbers = self.numbers().is_some();
+        let is_placed = self.session.is_placed();
         let Some(log) = self.saved.tracker.log_mut() else { return };
         match log.todo(now) {
             Todo::Nothing(_) => {}
@@ -93,7 +92,7 @@ impl World {
                 });
                 self.saved.log = LogStage::Writing(write);
             }
-            Todo::Stamp if !has_numbers => log_put_off(self, now, 10 * MS),
+            Todo::Stamp if !is_placed => log_put_off(self, now, 10 * MS),
             Todo::Stamp if log.is_new() => {
                 self.saved.log = LogStage::Passing { region: 0, unmarked: None, then_stamp: true };
             }
@@ -106,13 +105,6 @@ impl World {
         }
     }
 
-    /// The last acknowledged record and the last one.
-    fn numbers(&self) -> Option<(Seq, Seq)> {
-        let status = self.session.status();
-        let (acknowledged, last) = (status.acknowledged_seq, status.last_seq);
-        if status.placed { last_records(Seq::new(acknowledged), Seq::new(last)) } else { None }
-    }
-
     fn read_stamp(&mut self, now: Tick) {
         let Some(log) = self.saved.tracker.log() else { return };
         let writes = log.stamp_writes();
@@ -123,24 +115,18 @@ impl World {
     }
 
     fn write_live(&mut self, now: Tick, read: Option<StampRead>) {
-        let Some(numbers) = self.numbers() else {
-            if let Some(log) = self.saved.tracker.log_mut() {
-                log.lose();
-            }
-            return;
-        };
+        let state = self.state();
         if self.saved.tracker.log().is_some_and(IntentLog::flushes_first) {
             self.make_disk_durable();
         }
         let mut map = [0; STAMP_AT - MAP_AT];
-        let Some(live) = self.saved.tracker.begin_live(numbers, read, &mut map) else {
+        let Some(hash) = self.saved.tracker.begin_live(&state.ends, read, &mut map) else {
             return log_put_off(self, now, TIMING.settle);
         };
-        let state = self.state(live.acknowledged, live.captured);
         let place: SlotPlace = self.saved.place().next();
         let write = self.saved.make(place, |slot| {
             slot[MAP_AT..STAMP_AT].copy_from_slice(&map);
-            state_area::seal_live(slot, AREA, place.generation, &state, live.hash);
+            state_area::seal_live(slot, AREA, place.generation, &state, hash);
         });
         self.played.slots += 1;
         if let Some(log) = self.saved.tracker.log() {

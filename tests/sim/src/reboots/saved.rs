@@ -4,7 +4,7 @@
 use snapless_driver_logic::intent_log::{SlotPlace, StampRead, Unmarked};
 use snapless_driver_logic::tracker::{Taken, Tracker};
 use snapless_tracking::marks::Marks;
-use snapless_types::{Extent, Geometry, Regions, Seq};
+use snapless_types::{Ends, Extent, Geometry, Regions};
 use snapless_wire::id::{AreaId, Extents, SessionId};
 use snapless_wire::state_area::{self, AREA_LEN, SLOT_LEN, STAMP_AT, Slot};
 
@@ -28,8 +28,8 @@ pub(super) struct SlotWrite {
 pub(super) enum Stage {
     #[default]
     None,
-    /// So many regions were looked at.
-    Looking { captured: Seq, region: u64 },
+    /// So many regions were looked at, and before that what the server's stream may end with.
+    Looking { ends: Ends, region: u64 },
     /// It is on its way to the disk.
     Writing(SlotWrite),
     /// It is there.
@@ -71,7 +71,23 @@ pub(super) struct Saved<F> {
     pub(super) session: u8,
 }
 
+/// What of it is on the disk.
+pub(super) struct Kept {
+    area: Vec<u8>,
+    is_distrusted: bool,
+}
+
 impl<F> Saved<F> {
+    /// What of it is on the disk.
+    pub(super) fn kept(&self) -> Kept {
+        Kept { area: self.area.clone(), is_distrusted: self.is_distrusted }
+    }
+
+    /// The disk is put back to this.
+    pub(super) fn put_back(&mut self, Kept { area, is_distrusted }: Kept) {
+        (self.area, self.is_distrusted) = (area, is_distrusted);
+    }
+
     pub(super) fn new(geometry: &Geometry) -> Self {
         let mut area = vec![0; AREA_LEN];
         state_area::blank_area(area.first_chunk_mut().expect("it is an area"), AREA);

@@ -2,15 +2,15 @@
 //! used when the machine comes up.
 
 use snapless_driver_logic::intent_log::is_stamped;
-use snapless_driver_logic::tracker::{Arrival, Known, Mode, Next, Tracker, last_records};
+use snapless_driver_logic::tracker::{Arrival, Known, Mode, Next, Tracker};
 use snapless_engine::RegionMap;
-use snapless_types::{GapReason, Regions, Seq};
+use snapless_types::{End, Ends, GapReason, Regions, Seq};
 use snapless_wire::id::FileTime;
 use snapless_wire::state_area::{self, MAP_AT, STAMP_AT, SavedState, StampHash};
 
 use super::saved::{AREA, LogStage, Saved, SlotWrite, Stage, put_stamp, stamp_of};
 use super::server::{SECTORS, extent};
-use super::{Flight, World};
+use super::{Flight, Played, World};
 
 impl World {
     /// A write goes to the disk, or waits for what the disk has of the state.
@@ -56,18 +56,18 @@ impl World {
                     self.begin_save();
                 }
             }
-            Stage::Looking { captured, region } => {
+            Stage::Looking { ends, region } => {
                 let regions = Regions::of(&self.geometry);
                 if let Some(extent) = regions.extent(region) {
                     let blocks = self.geometry.blocks_of(&extent);
                     if blocks.is_some_and(|blocks| self.session.lacks(blocks)) {
                         self.saved.tracker.note(&extent);
                     }
-                    self.saved.stage = Stage::Looking { captured, region: region + 1 };
+                    self.saved.stage = Stage::Looking { ends, region: region + 1 };
                 } else if matches!(self.saved.log, LogStage::Writing(_)) {
-                    self.saved.stage = Stage::Looking { captured, region };
+                    self.saved.stage = Stage::Looking { ends, region };
                 } else {
-                    self.seal(captured);
+                    self.seal(&ends);
                 }
             }
             Stage::Writing(write) => {
@@ -87,24 +87,19 @@ impl World {
         let status = self.session.status();
         let map = RegionMap::new(Regions::of(&self.geometry)).expect("there is memory");
         if status.placed && self.saved.tracker.begin_save(map, Saved::<Flight>::area()) {
-            let captured = Seq::new(self.session.status().last_seq);
-            self.saved.stage = Stage::Looking { captured, region: 0 };
+            self.saved.stage = Stage::Looking { ends: self.session.ends(), region: 0 };
         }
     }
 
-    fn seal(&mut self, captured: Seq) {
-        let acknowledged = Seq::new(self.session.status().acknowledged_seq);
+    fn seal(&mut self, looked_at: &Ends) {
         // What the server has is not to be lost from the disk's cache.
         self.make_disk_durable();
-        let last = last_records(acknowledged, captured);
         let place = self.saved.place().next();
-        let state = self.state(acknowledged, captured);
-        let (tracker, mut is_sealed) = (&mut self.saved.tracker, false);
+        let state = self.state();
+        let state = SavedState { ends: looked_at.from(state.acknowledged), ..state };
+        let tracker = &mut self.saved.tracker;
         let mut map = [0; STAMP_AT - MAP_AT];
-        if last.is_some() {
-            is_sealed = tracker.seal(&mut map);
-        }
-        if !is_sealed {
+        if !tracker.seal(&mut map) {
             tracker.forget_known();
             return;
         }
@@ -118,12 +113,16 @@ impl World {
     }
 
     /// What a slot says of the session.
-    pub(super) fn state(&self, acknowledged: Seq, captured: Seq) -> SavedState {
+    pub(super) fn state(&self) -> SavedState {
+        let status = self.session.status();
+        let (acknowledged, captured) = (status.acknowledged_seq, status.last_seq);
+        let (acknowledged, captured) = (Seq::new(acknowledged), Seq::new(captured));
         SavedState {
             session: self.saved.session(),
             geometry: self.geometry,
             acknowledged,
             captured,
+            ends: self.session.ends(),
             stamp: Saved::<Flight>::stamp(),
             saved_at: FileTime::new(1),
         }
@@ -260,11 +259,15 @@ impl World {
         assert_eq!(self.saved.tracker.mode(), Mode::None, "nothing is noted besides");
     }
 
-    /// As `judge` of the service: true if what the session has taken is nothing for a server that
+    /// As `drain_from` of the driver: true if what the session has taken is nothing for a server that
     /// has this record as its last.
-    pub(super) fn is_taken_in_vain(&mut self, last: Seq) -> bool {
-        let Some(taken) = self.saved.taken.take() else { return false };
-        let holds = (taken.acknowledged..=taken.captured).contains(&last);
+    pub(super) fn is_taken_in_vain(&mut self, seq: Seq) -> Result<bool, String> {
+        let Some(taken) = self.saved.taken.take() else { return Ok(false) };
+        let holds = taken.holds(&End { seq, made: self.server.made() });
+        let Played { rolled_back, exchanged, put_back, .. } = self.played;
+        if taken.is_log && !holds && rolled_back + exchanged + put_back == 0 {
+            return Err(format!("RESUME: the log does not list {seq}: {taken:?}"));
+        }
         let spared = if holds { self.geometry.length() - taken.bytes } else { 0 };
         if taken.is_log {
             self.played.logged += u64::from(holds);
@@ -273,7 +276,7 @@ impl World {
             self.played.saved += u64::from(holds);
             self.played.spared += spared;
         }
-        !holds
+        Ok(!holds)
     }
 
     /// A new session begins.

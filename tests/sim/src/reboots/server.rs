@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use snapless_engine::{Record, Tick};
 use snapless_server::stream::StreamState;
-use snapless_types::{EpochId, Extent, Geometry, RecordKind, Seq};
+use snapless_types::{EpochId, Extent, Geometry, Made, RecordKind, Seq};
 use snapless_wire::id::FileTime;
 use snapless_wire::record::{Position, RecordHeader};
 
@@ -116,6 +116,11 @@ impl Server {
     pub(super) fn end(&self) -> (Seq, EpochId) {
         let end = self.durable.last().map(|last| (last.header.seq(), last.header.epoch()));
         end.unwrap_or((Seq::new(0), EpochId::new(0)))
+    }
+
+    /// When the last durable record was made.
+    pub(super) fn made(&self) -> Made {
+        self.durable.last().map(|last| last.header.made()).unwrap_or_default()
     }
 
     /// The link is cut: what is not durable is gone.

@@ -13,6 +13,16 @@ use snapless_wire::id::FileTime;
 
 /// What a broken storage does otherwise than the one below it.
 pub(super) trait Breach: Debug + Send + Sync + 'static {
+    /// Opens a file.
+    fn open(
+        &self,
+        below: &dyn Storage,
+        path: &Path,
+        mode: OpenMode,
+    ) -> io::Result<Box<dyn StorageFile>> {
+        below.open(path, mode)
+    }
+
     /// Gives a file another name.
     fn rename(&self, below: &dyn Storage, from: &Path, to: &Path) -> io::Result<()> {
         below.rename(from, to)
@@ -75,7 +85,7 @@ impl<B: Breach> Objects for Breached<B> {
 
 impl<B: Breach> Storage for Breached<B> {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn StorageFile>> {
-        self.below.open(path, mode)
+        self.breach.open(&*self.below, path, mode)
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<bool> {

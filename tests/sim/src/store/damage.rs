@@ -13,6 +13,7 @@ use snapless_server::format::history::HistoryNumber;
 use snapless_server::format::map::MapNumber;
 use snapless_server::format::pin::PINS_DIR;
 use snapless_server::format::repository::{LOCK_FILE, REPOSITORY_FILE};
+use snapless_server::format::sealed::SEALED_MAGIC;
 use snapless_server::format::sealing::{COPY_STRIDE, SEALING_LEN};
 use snapless_server::format::segment::{SEGMENT_HEADER_LEN, SegmentNumber};
 use snapless_server::format::session::SESSION_FILE;
@@ -57,6 +58,8 @@ enum Kind {
     OtherHistory,
     /// The file is as it was earlier.
     Older,
+    /// The file ends after so many bytes.
+    Short(usize),
     /// The file was removed.
     Gone,
 }
@@ -99,6 +102,7 @@ pub fn each(disk: &Disk, earlier: &[Disk], is_asked: impl Fn(&Path) -> bool) -> 
         }
         found.extend(misdirect(disk, path, other, len / 2, MISDIRECTED));
         found.extend(misdirect(disk, path, other, 0, usize::MAX));
+        found.extend(ends(disk.read(path)).into_iter().filter_map(|end| cut(disk, path, end)));
         let older = |earlier: &&Disk| {
             let before = earlier.read(path);
             !before.is_empty() && before != disk.read(path)
@@ -121,8 +125,12 @@ pub fn any(disk: &Disk, rng: &mut Rng) -> Option<Damaged> {
     }
     let [path, other] = [0; 2].map(|_| &paths[rng.index(paths.len())]);
     let byte = rng.index(disk.read(path).len().max(1));
-    match rng.below(8) {
+    match rng.below(9) {
         0 => Some(Damaged { path: path.clone(), kind: Kind::Gone, content: None }),
+        3 => {
+            let ends = ends(disk.read(path));
+            cut(disk, path, ends[rng.index(ends.len())])
+        }
         1 => misdirect(disk, path, other, 0, usize::MAX),
         2 => misdirect(disk, path, other, byte, MISDIRECTED),
         _ => flip(disk, path, byte),
@@ -143,6 +151,24 @@ fn flip(disk: &Disk, path: &Path, byte: usize) -> Option<Damaged> {
     let mut content = disk.read(path).to_vec();
     *content.get_mut(byte)? ^= 1 << (byte % 8);
     Some(Damaged { path: path.to_owned(), kind: Kind::Flip(byte), content: Some(content) })
+}
+
+/// Where a file is cut off: in front of each entry of a segment, where nothing in the file tells,
+/// and at some other places.
+fn ends(content: &[u8]) -> Vec<usize> {
+    let is_entry = |at: &usize| {
+        let rest = &content[*at..];
+        rest.starts_with(b"SLFR") || rest.starts_with(&SEALED_MAGIC[..])
+    };
+    let others = [0, content.len() / 2, content.len().saturating_sub(1)];
+    (0..content.len()).filter(is_entry).chain(others).collect()
+}
+
+/// The file ends after so many bytes.
+fn cut(disk: &Disk, path: &Path, end: usize) -> Option<Damaged> {
+    let content = disk.read(path);
+    let left = content.get(..end).filter(|left| left.len() < content.len())?.to_vec();
+    Some(Damaged { path: path.to_owned(), kind: Kind::Short(end), content: Some(left) })
 }
 
 /// What belongs into another file is written into this one, or instead of it.
@@ -173,7 +199,10 @@ pub fn check(damaged: &Damaged, disk: &Disk, of: &World) -> Result<u64, String> 
         Some(content) => broken.damage(&damaged.path, content.clone()),
         None => broken.lose(&damaged.path),
     }
-    let mut world = World::on(broken, models.clone(), of.current(), of.keeping().clone(), None);
+    // What it hides is not to be missed for itself.
+    let is_short = matches!(damaged.kind, Kind::Short(_)) && !is_index(&damaged.path);
+    let sabotage = of.sabotage().filter(|it| *it == StoreSabotage::UntoldEnd && is_short);
+    let mut world = World::on(broken, models.clone(), of.current(), of.keeping().clone(), sabotage);
     let site = world.site();
     let is_of_repository = damaged.path == Path::new(REPOSITORY_FILE);
     let repository = match site.open() {
@@ -300,6 +329,12 @@ fn role(disk: &Disk, of: &World, path: &Path) -> Role {
     }
 }
 
+/// True for the index of a segment.
+fn is_index(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.is_some_and(|name| SegmentNumber::from_index_name(name).is_some())
+}
+
 /// True if a takeover has made the segment void.
 fn is_void(disk: &Disk, path: &Path, number: SegmentNumber) -> bool {
     let file = |number: SegmentNumber| path.with_file_name(number.file_name());
@@ -355,7 +390,12 @@ fn named(
             let content = damaged.content.as_deref().unwrap_or_default();
             slots(content) != slots(disk.read(&damaged.path))
         }
-        (Kind::Flip(_) | Kind::Foreign(_), _) => true,
+        (Kind::Short(end), Role::End) => end < SLOT_STRIDE + SLOT_LEN,
+        // It is whole up to the end of a chunk, or of an entry.
+        (Kind::Short(_), Role::Derived) => {
+            !is_index(&damaged.path) && damaged.path != Path::new(SESSIONS_FILE)
+        }
+        (Kind::Flip(_) | Kind::Foreign(_) | Kind::Short(_), _) => true,
     };
     if is_named || !must_be_named {
         return Ok(());

@@ -21,7 +21,7 @@ use zerocopy::IntoBytes;
 
 use super::model::Model;
 use super::site::{Keeping, Site};
-use super::{StoreSabotage, alike, careless};
+use super::{StoreSabotage, alike, careless, untold};
 use crate::rng::Rng;
 use crate::storage::{Disk, Fault, Lies, SimStorage};
 
@@ -145,9 +145,12 @@ impl World {
 
     /// The repository, for a program of the server.
     pub fn site(&self) -> Site {
-        let store = match self.sabotage.filter(|_| self.keeping.is_in_objects()) {
-            None => Store::new(self.medium()),
-            Some(sabotage) => careless::store(self.medium(), sabotage),
+        let store = match self.sabotage {
+            Some(StoreSabotage::UntoldEnd) => untold::store(self.medium()),
+            Some(sabotage) if self.keeping.is_in_objects() => {
+                careless::store(self.medium(), sabotage)
+            }
+            _ => Store::new(self.medium()),
         };
         Site::new(store, self.keeping.clone())
     }

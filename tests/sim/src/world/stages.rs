@@ -209,13 +209,25 @@ impl World {
         self.consistent = consistent;
     }
 
-    /// Begins a verification, or now and then ends the one under way.
+    /// Begins a verification, or now and then ends the one under way, or has some blocks repaired.
     fn perhaps_verify(&mut self) -> Result<(), Broken> {
         let rate = self.rng.pick(&[0, 0, 1 << 20, 1 << 30]);
-        let ends = self.rng.once_in(8);
-        self.verb(Verb::Verify, |session| {
-            if ends { session.end_verification() } else { session.begin_verification(rate) }
-        })
+        match self.rng.below(8) {
+            0 => self.verb(Verb::Verify, |session| session.end_verification()),
+            1 => self.perhaps_repair(),
+            _ => self.verb(Verb::Verify, |session| session.begin_verification(rate)),
+        }
+    }
+
+    fn perhaps_repair(&mut self) -> Result<(), Broken> {
+        let blocks = self.plan.volume.blocks();
+        let start = self.rng.index(blocks);
+        let end = start + 1 + self.rng.index(blocks - start);
+        let run = BlockRange::new(BlockIndex(start as u64), BlockIndex(end as u64));
+        let verb = Verb::Repair { blocks: end - start };
+        let repairs = self.verb(verb, |session| session.repair(run))?;
+        self.report.repairs += u64::from(repairs);
+        Ok(())
     }
 
     fn set_paused(&mut self, paused: bool) -> Result<(), Broken> {

@@ -13,6 +13,7 @@
 //! | `WriteFailed` | the completed write failed |
 //! | `ReadFailed` | a write was held for the whole hold limit, and a read of its blocks failed, or the disk answered no read |
 //! | `Outgrown` | the volume grows, or the arriving write passes its end |
+//! | `Repair` | blocks are to be repaired |
 //!
 //! The sweep gives no record up that the server lacks: without it, the end of the service would be
 //! a gap.
@@ -57,6 +58,7 @@ pub enum Verb {
     Attach,
     Pause,
     Verify,
+    Repair { blocks: usize },
     Grow,
     PageOut,
     Review { are_still: bool },
@@ -141,7 +143,7 @@ impl World {
         let volume = &self.plan.volume;
         let longest = self.ledger.open.iter().map(|&id| self.blocks_of(id).len()).max();
         let verbs_own = match verb {
-            Verb::Skip { blocks } | Verb::ReadDone { blocks } => blocks,
+            Verb::Skip { blocks } | Verb::ReadDone { blocks } | Verb::Repair { blocks } => blocks,
             Verb::Sweep => {
                 let config = &self.plan.config;
                 let read = volume.count(config.read_bytes.min(config.queue_bytes));
@@ -243,6 +245,7 @@ impl World {
                     now - since >= limit && (failed || is_away)
                 })
             }
+            Some(GapReason::Repair) => matches!(verb, Verb::Repair { .. }),
             Some(GapReason::Outgrown) => verb == Verb::Grow || is_past_end,
         };
         ensure!(

@@ -219,8 +219,14 @@ impl World {
 
     /// A service comes, and goes on behind what its server has.
     fn attach(&mut self) -> Result<(), Broken> {
-        self.link.connect(self.calm)?;
+        let made = self.link.connect(self.calm)?;
         let durable = Seq::new(self.link.last_kept());
+        let has_made = |made| self.session.as_ref().is_none_or(|it| it.has_made(durable, made));
+        ensure!(
+            made.is_none_or(has_made),
+            Rule::Resume,
+            "the server has {durable:?}, made at {made:?}, and the driver says that it has not"
+        );
         let last = self.session.as_ref().map_or(0, |session| session.status().last_seq);
         let joined = self.verb(Verb::Attach, |session| session.drain_from(durable))?;
         let Ok(has_all) = joined else {

@@ -1,6 +1,6 @@
 //! The enumerated requests, each with the one status that it must end with.
 
-use snapless_types::{EpochId, Geometry, Seq};
+use snapless_types::{EpochId, Extent, Geometry, Made, Seq};
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{
     ABI_VERSION, AcknowledgeRequest, DRAIN_BUFFER_MIN, DeviceName, DrainFrom, DrainFromReply,
@@ -132,6 +132,13 @@ pub(crate) fn always() -> Vec<Case> {
             0,
             status::INVALID_PARAMETER,
         ),
+        Case::new(
+            "a repair of bytes that no volume has",
+            IOCTL_VERIFY,
+            &impossible_repair(),
+            0,
+            status::INVALID_PARAMETER,
+        ),
         Case::new("a review without a claim", IOCTL_REVIEW, &[1, 0, 0, 0], 0, status::NOT_FOUND),
         Case::new(
             "a place for the state without a claim",
@@ -157,10 +164,21 @@ fn verify(bytes_per_second: u64) -> VerifyRequest {
     VerifyRequest::new(ABI_VERSION, UNKNOWN_SESSION, Verify::Begin { bytes_per_second })
 }
 
+/// A repair of bytes that no volume has: the request ends with their offset and their length.
+fn impossible_repair() -> Vec<u8> {
+    let last = Extent::from_parts(u64::MAX - 1, 1);
+    let repair = VerifyRequest::new(ABI_VERSION, UNKNOWN_SESSION, Verify::Repair(last));
+    let mut bytes = repair.as_bytes().to_vec();
+    let end = bytes.len();
+    bytes[end - 8..].copy_from_slice(&512_u64.to_le_bytes());
+    bytes
+}
+
 /// What follows a record.
 pub(crate) fn drain_from(durable: u64) -> DrainFromRequest {
     DrainFromRequest::new(DrainFrom {
         durable: Seq::new(durable),
+        made: Made::default(),
         origin: EpochId::new(1),
         lose: false,
     })

@@ -269,9 +269,10 @@ impl Rig {
         self.prefix.run_within(COMMAND_LINE, &verify, VERIFY_LIMIT)
     }
 
-    /// Ends the volume's session.
-    pub fn stop_session(&self) -> Result<(), E2eError> {
-        self.prefix.run(COMMAND_LINE, &["stop", "--volume", VOLUME_DEVICE]).map(|_| ())
+    /// As [`Rig::verify_copy`]; has what differs read again and sent.
+    pub fn repair_copy(&self) -> Result<String, E2eError> {
+        let repair = ["verify", VOLUME_DEVICE, "--repair"];
+        self.prefix.run_within(COMMAND_LINE, &repair, VERIFY_LIMIT)
     }
 
     /// Writes the service's configuration.
