@@ -296,8 +296,8 @@ impl Tracker {
         if self.mode != Mode::None {
             return false;
         }
-        let (mode, clearings) = (Mode::Live, self.clearings);
-        *self = Self { mode, area: Some(area), log: Some(log), clearings, ..Self::NONE };
+        self.forget();
+        (self.mode, self.area, self.log) = (Mode::Live, Some(area), Some(log));
         true
     }
 
@@ -474,7 +474,12 @@ impl Tracker {
     }
 
     fn forget(&mut self) {
-        *self = Self { clearings: self.clearings, ..Self::NONE };
+        // One by one: a tracker is large for a kernel's stack.
+        (self.mode, self.is_claimed, self.is_written, self.is_log) =
+            (Mode::None, false, false, false);
+        (self.saved, self.area) = (None, None);
+        self.map = None;
+        self.log = None;
     }
 }
 

@@ -151,7 +151,7 @@ impl Keeper {
     #[inline(never)] // A state is on the stack only meanwhile.
     pub fn saved(&mut self, found: &Found) -> Option<Shared<SavedState>> {
         let slot = state_area::newest(self.bytes()?, found.id)?;
-        Shared::new(*slot.saved()?)
+        Shared::new(slot.saved()?)
     }
 
     /// The stamp's hash that the slot has, if it is the log's. PASSIVE_LEVEL.

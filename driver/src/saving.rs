@@ -33,6 +33,9 @@ const SAVE_LIMIT: u64 = 2_000 * Tick::PER_MS;
 /// How long all of them may take, in ticks: 10 s.
 const ALL_LIMIT: u64 = 10_000 * Tick::PER_MS;
 
+/// Most blocks that the engine is asked about at a time: writes wait for its lock.
+const BLOCKS_MAX: u64 = 8_192;
+
 /// Saves the state of every volume that has one. PASSIVE_LEVEL.
 pub fn save_all(globals: &Globals) {
     let end = volume_query::deadline(ALL_LIMIT);
@@ -127,21 +130,28 @@ pub fn state(session: &Session, area: &KeptArea, records: &Records) -> Option<Sh
 /// The records of a session now. Of one whose server has not been reached since the start, those of
 /// the state that it continues with: the server has nothing else. `None` if there is no such state,
 /// or the session does not describe the volume. PASSIVE_LEVEL.
-#[inline(never)] // The engine's status is on the stack only meanwhile.
+#[inline(never)] // They are on the stack only meanwhile.
 pub fn records(session: &Session) -> Option<Records> {
-    let status = session.engine().status();
+    let Some((acknowledged, last)) = numbers(session)? else {
+        let (acknowledged, captured) = session.taken_seqs()?;
+        return Some(Records { acknowledged, captured, ends: session.taken_ends()? });
+    };
     let ends = session.engine().ends();
+    // Others may have been made meanwhile.
+    Some(Records { acknowledged, captured: last.max(ends.last()), ends })
+}
+
+/// The last acknowledged record and the last one, if the session is placed; `None` of one that does
+/// not describe the volume.
+#[inline(never)] // The engine's status is on the stack only meanwhile.
+fn numbers(session: &Session) -> Option<Option<(Seq, Seq)>> {
+    let status = session.engine().status();
     let runs = matches!(status.phase, Phase::Capturing | Phase::Uncaptured);
     if !runs || status.outgrown || session.has_shrunk() {
         return None;
     }
-    if !status.placed {
-        let (acknowledged, captured) = session.taken_seqs()?;
-        return Some(Records { acknowledged, captured, ends: session.taken_ends()? });
-    }
-    // Others may have been made meanwhile.
-    let captured = Seq::new(status.last_seq).max(ends.last());
-    Some(Records { acknowledged: Seq::new(status.acknowledged_seq), captured, ends })
+    let numbers = (Seq::new(status.acknowledged_seq), Seq::new(status.last_seq));
+    Some(status.placed.then_some(numbers))
 }
 
 #[inline(never)]

@@ -68,7 +68,7 @@ pub struct Session {
     /// The regions that writes may go to at once, while there is a log.
     marks: Marks,
     /// What it continues with; `None` if every block is read.
-    taken: SpinLock<Option<Taken>>,
+    taken: SpinLock<Option<Shared<Taken>>>,
     claim: Claim,
     counts: Counts,
     /// The device does not trim.
@@ -191,9 +191,14 @@ impl Session {
         self.state.lets_pass(&self.marks, irp)
     }
 
-    /// Notes what it continues with. IRQL <= DISPATCH_LEVEL.
-    pub fn set_taken(&self, taken: Option<Taken>) {
+    /// Notes what it continues with; false if there is no memory. PASSIVE_LEVEL.
+    #[inline(never)] // It is on the stack only meanwhile.
+    pub fn set_taken(&self, taken: Option<Taken>) -> bool {
+        let is_some = taken.is_some();
+        let taken = taken.and_then(Shared::new);
+        let is_known = taken.is_some() == is_some;
         self.taken.with(|known| *known = taken);
+        is_known
     }
 
     /// Takes what is known of the volume, before it begins: every change from now on is its own.
@@ -201,8 +206,8 @@ impl Session {
     #[inline(never)] // The map is on the stack only meanwhile.
     pub fn take_known(&self) {
         let known = self.state.take();
-        self.set_taken(known.as_ref().map(Known::summary));
-        if let Some(Known { map, .. }) = known {
+        let is_noted = self.set_taken(known.as_ref().map(Known::summary));
+        if let Some(Known { map, .. }) = known.filter(|_| is_noted) {
             self.engine.know(&map);
         }
     }

@@ -65,10 +65,12 @@ pub fn start_session(
 #[inline(never)]
 fn claim_state(volume: &Volume, session: &Session, settings: &StartSettings) {
     if settings.continues == Some(GapReason::Restarted) {
-        session.set_taken(volume.state().claim(settings.session, session.geometry()));
-    } else {
-        volume.state().forget();
+        let taken = volume.state().claim(settings.session, session.geometry());
+        if session.set_taken(taken) {
+            return;
+        }
     }
+    volume.state().forget();
 }
 
 /// Starts all threads, or none.

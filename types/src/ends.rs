@@ -13,8 +13,9 @@ pub struct End {
     pub made: Made,
 }
 
-/// How many [`Ends`] are kept.
-pub const ENDS_MAX: usize = 8;
+/// How many [`Ends`] are kept: a driver has three epochs, of which the acknowledged end, two closed
+/// ones and three lost ones are known.
+pub const ENDS_MAX: usize = 6;
 
 /// The newest ends of a stream, [`ENDS_MAX`] at most, in the order of their numbers.
 ///

@@ -131,8 +131,7 @@ pub struct SavedState {
 pub struct Slot<'a> {
     index: usize,
     generation: u64,
-    saved: Option<SavedState>,
-    stamp_hash: Option<u64>,
+    kind: Kind,
     bytes: &'a [u8],
 }
 
@@ -148,13 +147,21 @@ impl<'a> Slot<'a> {
     }
 
     /// The state, if it is [`Kind::Saved`] or [`Kind::Live`].
-    pub fn saved(&self) -> Option<&SavedState> {
-        self.saved.as_ref()
+    #[inline(never)] // On a kernel's stack only meanwhile.
+    pub fn saved(&self) -> Option<SavedState> {
+        let (header, _) = Header::ref_from_prefix(self.bytes).ok()?;
+        header.saved(read_ends(self.bytes)).filter(|_| self.is_saved())
+    }
+
+    /// True if it is [`Kind::Saved`] or [`Kind::Live`].
+    pub fn is_saved(&self) -> bool {
+        matches!(self.kind, Kind::Saved | Kind::Live)
     }
 
     /// The stamp's hash, if it is [`Kind::Live`]: then it has no stamp.
     pub fn stamp_hash(&self) -> Option<u64> {
-        self.stamp_hash
+        let hash = self.bytes.get(HASH_AT..).and_then(|hash| hash.first_chunk());
+        hash.filter(|_| self.kind == Kind::Live).map(|hash| u64::from_le_bytes(*hash))
     }
 
     /// A bit for each region.
@@ -178,13 +185,8 @@ impl<'a> Slot<'a> {
         if header.crc.get() != checksum(bytes.get(..kind.len())?) {
             return None;
         }
-        let saved = match kind {
-            Kind::Used | Kind::Void => None,
-            Kind::Saved | Kind::Live => Some(header.saved(read_ends(bytes))?),
-        };
-        let hash = bytes.get(HASH_AT..).and_then(|hash| hash.first_chunk());
-        let stamp_hash = hash.filter(|_| kind == Kind::Live).map(|hash| u64::from_le_bytes(*hash));
-        Some(Self { index, generation: header.generation.get(), saved, stamp_hash, bytes })
+        let slot = Self { index, generation: header.generation.get(), kind, bytes };
+        (!slot.is_saved() || slot.saved().is_some()).then_some(slot)
     }
 }
 
@@ -289,7 +291,7 @@ pub fn newest(area: &[u8], id: AreaId) -> Option<Slot<'_>> {
     let slots = area.chunks_exact(SLOT_LEN).enumerate();
     let sound = slots.filter_map(|(index, bytes)| Slot::read(index, bytes, id));
     // If two have one number, the one that says less counts.
-    sound.max_by_key(|slot| (slot.generation, slot.saved.is_none()))
+    sound.max_by_key(|slot| (slot.generation, !slot.is_saved()))
 }
 
 /// Makes a slot of `slot` that says nothing.
@@ -446,7 +448,7 @@ mod tests {
     }
 
     fn kind(area: &[u8]) -> Option<(usize, u64, Option<SavedState>)> {
-        newest(area, ID).map(|slot| (slot.index(), slot.generation(), slot.saved().copied()))
+        newest(area, ID).map(|slot| (slot.index(), slot.generation(), slot.saved()))
     }
 
     /// A blank area whose second slot is live, with what is left of another one behind it.
@@ -464,7 +466,7 @@ mod tests {
     fn a_live_slot_has_its_map_and_the_stamps_hash_and_only_its_first_bytes_count() {
         let mut area = live(&state());
         let found = newest(&area, ID).unwrap();
-        assert_eq!((found.index(), found.generation(), found.saved()), (1, 3, Some(&state())));
+        assert_eq!((found.index(), found.generation(), found.saved()), (1, 3, Some(state())));
         assert_eq!((found.stamp_hash(), found.map()[0]), (Some(0x0123_4567_89ab_cdef), 0b110));
         area[SLOT_LEN + LOG_LEN..].fill(0x77);
         assert_eq!(kind(&area), Some((1, 3, Some(state()))));

@@ -65,14 +65,14 @@ impl Session {
 
     #[inline(never)] // In registers: a status takes much of a kernel's stack.
     fn taken_bytes(&self) -> Option<u64> {
-        self.taken.with(|taken| taken.map(|it| it.bytes))
+        self.taken.with(|taken| taken.as_ref().map(|it| it.bytes))
     }
 
     /// The last acknowledged record and the last one of the state that it continues with, if any.
     /// IRQL <= DISPATCH_LEVEL.
     #[inline(never)] // As above.
     pub fn taken_seqs(&self) -> Option<(Seq, Seq)> {
-        self.taken.with(|taken| taken.map(|it| (it.acknowledged, it.captured)))
+        self.taken.with(|taken| taken.as_ref().map(|it| (it.acknowledged, it.captured)))
     }
 
     /// True if the session may continue behind this record, which ends the server's stream: it reads
@@ -90,7 +90,7 @@ impl Session {
 
     #[inline(never)] // As above.
     fn is_taken_log(&self) -> bool {
-        self.taken.with(|taken| taken.is_some_and(|it| it.is_log))
+        self.taken.with(|taken| taken.as_ref().is_some_and(|it| it.is_log))
     }
 
     fn flags(&self, status: &Status) -> StatusFlags {

@@ -197,7 +197,7 @@ impl World {
     /// What the slot that counts says, if the volume is as it was.
     fn known_state(&self) -> Option<Known> {
         let slot = self.saved.newest()?;
-        let (saved, stamp) = (*slot.saved()?, stamp_of(&self.disk));
+        let (saved, stamp) = (slot.saved()?, stamp_of(&self.disk));
         let is_stamped = match slot.stamp_hash() {
             Some(hash) => is_stamped(hash, hash_of(&self.disk)),
             None => slot.stamp()[..4] == stamp,
