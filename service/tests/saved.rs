@@ -71,13 +71,24 @@ fn a_server_with_all_that_was_acknowledged_is_no_contradiction_whatever_was_capt
     assert!(!stopped(&harness, session));
 }
 
-/// Another past of the machine may have made them.
 #[test]
-fn a_server_with_records_that_were_not_acknowledged_gets_every_block_compared() {
+fn a_server_with_records_that_were_not_acknowledged_is_no_contradiction() {
     let (harness, running, session, last) = durable();
     running.stop();
     harness.driver.restart_in_order();
     harness.driver.set_saved(last - 1, last + 5);
+    let running = harness.start();
+    wait_until("it streams", || running.counters.report().activity == Activity::Streaming);
+    assert!(harness.driver.seen().contains(&Seen::DrainedFrom(last, true)));
+    assert!(!stopped(&harness, session));
+}
+
+#[test]
+fn a_server_with_a_record_that_another_past_has_made_gets_every_block_compared() {
+    let (harness, running, session, last) = durable();
+    running.stop();
+    harness.driver.restart_in_order();
+    harness.driver.set_saved_elsewhere();
     let _running = harness.start();
     wait_for(&harness, Seen::Stopped(session));
     wait_for(&harness, Seen::Continued(session, GapReason::Diverged));

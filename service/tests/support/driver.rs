@@ -81,8 +81,10 @@ struct State {
     place_is_new: bool,
     /// Where the driver was told to save it.
     kept_at: Option<AreaId>,
-    /// What was saved: the last acknowledged record, and the last one.
-    saved: Option<(u64, u64)>,
+    /// What was saved.
+    saved: Option<Saved>,
+    /// What a server's stream could end with when a state was saved.
+    saved_ends: Vec<(u64, Made)>,
     next_port: u64,
     session: Option<Session>,
     seen: Vec<Seen>,
@@ -109,13 +111,24 @@ struct Session {
     /// Why it continues one of an earlier start, until it is known behind which record.
     unplaced: Option<GapReason>,
     /// What it continues with.
-    saved: Option<(u64, u64)>,
+    saved: Option<Saved>,
     /// Records that were drained, with their numbers.
     kept: VecDeque<(u64, Vec<u8>)>,
     queue: VecDeque<(u64, Vec<u8>)>,
     last_seq: u64,
     epoch: u64,
     acknowledged: u64,
+}
+
+/// A state that the driver has saved.
+#[derive(Clone)]
+struct Saved {
+    /// The last acknowledged record.
+    acknowledged: u64,
+    /// The last one.
+    captured: u64,
+    /// What a server's stream may end with.
+    ends: Vec<(u64, Made)>,
 }
 
 /// What a driver has in its memory.
@@ -141,6 +154,7 @@ impl FakeDriver {
             place_is_new: false,
             kept_at: None,
             saved: None,
+            saved_ends: Vec::new(),
             next_port: 1,
             session: None,
             seen: Vec::new(),
@@ -342,8 +356,11 @@ impl FakeDriver {
     pub fn restart_in_order(&self) {
         self.state.change(|state| {
             let session = state.session.as_ref().expect("a session whose state is saved");
-            let saved = (session.acknowledged_seq, session.last_seq);
-            state.saved = state.kept_at.map(|_| saved);
+            let (acknowledged, captured) = (session.acknowledged_seq, session.last_seq);
+            let mut ends = session.ends.clone();
+            ends.retain(|(seq, _)| *seq >= acknowledged);
+            let saved = Saved { acknowledged, captured, ends: ends.clone() };
+            (state.saved, state.saved_ends) = (state.kept_at.map(|_| saved), ends);
         });
         self.restart();
     }
@@ -355,7 +372,19 @@ impl FakeDriver {
 
     /// What the driver saved is of another time.
     pub fn set_saved(&self, acknowledged: u64, captured: u64) {
-        self.state.change(|state| state.saved = Some((acknowledged, captured)));
+        self.state.change(|state| {
+            let ends = state.saved_ends.clone();
+            state.saved = Some(Saved { acknowledged, captured, ends });
+        });
+    }
+
+    /// What the driver saved is of another past: it has not made what the server has.
+    pub fn set_saved_elsewhere(&self) {
+        self.state.change(|state| {
+            if let Some(saved) = &mut state.saved {
+                saved.ends.iter_mut().for_each(|(_, made)| made.time += 1);
+            }
+        });
     }
 
     /// The volume has no place for a session's state any more.
@@ -607,6 +636,13 @@ impl DriverPort for FakePort {
             let ended = DriverError::SessionEnded(Call::DrainFrom);
             let session = state.session.as_mut().ok_or(ended)?;
             assert_eq!(session.claimant, Some(self.id), "only the claimant says where it goes on");
+            if session.unplaced.is_some() {
+                // Of another server it does not know what that may lack.
+                let holds = |saved: &Saved| saved.ends.contains(&(durable.get(), made));
+                if !session.saved.as_ref().is_none_or(holds) {
+                    return Err(DriverError::ImpossibleSeq);
+                }
+            }
             if let Some(reason) = session.unplaced.take() {
                 let origin = origin.get();
                 assert!(origin >= durable.get() + ORIGIN_SKIP, "numbers of other copies");
@@ -729,7 +765,7 @@ impl DriverPort for FakePort {
             placed: session.unplaced.is_none(),
             ..StatusFlags::default()
         };
-        if let Some((acknowledged, captured)) = session.saved {
+        if let Some(Saved { acknowledged, captured, .. }) = session.saved {
             reply.saved = U32::new(1);
             reply.saved_acknowledged_seq = Seq::new(acknowledged).into();
             reply.saved_captured_seq = Seq::new(captured).into();
