@@ -87,7 +87,7 @@ impl Model {
     }
 
     /// An epoch ends each second.
-    fn ends(&self, now: u64) -> Ends {
+    fn ends(now: u64) -> Ends {
         let mut ends = Ends::NONE;
         ends.add(End { seq: Seq::new(now / SECOND), made: Made::default() });
         ends
@@ -95,7 +95,7 @@ impl Model {
 
     fn slot(&mut self, now: u64, read: Option<StampRead>) {
         let mut map = [0; 4096];
-        assert!(self.log.begin_live(&self.ends(now), read, &mut map).is_some());
+        assert!(self.log.begin_live(&Self::ends(now), read, &mut map).is_some());
         self.cost.slots += 1;
         self.cost.marked = map.iter().map(|byte| u64::from(byte.count_ones())).sum();
         self.log.publish(&self.marks);

@@ -244,8 +244,9 @@ impl Keeper {
         Ok(())
     }
 
-    /// Writes a live slot with the log's map, over the slot that does not count; `read`: the stamp if
-    /// it was read. False if it is not to be written now. The log knows how it went. PASSIVE_LEVEL.
+    /// Writes a live slot with the log's map, over the slot that does not count; `read`: the stamp,
+    /// if it was read. False if it is not to be written now. The log knows how it went.
+    /// PASSIVE_LEVEL.
     #[inline(never)]
     pub fn write_live(
         &mut self,

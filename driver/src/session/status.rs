@@ -75,8 +75,8 @@ impl Session {
         self.taken.with(|taken| taken.as_ref().map(|it| (it.acknowledged, it.captured)))
     }
 
-    /// True if the session may continue behind this record, which ends the server's stream: it reads
-    /// every block, or knows what such a server may lack. IRQL <= DISPATCH_LEVEL.
+    /// True if the session may continue behind this record, which ends the server's stream: it
+    /// reads every block, or knows what such a server may lack. IRQL <= DISPATCH_LEVEL.
     #[inline(never)] // As above.
     pub fn continues_behind(&self, end: &End) -> bool {
         self.taken.with(|taken| taken.as_ref().is_none_or(|taken| taken.holds(end)))

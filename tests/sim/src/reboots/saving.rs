@@ -259,8 +259,8 @@ impl World {
         assert_eq!(self.saved.tracker.mode(), Mode::None, "nothing is noted besides");
     }
 
-    /// As `drain_from` of the driver: true if what the session has taken is nothing for a server that
-    /// has this record as its last.
+    /// As `drain_from` of the driver: true if what the session has taken is nothing for a server
+    /// that has this record as its last.
     pub(super) fn is_taken_in_vain(&mut self, seq: Seq) -> Result<bool, String> {
         let Some(taken) = self.saved.taken.take() else { return Ok(false) };
         let holds = taken.holds(&End { seq, made: self.server.made() });
