@@ -132,26 +132,27 @@ pub fn state(session: &Session, area: &KeptArea, records: &Records) -> Option<Sh
 /// or the session does not describe the volume. PASSIVE_LEVEL.
 #[inline(never)] // They are on the stack only meanwhile.
 pub fn records(session: &Session) -> Option<Records> {
-    let Some((acknowledged, last)) = numbers(session)? else {
+    let is_placed = session.engine().is_placed();
+    let (acknowledged, last) = numbers(session)?;
+    if !is_placed {
         let (acknowledged, captured) = session.taken_seqs()?;
         return Some(Records { acknowledged, captured, ends: session.taken_ends()? });
-    };
+    }
     let ends = session.engine().ends();
     // Others may have been made meanwhile.
     Some(Records { acknowledged, captured: last.max(ends.last()), ends })
 }
 
-/// The last acknowledged record and the last one, if the session is placed; `None` of one that does
-/// not describe the volume.
+/// The last acknowledged record and the last one; `None` of a session that does not describe the
+/// volume.
 #[inline(never)] // The engine's status is on the stack only meanwhile.
-fn numbers(session: &Session) -> Option<Option<(Seq, Seq)>> {
+fn numbers(session: &Session) -> Option<(Seq, Seq)> {
     let status = session.engine().status();
     let runs = matches!(status.phase, Phase::Capturing | Phase::Uncaptured);
     if !runs || status.outgrown || session.has_shrunk() {
         return None;
     }
-    let numbers = (Seq::new(status.acknowledged_seq), Seq::new(status.last_seq));
-    Some(status.placed.then_some(numbers))
+    Some((Seq::new(status.acknowledged_seq), Seq::new(status.last_seq)))
 }
 
 #[inline(never)]
