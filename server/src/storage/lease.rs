@@ -214,21 +214,16 @@ pub fn held(
     beginning: &str,
     wanted: &dyn Fn(&str) -> bool,
 ) -> io::Result<Vec<String>> {
-    let listed = objects.list_stored_at(dir, beginning)?;
-    let leases = newest(&listed, wanted);
-    // The clock has shown at least that.
-    let mut now = listed.iter().map(|it| it.1).max().unwrap_or(FileTime::new(0));
-    let term = objects.terms().term;
-    let is_live = |stored_at: FileTime, now| since(stored_at, now) < term;
-    if !leases.values().any(|stored_at| is_live(*stored_at, now)) {
-        remove_lapsed(objects, dir, &listed, |stored_at| !is_live(stored_at, now));
+    if newest(&objects.list_stored_at(dir, beginning)?, wanted).is_empty() {
         return Ok(Vec::new());
     }
-    now = clock(objects)?;
+    // Nothing that is there tells the time: the clock may have been set back since.
+    let (now, term) = (clock(objects)?, objects.terms().term);
+    let is_live = |stored_at: FileTime| since(stored_at, now) < term;
     // After the clock was read: what was renewed before that is seen.
     let listed = objects.list_stored_at(dir, beginning)?;
-    remove_lapsed(objects, dir, &listed, |stored_at| !is_live(stored_at, now));
-    let live = newest(&listed, wanted).into_iter().filter(|(_, at)| is_live(*at, now));
+    remove_lapsed(objects, dir, &listed, |stored_at| !is_live(stored_at));
+    let live = newest(&listed, wanted).into_iter().filter(|(_, at)| is_live(*at));
     Ok(live.map(|(name, _)| name.to_owned()).collect())
 }
 

@@ -12,6 +12,7 @@ use snapless_server::repository::{Presence, Repository};
 use snapless_server::stop::StopFlag;
 use snapless_server::storage::lease::{Chain, Lease, held};
 use snapless_server::storage::{Held, Objects, Storage, Terms};
+use snapless_wire::id::SessionId;
 
 use crate::common::LENGTH;
 use crate::common::object_stream::Connection;
@@ -67,18 +68,30 @@ fn a_lease_lapses_by_the_stores_clock_when_its_owner_is_gone() {
 }
 
 #[test]
-fn what_a_dead_owner_left_and_cannot_be_removed_costs_no_further_request_but_a_list() {
+fn a_lease_is_seen_beside_what_a_clock_has_left_that_was_set_back_since() {
     let store = FaultyStore::default();
     drop(store.repository());
-    std::mem::forget(pins(&store).hold("restore"));
-    store.keep(&[PINS]);
-    store.advance(Terms::default().term);
-    assert!(!pins(&store).any_held().unwrap());
+    let far = 10 * Terms::default().term;
+    store.advance(far);
+    let other = Pins::of_session(&store.store(), VOLUME, SessionId([0x77; 16]));
+    std::mem::forget(other.hold("restore"));
+    store.recede(far);
+    let pin = pins(&store).hold("mount");
+    assert!(pins(&store).any_held().unwrap());
+    assert!(other.any_held().unwrap(), "how old it is cannot be known");
+    store.advance(far + Terms::default().term);
+    assert!(!other.any_held().unwrap());
+    drop(pin);
+}
+
+#[test]
+fn who_looks_where_nothing_is_held_asks_for_a_list_alone() {
+    let store = FaultyStore::default();
+    drop(store.repository());
+    let other = Pins::of_session(&store.store(), VOLUME, SessionId([0x77; 16]));
+    let _pin = other.hold("restore");
     let puts = store.puts();
-    for _ in 0..3 {
-        // The clock was read once: that it has lapsed is known from what is there.
-        assert!(!pins(&store).any_held().unwrap());
-    }
+    assert!(!pins(&store).any_held().unwrap());
     assert_eq!(store.puts(), puts);
 }
 

@@ -129,6 +129,11 @@ impl FaultyStore {
         self.clock.lock().unwrap().ahead += by;
     }
 
+    /// The store's clock is set back by what it went on.
+    pub fn recede(&self, by: Duration) {
+        self.clock.lock().unwrap().ahead -= by;
+    }
+
     /// Has something happen once, before the next request of a kind with this in its name.
     pub fn before(&self, what: Before, name: &str, action: impl FnOnce() + Send + 'static) {
         let action = (what, name.to_owned(), Box::new(action) as Action);

@@ -385,7 +385,10 @@ fn named(
         (Kind::Flip(byte), Role::End) => byte % SLOT_STRIDE < SLOT_LEN,
         (Kind::Foreign(_), Role::End) => {
             let slots = |content: &[u8]| -> Vec<u8> {
-                content.chunks(SLOT_STRIDE).flat_map(|it| it[..SLOT_LEN].to_vec()).collect()
+                content
+                    .chunks(SLOT_STRIDE)
+                    .flat_map(|it| it[..it.len().min(SLOT_LEN)].to_vec())
+                    .collect()
             };
             let content = damaged.content.as_deref().unwrap_or_default();
             slots(content) != slots(disk.read(&damaged.path))

@@ -164,7 +164,9 @@ impl Player {
             Operation::FoldAndCollect,
         ];
         let other = self.rng.pick(&others);
-        self.told.push(format!("before its call {call}, at another server: {other:?}"));
+        let what =
+            format!("{operation:?}, and before its call {call}, at another server: {other:?}");
+        self.told.push(what);
         let has_come = self.world.apply_beside(operation, call, other)?;
         self.tally.takeovers += u64::from(has_come);
         self.check()
