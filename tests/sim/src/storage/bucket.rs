@@ -24,7 +24,7 @@ use snapless_server::storage::object::ObjectStorage;
 use snapless_server::storage::{Storage, Terms};
 
 use super::disk::{Disk, Request};
-use super::{Call, Fault, Machine, SimStorage};
+use super::{Call, Fault, LAPSE_S, Machine, SimStorage};
 
 impl Machine {
     fn arrive(&mut self, request: Request) -> bool {
@@ -47,7 +47,8 @@ impl SimStorage {
         let storage = ObjectStorage::in_memory(Arc::new(Bucket(self.clone())), "bucket");
         let storage = storage.unwrap_or_else(|error| panic!("no runtime: {error}"));
         // All readers hold leases: nothing need stay for others.
-        Arc::new(storage.with_terms(Terms { grace: Duration::ZERO, ..Terms::default() }))
+        let (term, grace) = (Duration::from_secs(LAPSE_S), Duration::ZERO);
+        Arc::new(storage.with_terms(Terms { term, grace, ..Terms::default() }))
     }
 
     /// Requests that were given up arrive.
