@@ -13,6 +13,7 @@ use snapless_driver_logic::intent_log::{IntentLog, StampRead, Timing, Todo};
 use snapless_driver_logic::tracker::{self, Log};
 use snapless_engine::Tick;
 use snapless_types::{Extent, Regions};
+use snapless_wire::state_area::SavedState;
 use wdk_sys::{NTSTATUS, STATUS_DEVICE_BUSY, STATUS_INSUFFICIENT_RESOURCES};
 
 use crate::keeper::{KeptArea, Place};
@@ -173,18 +174,14 @@ fn put_off(volume: &Volume, ticks: u64) {
 #[inline(never)]
 fn slot(volume: &Volume, session: &Session, read: Option<StampRead>) {
     let state = volume.state();
-    let placed = saving::records(session).filter(|_| session.engine().is_placed());
-    let Some(records) = placed.filter(|_| !session.is_stopped()) else {
+    // HANG (rules.md#hang): what waits goes, also if there is no memory.
+    let Some(saved) = saved(volume, session) else {
         state.track(|tracker| {
             if let Some(log) = tracker.log_mut() {
                 log.lose();
             }
         });
         return;
-    };
-    let Some(area) = volume.with_keeper(|keeper| keeper.area()) else { return };
-    let Some(saved) = saving::state(session, &area, &records) else {
-        return put_off(volume, PLACED_AGAIN);
     };
     let begun = volume.with_keeper(|keeper| {
         keeper.write_live(place(volume), read, &saved, session.marks())
@@ -193,6 +190,14 @@ fn slot(volume: &Volume, session: &Session, read: Option<StampRead>) {
         put_off(volume, Timing::DRIVER.settle);
     }
     state.slot_done();
+}
+
+/// What a slot says of the session; `None` if it has stopped, or there is no memory.
+#[inline(never)] // It is on the stack only while it is made.
+fn saved(volume: &Volume, session: &Session) -> Option<Shared<SavedState>> {
+    let area = volume.with_keeper(|keeper| keeper.area())?;
+    let records = saving::records(session).filter(|_| !session.is_stopped())?;
+    saving::state(session, &area, &records)
 }
 
 /// Makes the log void and ends it, if there is one.
