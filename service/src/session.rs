@@ -256,8 +256,7 @@ pub struct Driven {
     /// The numbers of its records are known; if not, the session continues one of an earlier start
     /// and goes on behind whatever the server has.
     pub placed: bool,
-    /// What it continues with. It reads only what a server may lack that has one of some records of
-    /// it as its last.
+    /// What it continues with: it reads only what a server may lack whose stream ends as that says.
     pub saved: Option<Saved>,
 }
 

@@ -8,13 +8,17 @@ use snapless_tracking::regions::RegionMap;
 use snapless_types::Regions;
 use snapless_wire::id::AreaId;
 use snapless_wire::state_area::{
-    self, AREA_LEN, MAP_LEN, SECTOR_SIZE_MAX, SLOT_LEN, STAMP_LEN, newest,
+    self, AREA_LEN, Kind, LOG_LEN, MAP_LEN, SECTOR_SIZE_MAX, SLOT_LEN, STAMP_LEN, newest,
 };
 
 use super::Target;
 
-pub(super) const TARGET: Target =
-    Target { name: "area", repairs: &[seal], run, reached: &["areas", "none", "used", "saved"] };
+pub(super) const TARGET: Target = Target {
+    name: "area",
+    repairs: &[seal],
+    run,
+    reached: &["areas", "none", "used", "saved", "live"],
+};
 
 /// Of every area of this target.
 const ID: AreaId = AreaId([7; 16]);
@@ -26,7 +30,11 @@ fn seal(input: &mut [u8]) {
     for slot in input.chunks_exact_mut(SLOT_LEN) {
         slot[16..32].copy_from_slice(&ID.0);
         slot[CRC].fill(0);
-        let crc = crc32c::crc32c(slot);
+        // Of those kinds only the first bytes are written.
+        let is_log = [Kind::Live, Kind::Void]
+            .iter()
+            .any(|kind| slot[12..16] == kind.to_wire().to_le_bytes());
+        let crc = crc32c::crc32c(if is_log { &slot[..LOG_LEN] } else { &*slot });
         slot[CRC].copy_from_slice(&crc.to_le_bytes());
     }
 }
@@ -45,10 +53,13 @@ fn run(input: &[u8]) -> &'static str {
     );
     let Some(slot) = newest(&area, ID) else { return "none" };
     assert_eq!((slot.map().len(), slot.stamp().len()), (MAP_LEN, STAMP_LEN));
-    let Some(saved) = slot.saved().copied() else { return "used" };
+    let (saved, is_live) = (slot.saved(), slot.stamp_hash().is_some());
+    let Some(saved) = saved else { return "used" };
     let geometry = saved.geometry;
     assert!(saved.acknowledged <= saved.captured && !saved.session.is_nil());
     assert!(geometry.sector_size() <= SECTOR_SIZE_MAX);
+    let records = saved.acknowledged..=saved.captured;
+    assert!(saved.ends.iter().all(|end| records.contains(&end.seq)));
     let stamped: u64 = saved.stamp.iter().map(|range| range.len()).sum();
     assert!((1..=STAMP_LEN as u64).contains(&stamped));
     assert!(saved.stamp.iter().all(|range| range.end() <= geometry.length()));
@@ -62,7 +73,7 @@ fn run(input: &[u8]) -> &'static str {
         state_area::seal_used(&mut slots[index], ID, next);
         assert!(newest(&area, ID).is_some_and(|slot| slot.saved().is_none()), "it is void");
     }
-    "saved"
+    if is_live { "live" } else { "saved" }
 }
 
 /// A value of the registry.
