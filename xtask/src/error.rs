@@ -6,6 +6,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::space::size;
+
 /// The result of a task.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -54,6 +56,23 @@ pub enum Error {
 
     #[error("{source}\nthe logs are in {}", folder.join("logs").display())]
     EndToEnd { source: Box<snapless_e2e::E2eError>, folder: PathBuf },
+
+    #[error(
+        "too little space on the disk of {}: {} are free, and {} are needed. Make room there; \
+         `cargo clean` removes what earlier builds left, and all that the next one needs as well",
+        folder.display(),
+        size(*free),
+        size(*needed)
+    )]
+    Space { folder: PathBuf, free: u64, needed: u64 },
+
+    #[error(
+        "the disk of {} is full: {} are free. That alone can be the cause of what follows; make \
+         room there and run it again\n{source}",
+        folder.display(),
+        size(*free)
+    )]
+    FullDisk { folder: PathBuf, free: u64, source: Box<Error> },
 
     #[error("{0}")]
     Rig(#[from] snapless_e2e::E2eError),

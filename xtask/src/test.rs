@@ -26,6 +26,7 @@ use crate::layout::Layout;
 use crate::lint::Part;
 use crate::selftest;
 use crate::setup::{self, tools};
+use crate::space::{self, Need};
 use crate::tsan;
 
 /// The seed of the runs that are the same every time.
@@ -74,6 +75,7 @@ pub fn run(layout: &Layout, options: &Options) -> Result<()> {
         Options { quick: true, .. } => Checks::Quick,
         _ => Checks::All,
     };
+    space::require(layout, checks.need())?;
     let steps = Steps::new(setup::STEPS + build::STEPS + checks.steps());
     setup::add_to(&steps, layout)?;
     // Other compilers, other folders: side by side they keep two processors busy.
@@ -102,6 +104,13 @@ impl Checks {
             Self::None => 0,
             Self::Quick => QUICK_CHECKS,
             Self::All => QUICK_CHECKS + SLOW_CHECKS + WINDOWS_CHECKS,
+        }
+    }
+
+    fn need(self) -> Need {
+        match self {
+            Self::None | Self::Quick => Need::PART_OF_TESTS,
+            Self::All => Need::TESTS,
         }
     }
 }

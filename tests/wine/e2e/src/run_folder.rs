@@ -1,6 +1,7 @@
 //! A run's folder: each path is defined once.
 //!
-//! The rule: a run that passed leaves its logs, not its images; a run that failed leaves all of it.
+//! The rule: a run that passed leaves its logs, not its images; a run that failed leaves all that it
+//! had not checked.
 
 use std::path::{Path, PathBuf};
 

@@ -64,9 +64,9 @@ pub(super) fn conclude_with(
     run.restore("latest")?;
     let evidence = run.evidence()?;
     let prefix = run.compare_loaded(begun, &evidence, true)?.unwrap_or_default();
-    run.mount(&moment, &evidence)?;
     run.check_ntfs("t0")?;
     let files = run.check_ntfs("latest")?;
+    run.mount(&moment, &evidence)?;
     exercised(begun, &evidence, prefix, &last)?;
     look(&run.folder, evidence.matched(), Some(prefix))?;
     run.folder.discard_images()?;
