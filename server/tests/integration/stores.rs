@@ -197,6 +197,25 @@ fn what_is_wrong_is_said_with_what_to_do(server: &dyn StoreServer) {
         assert!(said.contains(hint), "{said}");
     }
 
+    let mut misled = server.program();
+    let want = match scheme {
+        "s3" => {
+            misled.env_remove("AWS_ALLOW_HTTP");
+            "AWS_ALLOW_HTTP=true"
+        }
+        "az" => {
+            misled.env_remove("AZURE_ALLOW_HTTP");
+            "AZURE_ALLOW_HTTP=true"
+        }
+        _ => {
+            let missing = "/missing/key.json";
+            misled.env_remove("GOOGLE_BEARER_TOKEN").env("GOOGLE_APPLICATION_CREDENTIALS", missing);
+            missing
+        }
+    };
+    let said = refused(&misled.args(["init", &url]).output().unwrap());
+    assert!(said.contains(want), "{said}");
+
     let with_secret = format!("{scheme}://key:secret@{BUCKET}/prefix");
     let output = list(&with_secret);
     assert_eq!(output.status.code(), Some(2));

@@ -12,7 +12,8 @@ use super::stores::{BUCKET, StoreServer};
 const ACCOUNT: &str = "devstoreaccount1";
 const KEY: &str =
     "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
-const MAIN: &str = "node_modules/azurite/dist/src/blob/main.js";
+/// Linked to once all of it is installed.
+const PROGRAM: &str = "node_modules/.bin/azurite-blob";
 /// What it is started by.
 const SERVER: &str = include_str!("azurite.js");
 
@@ -26,10 +27,12 @@ impl Azurite {
     /// `None` where there is none, which is said.
     pub fn start() -> Option<Self> {
         let has_node = Command::new("node").arg("--version").output().is_ok();
-        let Some(main) = installed(MAIN).filter(|_| has_node) else {
+        let Some(program) = installed(PROGRAM).filter(|_| has_node) else {
             skipped("Azurite");
             return None;
         };
+        // The link's target says where the rest of it is.
+        let main = program.canonicalize().unwrap();
         let process = Launched::start(|clock| {
             let mut command = Command::new("node");
             command.args(["-e", SERVER]).arg(clock).arg(main).args([ACCOUNT, KEY, BUCKET]);
