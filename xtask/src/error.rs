@@ -6,8 +6,6 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::space::size;
-
 /// The result of a task.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -58,21 +56,19 @@ pub enum Error {
     EndToEnd { source: Box<snapless_e2e::E2eError>, folder: PathBuf },
 
     #[error(
-        "too little space on the disk of {}: {} are free, and {} are needed. Make room there; \
-         `cargo clean` removes what earlier builds left, and all that the next one needs as well",
-        folder.display(),
-        size(*free),
-        size(*needed)
+        "too little space on the disk of {}: {free} are free, and {needed} are needed. Make room \
+         there; `cargo clean` removes what earlier builds left, and all that the next one needs as \
+         well",
+        folder.display()
     )]
-    Space { folder: PathBuf, free: u64, needed: u64 },
+    Space { folder: PathBuf, free: String, needed: String },
 
     #[error(
-        "the disk of {} is full: {} are free. That alone can be the cause of what follows; make \
-         room there and run it again\n{source}",
-        folder.display(),
-        size(*free)
+        "the disk of {} is full: {free} are free. That alone can be the cause of what follows; \
+         make room there and run it again\n{source}",
+        folder.display()
     )]
-    FullDisk { folder: PathBuf, free: u64, source: Box<Error> },
+    FullDisk { folder: PathBuf, free: String, source: Box<Error> },
 
     #[error("{0}")]
     Rig(#[from] snapless_e2e::E2eError),

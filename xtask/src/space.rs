@@ -51,20 +51,25 @@ pub fn require(layout: &Layout, need: Need) -> Result<()> {
         return Ok(());
     }
     let needed = need.beside(used(layout.target()));
-    if free >= needed { Ok(()) } else { Err(Error::Space { folder, free, needed }) }
+    if free >= needed {
+        return Ok(());
+    }
+    Err(Error::Space { folder, free: size(free), needed: size(needed) })
 }
 
 /// Puts a full disk in front of an error that it may be the cause of.
 pub fn explain(folder: &Path, error: Error) -> Error {
     let folder = existing(folder);
     match free(&folder) {
-        Ok(free) if free < NEARLY_FULL => Error::FullDisk { folder, free, source: Box::new(error) },
+        Ok(free) if free < NEARLY_FULL => {
+            Error::FullDisk { folder, free: size(free), source: Box::new(error) }
+        }
         _ => error,
     }
 }
 
 /// A size for people.
-pub(crate) fn size(bytes: u64) -> String {
+fn size(bytes: u64) -> String {
     let (whole, tenth) = (bytes / GIB, bytes % GIB * 10 / GIB);
     if bytes < GIB { format!("{} MiB", bytes / MIB) } else { format!("{whole}.{tenth} GiB") }
 }
@@ -125,7 +130,7 @@ mod tests {
     #[test]
     fn an_error_on_a_full_disk_begins_with_the_disk() {
         let source = Box::new(Error::Tests { failed: 1 });
-        let full = Error::FullDisk { folder: "/target".into(), free: 5 * MIB, source };
+        let full = Error::FullDisk { folder: "/target".into(), free: size(5 * MIB), source };
         let said = full.to_string();
         assert!(said.starts_with("the disk of /target is full: 5 MiB are free"), "{said}");
         assert!(said.ends_with("1 tests failed"), "{said}");

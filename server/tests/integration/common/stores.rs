@@ -1,5 +1,5 @@
-//! Servers of object stores, as the tests use them: the real program beside them, and a look at what
-//! is stored.
+//! Servers of object stores, as the tests use them: the real program beside them, and a look at
+//! what is stored.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Output, Stdio};
@@ -89,8 +89,8 @@ pub trait StoreServer {
         Served { child, address }
     }
 
-    /// Makes the repository, and stores a stream with an epoch every six hours in it, which goes on.
-    /// The server has had its session for two months.
+    /// Makes the repository, and stores a stream with an epoch every six hours in it, which goes
+    /// on. The server has had its session for two months.
     fn stored(&self, epochs: u8) -> (Driver, Client, Served) {
         done(&self.program().args(["init", &self.url()]).output().unwrap());
         let mut driver = Driver { tick: DAY / 4, ..Driver::default() };

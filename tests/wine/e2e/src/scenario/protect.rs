@@ -58,6 +58,7 @@ pub(super) fn conclude_with(
     let has_gap = told.iter().any(|trace| trace.name.starts_with("Gap"));
     ensure!(!has_gap, Rule, "trace: an unexpected gap: {told:?}");
     ensure!(last.gaps == 0, Rule, "LOSS: {} gaps while the service ran", last.gaps);
+    run.folder.discard_machine()?;
 
     run.verify_repository()?;
     run.restore("t0")?;

@@ -331,7 +331,7 @@ impl<'a> Run<'a> {
     }
 
     /// Checks that the restored image is a sound NTFS with the same files; returns how many. It is
-    /// the last look at the image, which goes, so that a run takes no more of the disk than it must.
+    /// the last look at the image, which goes: images fill disks.
     pub(super) fn check_ntfs(&mut self, at: &str) -> Result<usize, E2eError> {
         let (image, restored) = (&self.image, self.folder.restored(at));
         step(self.console, &format!("check NTFS and files of the {at} image"), |_| {
