@@ -15,6 +15,8 @@ use crate::layout::Layout;
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
+/// MiB of the volume of a scenario, unless the user says otherwise.
+const USUAL_MIB: u64 = 128;
 /// With less than this a program may have met a full disk a moment ago.
 const NEARLY_FULL: u64 = GIB;
 
@@ -26,20 +28,33 @@ pub struct Need {
 }
 
 impl Need {
-    /// All tests: every build, and end-to-end scenarios side by side.
-    pub const TESTS: Self = Self { builds: 14 * GIB, runs: 6 * GIB };
-    /// A part of them.
-    pub const PART_OF_TESTS: Self = Self { builds: 9 * GIB, runs: 3 * GIB };
-    /// The demo with a volume of `size_mib` MiB, which is there up to seven times.
+    /// All tests: every build, and end-to-end scenarios side by side, with volumes of so many MiB.
+    #[must_use]
+    pub const fn of_tests(size_mib: u64) -> Self {
+        Self { builds: 14 * GIB, runs: of_volumes(6 * GIB, size_mib) }
+    }
+
+    /// The same of a part of them, with one scenario at a time.
+    #[must_use]
+    pub const fn of_some_tests(size_mib: u64) -> Self {
+        Self { builds: 9 * GIB, runs: of_volumes(3 * GIB, size_mib) }
+    }
+
+    /// The demo with a volume of so many MiB, which is there up to five times.
     #[must_use]
     pub const fn of_demo(size_mib: u64) -> Self {
-        Self { builds: 7 * GIB, runs: GIB + size_mib * 7 * MIB }
+        Self { builds: 7 * GIB, runs: GIB + size_mib * 5 * MIB }
     }
 
     /// The free space that it needs where `built` bytes are in `target/` already.
     const fn beside(self, built: u64) -> u64 {
         self.builds.saturating_sub(built) + self.runs
     }
+}
+
+/// What scenarios take whose volumes have another size than the usual one.
+const fn of_volumes(usual: u64, size_mib: u64) -> u64 {
+    if size_mib > USUAL_MIB { usual / USUAL_MIB * size_mib } else { usual }
 }
 
 /// Refuses a task that the disk has no space for.
@@ -104,6 +119,13 @@ mod tests {
         assert_eq!(need.beside(10 * GIB), 10 * GIB);
         assert_eq!(need.beside(14 * GIB), 6 * GIB);
         assert_eq!(need.beside(100 * GIB), 6 * GIB);
+    }
+
+    #[test]
+    fn larger_volumes_take_more() {
+        assert_eq!(Need::of_tests(64), Need::of_tests(128));
+        assert_eq!(Need::of_tests(256).beside(u64::MAX), 12 * GIB);
+        assert_eq!(Need::of_some_tests(128).beside(u64::MAX), 3 * GIB);
     }
 
     #[test]

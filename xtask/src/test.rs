@@ -76,7 +76,7 @@ pub fn run(layout: &Layout, options: &Options) -> Result<()> {
         Options { quick: true, .. } => Checks::Quick,
         _ => Checks::All,
     };
-    space::require(layout, checks.need())?;
+    space::require(layout, checks.need(options.size))?;
     let steps = Steps::new(setup::STEPS + build::STEPS + checks.steps());
     setup::add_to(&steps, layout)?;
     // Other compilers, other folders: side by side they keep two processors busy.
@@ -111,10 +111,10 @@ impl Checks {
         }
     }
 
-    fn need(self) -> Need {
+    fn need(self, size_mib: u64) -> Need {
         match self {
-            Self::None | Self::Quick => Need::PART_OF_TESTS,
-            Self::All => Need::TESTS,
+            Self::None | Self::Quick => Need::of_some_tests(size_mib),
+            Self::All => Need::of_tests(size_mib),
         }
     }
 }
