@@ -18,7 +18,7 @@ use snapless_wire::id::FileTime;
 use super::{Client, Driver, SECTOR, Said, Served, VOLUME};
 
 /// A day, as records have it.
-pub const DAY: u64 = 24 * 3_600 * FileTime::TICKS_PER_SECOND;
+const DAY: u64 = 24 * 3_600 * FileTime::TICKS_PER_SECOND;
 
 /// The one bucket of a server.
 pub const BUCKET: &str = "bucket";
