@@ -161,7 +161,9 @@ mod cloud {
         AWS_REGION; for another server than Amazon's also AWS_ENDPOINT_URL, and with http \
         AWS_ALLOW_HTTP=true";
     const AZURE_HINT: &str = "check the container and AZURE_STORAGE_ACCOUNT_NAME and \
-        AZURE_STORAGE_ACCOUNT_KEY, or AZURE_CLIENT_ID, AZURE_CLIENT_SECRET and AZURE_TENANT_ID";
+        AZURE_STORAGE_ACCOUNT_KEY, or AZURE_CLIENT_ID, AZURE_CLIENT_SECRET and AZURE_TENANT_ID; \
+        for another endpoint than Microsoft's public one also AZURE_ENDPOINT, and with http \
+        AZURE_ALLOW_HTTP=true";
     const GOOGLE_HINT: &str =
         "check the bucket and GOOGLE_APPLICATION_CREDENTIALS, the file of a service account's key";
 

@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::scenario_console::ScenarioConsole;
 use crate::setup;
+use crate::space::{self, Need};
 
 /// What the demo lets the user choose.
 #[derive(Debug, Clone, clap::Args)]
@@ -39,6 +40,7 @@ pub struct Options {
 /// Runs the task.
 pub fn run(layout: &Layout, options: &Options) -> Result<()> {
     process::catch_interrupts()?;
+    space::require(layout, Need::of_demo(options.size))?;
     let begun = Instant::now();
     let steps = Steps::new(setup::STEPS + build::STEPS);
     setup::add_to(&steps, layout)?;
@@ -69,7 +71,8 @@ pub fn run_folder(layout: &Layout, name: &str) -> PathBuf {
 
 /// Says where to look besides what happened.
 pub fn failed(folder: &Path, source: E2eError) -> Error {
-    Error::EndToEnd { source: Box::new(source), folder: folder.to_path_buf() }
+    let error = Error::EndToEnd { source: Box::new(source), folder: folder.to_path_buf() };
+    space::explain(folder, error)
 }
 
 /// A seed that no run had before.

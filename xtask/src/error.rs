@@ -55,6 +55,21 @@ pub enum Error {
     #[error("{source}\nthe logs are in {}", folder.join("logs").display())]
     EndToEnd { source: Box<snapless_e2e::E2eError>, folder: PathBuf },
 
+    #[error(
+        "too little space on the disk of {}: {free} are free, and {needed} are needed. Make room \
+         there; `cargo clean` removes what earlier builds left, and all that the next one needs as \
+         well",
+        folder.display()
+    )]
+    Space { folder: PathBuf, free: String, needed: String },
+
+    #[error(
+        "the disk of {} is full: {free} are free. That alone can be the cause of what follows; \
+         make room there and run it again\n{source}",
+        folder.display()
+    )]
+    FullDisk { folder: PathBuf, free: String, source: Box<Error> },
+
     #[error("{0}")]
     Rig(#[from] snapless_e2e::E2eError),
 

@@ -23,6 +23,8 @@ mod coverage;
 
 /// What to call it where other tests run as well.
 pub const NAME: &str = "fuzz targets, guided from their corpus";
+/// What to call the build of them there.
+pub const BUILD: &str = "build of the fuzz targets";
 const PROGRAM: &str = "snapless-fuzz";
 /// Inputs of each target in a test run.
 const TEST_INPUTS: &str = "-runs=30000";
@@ -96,9 +98,8 @@ pub fn run(layout: &Layout, options: &Options) -> Result<()> {
 }
 
 /// Runs the corpus of every target, then a bounded number of inputs that begin with it; two
-/// targets at a time.
+/// targets at a time. They have been built.
 pub fn check(layout: &Layout, progress: &Progress) -> Result<Outcome> {
-    build(layout, progress)?;
     let waiting = Mutex::new(targets(layout)?.into_iter());
     let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
     let side = || {
@@ -132,7 +133,8 @@ fn targets(layout: &Layout) -> Result<Vec<String>> {
     Ok(names)
 }
 
-fn build(layout: &Layout, progress: &Progress) -> Result<Outcome> {
+/// Builds the targets.
+pub fn build(layout: &Layout, progress: &Progress) -> Result<Outcome> {
     programs::host_cargo("building the fuzz targets")
         .current_dir(layout.root())
         .env("RUSTC_WORKSPACE_WRAPPER", compiler(layout, &FLAGS)?)

@@ -26,6 +26,7 @@ pub mod mutants;
 pub mod scenario_console;
 pub mod selftest;
 pub mod setup;
+mod space;
 pub mod stamp;
 pub mod test;
 pub mod tsan;

@@ -5,6 +5,7 @@
 //! The last line is `N passed, N failed`, and the exit code says the same.
 
 use std::path::PathBuf;
+use std::sync::mpsc::{self, Receiver, Sender};
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use snapless_e2e::image::SIZE_MIN_MIB;
@@ -26,6 +27,7 @@ use crate::layout::Layout;
 use crate::lint::Part;
 use crate::selftest;
 use crate::setup::{self, tools};
+use crate::space::{self, Need};
 use crate::tsan;
 
 /// The seed of the runs that are the same every time.
@@ -74,12 +76,14 @@ pub fn run(layout: &Layout, options: &Options) -> Result<()> {
         Options { quick: true, .. } => Checks::Quick,
         _ => Checks::All,
     };
+    space::require(layout, checks.need(options.size))?;
     let steps = Steps::new(setup::STEPS + build::STEPS + checks.steps());
     setup::add_to(&steps, layout)?;
     // Other compilers, other folders: side by side they keep two processors busy.
+    let ((fuzz_built, fuzz_to_run), steps) = (mpsc::channel(), &steps);
     let sides = side_by_side(
-        || windows_side(&steps, layout, checks),
-        || linux_side(&steps, layout, checks),
+        move || windows_side(steps, layout, checks, &fuzz_to_run),
+        || linux_side(steps, layout, checks, fuzz_built),
     );
     let ((windows, mut tally), (server, of_linux)) = sides?;
     tally.add(of_linux);
@@ -92,35 +96,69 @@ const WINDOWS_LINTS: [Part; 3] = [Part::Windows, Part::Driver, Part::Kernel];
 /// How many steps [`quick_checks`] takes.
 const QUICK_CHECKS: usize = QUICK_LINTS.len() + check_tree::STEPS + 1;
 /// How many steps [`slow_checks`] takes.
-const SLOW_CHECKS: usize = 5;
+const SLOW_CHECKS: usize = 4;
 /// How many steps [`windows_checks`] takes.
 const WINDOWS_CHECKS: usize = WINDOWS_LINTS.len() + 2 + tsan::STEPS;
+/// How many steps the fuzz targets take: one on each side.
+const FUZZ_CHECKS: usize = 2;
 
 impl Checks {
     fn steps(self) -> usize {
         match self {
             Self::None => 0,
             Self::Quick => QUICK_CHECKS,
-            Self::All => QUICK_CHECKS + SLOW_CHECKS + WINDOWS_CHECKS,
+            Self::All => QUICK_CHECKS + SLOW_CHECKS + WINDOWS_CHECKS + FUZZ_CHECKS,
+        }
+    }
+
+    fn need(self, size_mib: u64) -> Need {
+        match self {
+            Self::None | Self::Quick => Need::of_some_tests(size_mib),
+            Self::All => Need::of_tests(size_mib),
         }
     }
 }
 
-/// What Debian's compiler builds: the programs for Windows, and the checks of them.
-fn windows_side(steps: &Steps, layout: &Layout, checks: Checks) -> Result<(ForWindows, Tally)> {
+/// What Debian's compiler builds: the programs for Windows, and the checks of them. Then the fuzz
+/// targets, which the other side has built long since: this one has less to do.
+fn windows_side(
+    steps: &Steps,
+    layout: &Layout,
+    checks: Checks,
+    fuzz_to_run: &Receiver<()>,
+) -> Result<(ForWindows, Tally)> {
     setup::wine_prefix(steps, layout)?;
     let built = build::for_windows(steps, layout)?;
     let mut tally = Tally::default();
     if checks == Checks::All {
         windows_checks(layout, &built, steps, &mut tally)?;
+        // Where there is nothing to run, the other side has counted why.
+        if fuzz_to_run.recv().is_ok() {
+            let ran = steps.run(fuzz::NAME, |progress| fuzz::check(layout, progress));
+            tally.count(fuzz::NAME, ran)?;
+        }
     }
     Ok((built, tally))
 }
 
-/// What the toolchain of this program builds.
-fn linux_side(steps: &Steps, layout: &Layout, checks: Checks) -> Result<(PathBuf, Tally)> {
+/// What the toolchain of this program builds. The fuzz targets are built beside the tests, since
+/// they share most crates with them, and tell when they are there.
+fn linux_side(
+    steps: &Steps,
+    layout: &Layout,
+    checks: Checks,
+    fuzz_built: Sender<()>,
+) -> Result<(PathBuf, Tally)> {
     let server = build::server(steps, layout)?;
     let mut tally = Tally::default();
+    if checks == Checks::All {
+        match steps.run(fuzz::BUILD, |progress| fuzz::build(layout, progress)) {
+            // The other side may have ended by an error.
+            Ok(()) => drop(fuzz_built.send(())),
+            Err(error) => tally.fail(fuzz::BUILD, &error, 1)?,
+        }
+    }
+    drop(fuzz_built);
     if checks != Checks::None {
         quick_checks(layout, steps, &mut tally)?;
     }
@@ -149,7 +187,6 @@ fn slow_checks(layout: &Layout, steps: &Steps, tally: &mut Tally) -> Result<()> 
     for flagged in [LOOM, SABOTAGE] {
         run_tests(flagged.tool(layout, None), steps, tally, flagged.name)?;
     }
-    tally.count(fuzz::NAME, steps.run(fuzz::NAME, |progress| fuzz::check(layout, progress)))?;
     let counted = steps.run(instructions::NAME, |progress| instructions::check(layout, progress));
     tally.count(instructions::NAME, counted)
 }

@@ -141,8 +141,18 @@ fn is_refusal(error: &object_store::Error) -> bool {
     use object_store::Error::{
         AlreadyExists, NotImplemented, NotSupported, PermissionDenied, Precondition,
     };
-    /// In the answers for single objects of a request for many.
-    const CODES: [&str; 4] = ["AccessDenied", "ObjectLock", "Immutab", "retention"];
+    /// In the answers for single objects of a request for many, where Azure's are known by their
+    /// status only, or for all of them.
+    const CODES: [&str; 8] = [
+        "AccessDenied",
+        "ObjectLock",
+        "Immutab",
+        "retention",
+        "(code: 403)",
+        "(code: 409)",
+        "(code: 412)",
+        "AuthorizationPermissionMismatch",
+    ];
     match error {
         // Azure answers 409 for a blob that may not be changed.
         PermissionDenied { .. }
@@ -156,6 +166,14 @@ fn is_refusal(error: &object_store::Error) -> bool {
         }
         _ => false,
     }
+}
+
+/// True for an answer by which not only the object is missing, but what it would be in.
+fn is_without_bucket(answer: &dyn std::error::Error) -> bool {
+    // Of S3 and Google, and of Azure.
+    const CODES: [&str; 2] = ["NoSuchBucket", "ContainerNotFound"];
+    let text = answer.to_string();
+    CODES.iter().any(|code| text.contains(code))
 }
 
 /// When an object was stored.
@@ -179,6 +197,9 @@ impl Shared {
     fn failed(&self, error: object_store::Error) -> io::Error {
         use object_store::Error as Its;
         let kind = match &error {
+            Its::NotFound { source, .. } if is_without_bucket(&**source) => {
+                return io::Error::other(format!("{error}; {}", self.hint));
+            }
             Its::NotFound { .. } => ErrorKind::NotFound,
             Its::PermissionDenied { .. } | Its::Unauthenticated { .. } => {
                 return io::Error::other(format!("{error}; {}", self.hint));
@@ -483,6 +504,38 @@ impl Objects for ObjectStorage {
             let (store, at) = (Arc::clone(&self.0.store), place.clone());
             let read = async move { read_range(&*store, &at, 0, FIRST_BYTES).await };
             ahead.push_back((place, self.0.runtime.spawn(read)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(text: &str) -> object_store::Error {
+        object_store::Error::Generic { store: "test", source: text.into() }
+    }
+
+    #[test]
+    fn an_object_that_may_not_be_removed_is_told_from_a_store_that_fails() {
+        // As the clients say it of one object of a request for many.
+        for refusal in [
+            "DeleteObjects request failed for key a: Access Denied (code: AccessDenied)",
+            "Bulk delete request failed for key a: This request is not authorized to perform this \
+             operation using this permission. (code: 403)",
+            "Bulk delete request failed for key a: This operation is not permitted as the blob is \
+             immutable due to a policy. (code: 409)",
+            "Bulk delete request failed for key a: There is currently a lease on the blob and no \
+             lease ID was specified in the request. (code: 412)",
+        ] {
+            assert!(is_refusal(&answer(refusal)), "{refusal}");
+        }
+        for failure in [
+            "Bulk delete request failed for key a: Server is busy (code: 503)",
+            "DeleteObjects request failed for key a: We failed (code: InternalError)",
+            "Bulk delete request failed for key a-409: Operation timed out (code: 500)",
+        ] {
+            assert!(!is_refusal(&answer(failure)), "{failure}");
         }
     }
 }

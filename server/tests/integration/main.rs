@@ -64,6 +64,8 @@ mod sealed;
 mod sealed_objects;
 mod space;
 #[cfg(feature = "cloud")]
+mod stores;
+#[cfg(feature = "cloud")]
 mod takeover;
 #[cfg(target_os = "linux")]
 mod targets;

@@ -14,7 +14,8 @@ use snapless_server::storage::{Objects, OpenMode, Put, Storage, Store};
 use crate::common;
 use crate::common::objects::{Fault, FaultyStore};
 
-fn check_storage(storage: &ObjectStorage) {
+/// Does what the contract of a storage names.
+pub fn check_storage(storage: &ObjectStorage) {
     let (dir, path) = (Path::new("some/dir"), Path::new("some/dir/name-2"));
     let kind = |result: std::io::Result<()>| result.map_err(|error| error.kind());
     assert_eq!(storage.open(path, OpenMode::Read).unwrap_err().kind(), ErrorKind::NotFound);
@@ -47,7 +48,7 @@ fn check_storage(storage: &ObjectStorage) {
 }
 
 /// Every byte is that of the object, wherever reads begin and however long they are.
-fn check_reads(storage: &ObjectStorage) {
+pub fn check_reads(storage: &ObjectStorage) {
     let mut rng = fastrand::Rng::with_seed(7);
     let content: Vec<u8> = (0..9_000_000).map(|_| rng.u8(..)).collect();
     storage.put(Path::new("large"), content.clone(), Put::Create).unwrap();

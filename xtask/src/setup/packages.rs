@@ -36,10 +36,13 @@ const PACKAGES: &[(&str, &str)] = &[
     ("valgrind", "counting instructions"),
     ("g++", "libFuzzer"),
     ("python3-venv", "installing the check of spelling, and moto"),
+    ("nodejs", "running Azurite"),
+    ("npm", "installing Azurite"),
 ];
-/// Packages whose program other releases of Debian have elsewhere: they are not needed where the
-/// program is there.
-const ELSEWHERE: &[(&str, &str)] = &[("qemu-system-common", "/usr/bin/qemu-storage-daemon")];
+/// Packages whose program other packages have as well: they are not needed where the program is
+/// there.
+const ELSEWHERE: &[(&str, &str)] =
+    &[("qemu-system-common", "qemu-storage-daemon"), ("nodejs", "node"), ("npm", "npm")];
 const RUST: &str = "building for Windows";
 const LINK: &str = "linking drivers, import libraries";
 const BINDINGS: &str = "bindings to the Windows kernel";
@@ -79,7 +82,7 @@ fn missing_packages() -> Result<Vec<&'static str>> {
     }
     let is_there = |name: &str| {
         let elsewhere = ELSEWHERE.iter().find(|(package, _)| *package == name);
-        is_installed(name) || elsewhere.is_some_and(|(_, program)| Path::new(program).exists())
+        is_installed(name) || elsewhere.is_some_and(|(_, program)| is_on_path(program))
     };
     Ok(all.into_iter().filter(|name| !is_there(name)).collect())
 }
@@ -90,6 +93,12 @@ fn is_installed(package: &str) -> bool {
         .stderr(Stdio::null())
         .output()
         .is_ok_and(|output| output.status.success() && output.stdout.starts_with(b"installed"))
+}
+
+/// True if a folder of the path has the program.
+fn is_on_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
 fn is_root() -> Result<bool> {
@@ -114,6 +123,11 @@ mod tests {
     #[test]
     fn a_package_that_does_not_exist_is_missing() {
         assert!(!is_installed("snapless-no-such-package"));
+    }
+
+    #[test]
+    fn a_program_is_looked_for_where_programs_are() {
+        assert!(is_on_path("sh") && !is_on_path("snapless-no-such-program") && !is_on_path(""));
     }
 
     #[test]

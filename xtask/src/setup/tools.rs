@@ -2,7 +2,7 @@
 //!
 //! Programs of crates.io are built into `target/tools`, quickly instead of optimized: they run for
 //! seconds. A ready-made program is taken where there is one: cargo-nextest if the machine has it,
-//! typos and moto from their Python packages.
+//! typos and moto from their Python packages, Azurite from its npm package.
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use crate::build::programs;
 use crate::command::Tool;
 use crate::console::{Outcome, Progress, Steps};
-use crate::error::Result;
+use crate::error::{IoContext, Result};
 use crate::files::remove_folder;
 use crate::layout::Layout;
 
@@ -34,6 +34,8 @@ enum Source {
     /// The Python package index, whose package holds the built program; with further packages that
     /// it wants.
     Python(&'static [&'static str]),
+    /// The npm registry, whose package holds the program for Node.
+    Npm,
 }
 
 /// Runs tests, each in a process of its own.
@@ -68,9 +70,17 @@ pub const MOTO: TestTool = TestTool {
     version: "5.2.5",
     source: Source::Python(&["flask", "flask-cors"]),
 };
+/// A server of Azure's blobs, for `server/tests/integration/stores.rs`. Later versions need a later
+/// Node than Debian's.
+pub const AZURITE: TestTool = TestTool {
+    package: "azurite",
+    program: "azurite-blob",
+    version: "3.35.0",
+    source: Source::Npm,
+};
 
 /// What `cargo xtask test` runs.
-const OF_TESTS: [&TestTool; 4] = [&NEXTEST, &TYPOS, &DENY, &MOTO];
+const OF_TESTS: [&TestTool; 5] = [&NEXTEST, &TYPOS, &DENY, &MOTO, &AZURITE];
 
 /// Installs what is missing, as one step of a longer task.
 pub fn add_to(steps: &Steps, layout: &Layout) -> Result<()> {
@@ -90,6 +100,7 @@ pub fn install(layout: &Layout, tools: &[&TestTool], progress: &Progress) -> Res
                 tool.build(layout, arguments, progress)?;
             }
             Source::Python(with) => tool.install_from_python(layout, with, progress)?,
+            Source::Npm => tool.install_from_npm(layout, progress)?,
         }
     }
     remove_folder(&build_folder(layout))?;
@@ -108,7 +119,8 @@ impl TestTool {
         let record = fs::read_to_string(layout.tools().join(".crates.toml")).unwrap_or_default();
         let is_recorded = || record.contains(&format!("\"{} {} ", self.package, self.version));
         path.as_os_str() == self.program
-            || path.is_file() && (matches!(self.source, Source::Python(_)) || is_recorded())
+            || path.is_file()
+                && (matches!(self.source, Source::Python(_) | Source::Npm) || is_recorded())
     }
 
     /// The program's file, or its bare name if the machine has it.
@@ -119,6 +131,7 @@ impl TestTool {
                 layout.tools().join("bin").join(self.program)
             }
             Source::Python(_) => python(layout, self.version).join("bin").join(self.program),
+            Source::Npm => node(layout, self.version).join("node_modules/.bin").join(self.program),
         }
     }
 
@@ -154,6 +167,20 @@ impl TestTool {
             .args(with)
             .run_with_progress(progress)
     }
+
+    /// The program's name is linked last: while it is missing, another try begins anew.
+    fn install_from_npm(&self, layout: &Layout, progress: &Progress) -> Result<()> {
+        let folder = node(layout, self.version);
+        remove_folder(&folder)?;
+        fs::create_dir_all(&folder).on("create", &folder)?;
+        // No package's script is run.
+        Tool::new(format!("installing {}", self.package), "npm")
+            .args(["install", "--no-audit", "--no-fund", "--no-update-notifier"])
+            .args(["--ignore-scripts", "--omit", "optional", "--prefix"])
+            .arg(&folder)
+            .arg(format!("{}@{}", self.package, self.version))
+            .run_with_progress(progress)
+    }
 }
 
 /// True if the machine has the program on its path, and it starts.
@@ -170,4 +197,9 @@ fn build_folder(layout: &Layout) -> PathBuf {
 /// A Python environment for one version of one program: another version has a folder of its own.
 fn python(layout: &Layout, version: &str) -> PathBuf {
     layout.tools().join(format!("python-{version}"))
+}
+
+/// The same for Node.
+fn node(layout: &Layout, version: &str) -> PathBuf {
+    layout.tools().join(format!("node-{version}"))
 }

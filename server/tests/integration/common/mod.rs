@@ -2,8 +2,14 @@
 //! service's half of the protocol, and a repository in a temporary directory.
 #![allow(clippy::missing_panics_doc, unreachable_pub, reason = "test code")]
 
+#[cfg(feature = "cloud")]
+pub mod azurite;
 pub mod connection;
 pub mod counting;
+#[cfg(feature = "cloud")]
+pub mod google;
+#[cfg(feature = "cloud")]
+pub mod launched;
 #[cfg(all(feature = "cloud", target_os = "linux"))]
 pub mod moto;
 #[cfg(feature = "cloud")]
@@ -12,6 +18,8 @@ pub mod object_stream;
 pub mod objects;
 #[cfg(feature = "cloud")]
 pub mod s3;
+#[cfg(feature = "cloud")]
+pub mod stores;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub mod traced;
 

@@ -2,14 +2,14 @@
 //! and bucket policies. `cargo xtask setup` installs it; without it a test that wants it says
 //! `skipped`.
 
-use std::fs;
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::Command;
+use std::sync::Mutex;
 use std::time::Duration;
 
-use tempfile::TempDir;
+use super::launched::{Launched, installed, skipped};
+use super::stores::{BUCKET, StoreServer};
 
 /// Serves at a free port, which it prints. Its clock goes on by a minute with each object that is
 /// stored, as that of `common::s3` does, and is ahead by the seconds that a file says. One request
@@ -37,16 +37,17 @@ server = make_server('127.0.0.1', 0, answer, threaded=True)
 print(server.port, flush=True)
 server.serve_forever()
 ";
+/// What an append-only role may not do, said for everybody.
+const APPEND_ONLY: &str = r#"{"Version": "2012-10-17", "Statement": [{"Effect": "Deny",
+    "Principal": "*", "Action": "s3:DeleteObject", "Resource": "arn:aws:s3:::bucket/*"}]}"#;
 /// Any request that is signed is permitted: signatures are looked at by `common::s3`.
 const SIGNED: &str = "AWS4-HMAC-SHA256 Credential=AKIDTEST/20260101/us-east-1/s3/aws4_request, \
                       SignedHeaders=host, Signature=0";
 
 /// A running server; it ends when this is dropped.
 pub struct Moto {
-    address: SocketAddr,
-    child: Child,
-    /// The file of the clock is in it.
-    dir: TempDir,
+    process: Launched,
+    ahead: Mutex<Duration>,
 }
 
 /// The answer to a request.
@@ -56,66 +57,57 @@ pub struct Answer {
     pub body: String,
 }
 
-impl Drop for Moto {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
+impl StoreServer for Moto {
+    fn scheme(&self) -> &'static str {
+        "s3"
     }
-}
 
-/// The interpreter of the environment that has it.
-fn python() -> Option<PathBuf> {
-    let program = std::env::current_exe().ok()?;
-    let tools = program.ancestors().map(|dir| dir.join("tools")).find(|dir| dir.is_dir())?;
-    let environments = fs::read_dir(tools).ok()?.flatten().map(|it| it.path().join("bin"));
-    let mut with_moto = environments.filter(|bin| bin.join("moto_server").is_file());
-    with_moto.next().map(|bin| bin.join("python"))
+    fn environment(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("AWS_ACCESS_KEY_ID", "AKIDTEST".to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", "secret".to_owned()),
+            ("AWS_REGION", "us-east-1".to_owned()),
+            ("AWS_ENDPOINT_URL", format!("http://{}", self.process.address)),
+            ("AWS_ALLOW_HTTP", "true".to_owned()),
+            // As docs/retention.md says.
+            ("AWS_CHECKSUM_ALGORITHM", "SHA256".to_owned()),
+        ]
+    }
+
+    fn advance(&self, time: Duration) {
+        let mut ahead = self.ahead.lock().unwrap();
+        *ahead += time;
+        self.process.set_ahead(*ahead);
+    }
+
+    fn refuse_removals(&self, refuses: bool) {
+        let (method, policy) = if refuses { ("PUT", APPEND_ONLY) } else { ("DELETE", "") };
+        self.done(method, &format!("/{BUCKET}?policy"), &[], policy.as_bytes());
+    }
 }
 
 impl Moto {
     /// `None` where there is none, which is said.
     pub fn start() -> Option<Self> {
-        let Some(python) = python() else {
-            drop(writeln!(io::stderr(), "skipped: no moto, see `cargo xtask setup`"));
+        let Some(program) = installed("bin/moto_server") else {
+            skipped("moto");
             return None;
         };
-        let dir = super::scratch();
-        let clock = dir.path().join("clock");
-        fs::write(&clock, "0").unwrap();
-        let mut command = Command::new(python);
-        command.args(["-c", SERVER]).arg(&clock).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut child = command.spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        let port: u16 = line.trim().parse().unwrap();
-        Some(Self { address: ([127, 0, 0, 1], port).into(), child, dir })
-    }
-
-    /// Sets what a client needs.
-    pub fn credentials(&self, command: &mut Command) {
-        command
-            .env("AWS_ACCESS_KEY_ID", "AKIDTEST")
-            .env("AWS_SECRET_ACCESS_KEY", "secret")
-            .env("AWS_REGION", "us-east-1")
-            .env("AWS_ENDPOINT_URL", format!("http://{}", self.address))
-            .env("AWS_ALLOW_HTTP", "true");
-    }
-
-    /// The server's clock is ahead of the machine's by so much.
-    pub fn set_ahead(&self, time: Duration) {
-        // Whole at any moment: the server reads it whenever it looks at its clock.
-        let new = self.dir.path().join("new");
-        fs::write(&new, time.as_secs().to_string()).unwrap();
-        fs::rename(new, self.dir.path().join("clock")).unwrap();
+        let process = Launched::start(|clock| {
+            let mut command = Command::new(program.with_file_name("python"));
+            command.args(["-c", SERVER]).arg(clock);
+            command
+        });
+        Some(Self { process, ahead: Mutex::default() })
     }
 
     /// Makes a request.
     pub fn ask(&self, method: &str, what: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
-        let mut stream = TcpStream::connect(self.address).unwrap();
+        let mut stream = TcpStream::connect(self.process.address).unwrap();
         let mut request = format!(
             "{method} {what} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: {}\r\n\
              Authorization: {SIGNED}\r\n",
-            self.address,
+            self.process.address,
             body.len()
         );
         for (name, value) in headers {
@@ -139,8 +131,8 @@ impl Moto {
     }
 
     /// The versions of all objects, or the markers of those that were removed: keys and versions.
-    pub fn versions(&self, bucket: &str, element: &str) -> Vec<(String, String)> {
-        let listed = self.done("GET", &format!("/{bucket}?versions&max-keys=10000"), &[], b"").body;
+    pub fn versions(&self, element: &str) -> Vec<(String, String)> {
+        let listed = self.done("GET", &format!("/{BUCKET}?versions&max-keys=10000"), &[], b"").body;
         let between = |text: &str, from: &str, to: &str| {
             let rest = text.split_once(from)?.1;
             Some(rest.split_once(to)?.0.to_owned())
@@ -156,6 +148,6 @@ impl Moto {
 }
 
 /// The name of an object in a request.
-pub fn object(bucket: &str, key: &str) -> String {
-    format!("/{bucket}/{key}")
+pub fn object(key: &str) -> String {
+    format!("/{BUCKET}/{key}")
 }

@@ -4,30 +4,37 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::ops::Bound;
-use std::process::Command;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{TryStreamExt, stream};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use s3s::auth::SimpleAuth;
 use s3s::dto::{
-    CommonPrefix, DeleteObjectsInput, DeleteObjectsOutput, DeletedObject, ETag, GetObjectInput,
-    GetObjectOutput, HeadObjectInput, HeadObjectOutput, ListObjectsV2Input, ListObjectsV2Output,
-    Object, PutObjectInput, PutObjectOutput, StreamingBlob,
+    CommonPrefix, DeleteObjectInput, DeleteObjectOutput, DeleteObjectsInput, DeleteObjectsOutput,
+    DeletedObject, ETag, GetObjectInput, GetObjectOutput, HeadObjectInput, HeadObjectOutput,
+    ListObjectsV2Input, ListObjectsV2Output, Object, PutObjectInput, PutObjectOutput,
+    StreamingBlob,
 };
 use s3s::service::S3ServiceBuilder;
-use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
+use s3s::{Body, S3, S3Request, S3Response, S3Result, s3_error};
 use tokio::net::TcpListener;
 
-const BUCKET: &str = "bucket";
+use super::stores::{BUCKET, StoreServer};
+
 const KEY_ID: &str = "AKIDTEST";
 const SECRET: &str = "secret of the test";
 /// Keys of one answer to a list: the rest comes in further ones.
 const PAGE: usize = 5;
+
+/// Makes a request of S3's protocol of another one's.
+type Translate = fn(Request<Incoming>) -> Result<Request<Incoming>, StatusCode>;
 
 /// A running server.
 pub struct S3Server {
@@ -61,7 +68,31 @@ impl S3Server {
         let objects = Objects::default();
         let mut builder = S3ServiceBuilder::new(objects.clone());
         builder.set_auth(SimpleAuth::from_single(KEY_ID, SECRET));
+        Self::with(objects, builder, Ok)
+    }
+
+    /// The same for another protocol: requests are translated, or answered with a status.
+    pub fn translating(translate: Translate) -> Self {
+        let objects = Objects::default();
+        let builder = S3ServiceBuilder::new(objects.clone());
+        Self::with(objects, builder, translate)
+    }
+
+    fn with(objects: Objects, builder: S3ServiceBuilder, translate: Translate) -> Self {
         let service = builder.build();
+        let service = service_fn(move |request| {
+            let service = service.clone();
+            async move {
+                match translate(request) {
+                    Ok(request) => service.call(request.map(Body::from)).await,
+                    Err(status) => {
+                        let mut refusal = Response::new(Body::empty());
+                        *refusal.status_mut() = status;
+                        Ok(refusal)
+                    }
+                }
+            }
+        });
         let (sender, receiver) = mpsc::channel();
         // It ends with the process.
         std::thread::spawn(move || {
@@ -86,37 +117,28 @@ impl S3Server {
         });
         Self { address: receiver.recv().unwrap(), objects }
     }
+}
 
-    /// Sets what a client needs.
-    pub fn credentials(&self, command: &mut Command) {
-        command
-            .env("AWS_ACCESS_KEY_ID", KEY_ID)
-            .env("AWS_SECRET_ACCESS_KEY", SECRET)
-            .env("AWS_REGION", "eu-central-1")
-            .env("AWS_ENDPOINT_URL", format!("http://{}", self.address))
-            .env("AWS_ALLOW_HTTP", "true");
+impl StoreServer for S3Server {
+    fn scheme(&self) -> &'static str {
+        "s3"
     }
 
-    pub fn names(&self) -> Vec<String> {
-        self.objects.0.lock().unwrap().objects.keys().cloned().collect()
+    fn environment(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("AWS_ACCESS_KEY_ID", KEY_ID.to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", SECRET.to_owned()),
+            ("AWS_REGION", "eu-central-1".to_owned()),
+            ("AWS_ENDPOINT_URL", format!("http://{}", self.address)),
+            ("AWS_ALLOW_HTTP", "true".to_owned()),
+        ]
     }
 
-    /// Changes the content of the one object whose name ends like this.
-    pub fn change(&self, ending: &str, change: impl FnOnce(&[u8]) -> Vec<u8>) {
-        let mut stored = self.objects.0.lock().unwrap();
-        let mut found = stored.objects.iter_mut().filter(|(name, _)| name.ends_with(ending));
-        let (content, _) = found.next().unwrap().1;
-        assert!(found.next().is_none(), "several objects end with {ending}");
-        *content = change(content).into();
-    }
-
-    /// The server's clock goes on.
-    pub fn advance(&self, time: Duration) {
+    fn advance(&self, time: Duration) {
         self.objects.0.lock().unwrap().clock.0 += time;
     }
 
-    /// From now on objects are removed or not.
-    pub fn refuse_removals(&self, refuses: bool) {
+    fn refuse_removals(&self, refuses: bool) {
         self.objects.0.lock().unwrap().refuses_removals = refuses;
     }
 }
@@ -256,6 +278,20 @@ impl S3 for Objects {
         let named = |prefix| CommonPrefix { prefix: Some(prefix) };
         output.common_prefixes = Some(folders.into_iter().map(named).collect());
         Ok(S3Response::new(output))
+    }
+
+    /// Google's clients ask for this: what is not there is an error there.
+    async fn delete_object(
+        &self,
+        request: S3Request<DeleteObjectInput>,
+    ) -> S3Result<S3Response<DeleteObjectOutput>> {
+        self.get(&request.input.bucket, &request.input.key)?;
+        let mut stored = self.0.lock().unwrap();
+        if stored.refuses_removals {
+            return Err(s3_error!(AccessDenied));
+        }
+        stored.objects.remove(&request.input.key);
+        Ok(S3Response::new(DeleteObjectOutput::default()))
     }
 
     async fn delete_objects(

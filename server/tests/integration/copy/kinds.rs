@@ -2,7 +2,7 @@
 //! directory, in an object store.
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use snapless_server::compression::Compression;
 use snapless_server::copy::{How, Outcome, Report, copy_all};
@@ -18,6 +18,7 @@ use super::{HOW, Machine, image_in, outcome, same_points, stream};
 use crate::common::object_stream::{self, Connection, history, segments};
 use crate::common::objects::FaultyStore;
 use crate::common::s3::S3Server;
+use crate::common::stores::StoreServer;
 use crate::common::{self, BLOCK, Driver, SECTOR, VOLUME, scratch};
 
 const ZSTD: Compression = Compression::Zstd(3);
@@ -157,12 +158,7 @@ fn an_upgrade_among_objects_makes_the_state_once() {
 }
 
 fn run(server: &S3Server, args: &[&str]) -> Output {
-    let mut command: Command = common::program();
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("AWS_")) {
-        command.env_remove(name);
-    }
-    server.credentials(&mut command);
-    command.args(args).output().unwrap()
+    server.program().args(args).output().unwrap()
 }
 
 #[track_caller]

@@ -1,6 +1,7 @@
 //! A run's folder: each path is defined once.
 //!
-//! The rule: a run that passed leaves its logs, not its images; a run that failed leaves all of it.
+//! The rule: a run that passed leaves its logs, not its images; a run that failed leaves all that
+//! was not found right before.
 
 use std::path::{Path, PathBuf};
 
@@ -60,6 +61,13 @@ impl RunFolder {
     /// The image restored at `at`.
     pub fn restored(&self, at: &str) -> PathBuf {
         self.root.join(format!("restored-{at}.img"))
+    }
+
+    /// Removes the Wine prefix and the volume of a machine that was taken down, and whose traces
+    /// were looked at: what is compared is elsewhere.
+    pub fn discard_machine(&self) -> Result<(), E2eError> {
+        std::fs::remove_dir_all(&self.prefix).map_err(E2eError::file("remove", &self.prefix))?;
+        std::fs::remove_file(&self.volume).map_err(E2eError::file("remove", &self.volume))
     }
 
     /// Removes everything but the logs.

@@ -82,6 +82,7 @@ pub(super) fn conclude(
     let reason = told.iter().find(|trace| trace.name == "GapBegan");
     let expected = reason.is_none_or(|trace| reasons.contains(&trace.field("number")));
     ensure!(expected, Rule, "trace: not the reason of the gap: {reason:?}");
+    run.folder.discard_machine()?;
 
     run.verify_repository()?;
     run.restore("latest")?;

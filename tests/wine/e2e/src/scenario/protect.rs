@@ -58,15 +58,16 @@ pub(super) fn conclude_with(
     let has_gap = told.iter().any(|trace| trace.name.starts_with("Gap"));
     ensure!(!has_gap, Rule, "trace: an unexpected gap: {told:?}");
     ensure!(last.gaps == 0, Rule, "LOSS: {} gaps while the service ran", last.gaps);
+    run.folder.discard_machine()?;
 
     run.verify_repository()?;
     run.restore("t0")?;
     run.restore("latest")?;
     let evidence = run.evidence()?;
     let prefix = run.compare_loaded(begun, &evidence, true)?.unwrap_or_default();
-    run.mount(&moment, &evidence)?;
     run.check_ntfs("t0")?;
     let files = run.check_ntfs("latest")?;
+    run.mount(&moment, &evidence)?;
     exercised(begun, &evidence, prefix, &last)?;
     look(&run.folder, evidence.matched(), Some(prefix))?;
     run.folder.discard_images()?;

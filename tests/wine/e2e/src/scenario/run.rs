@@ -330,11 +330,14 @@ impl<'a> Run<'a> {
         Ok((latest, journal.bytes()))
     }
 
-    /// Checks that the restored image is a sound NTFS with the same files; returns how many.
+    /// Checks that the restored image is a sound NTFS with the same files; returns how many. It is
+    /// the last look at the image, which goes: images fill disks.
     pub(super) fn check_ntfs(&mut self, at: &str) -> Result<usize, E2eError> {
         let (image, restored) = (&self.image, self.folder.restored(at));
         step(self.console, &format!("check NTFS and files of the {at} image"), |_| {
-            image.check_restored(&restored)
+            let files = image.check_restored(&restored)?;
+            std::fs::remove_file(&restored).map_err(E2eError::file("remove", &restored))?;
+            Ok(files)
         })
     }
 }

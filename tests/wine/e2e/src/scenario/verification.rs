@@ -69,8 +69,8 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     run.restore("latest")?;
     let evidence = run.evidence()?;
     let prefix = run.compare_loaded(&begun, &evidence, true)?;
-    run.mount(&moment, &evidence)?;
     let files = run.check_ntfs("t0")?;
+    run.mount(&moment, &evidence)?;
     run.folder.discard_images()?;
     let summary = run.summary(first_sync, last);
     Ok(Summary { prefix, files, ..evidence.add_to(summary, &begun.beginning) })
