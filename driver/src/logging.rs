@@ -183,9 +183,8 @@ fn slot(volume: &Volume, session: &Session, read: Option<StampRead>) {
         });
         return;
     };
-    let begun = volume.with_keeper(|keeper| {
-        keeper.write_live(place(volume), read, &saved, session.marks())
-    });
+    let begun = volume
+        .with_keeper(|keeper| keeper.write_live(place(volume), read, &saved, session.marks()));
     if !begun {
         put_off(volume, Timing::DRIVER.settle);
     }

@@ -26,6 +26,7 @@ use snapless_server::repository::Repository;
 use snapless_server::restore::Source;
 use snapless_server::salvage::{Report, salvage_to};
 use snapless_server::stop::StopFlag;
+use snapless_server::storage::lease::lease_of;
 use snapless_server::timeline::At;
 use snapless_server::verify::verify;
 
@@ -141,7 +142,8 @@ fn files(disk: &Disk) -> Vec<PathBuf> {
     let is_used = |path: &PathBuf| {
         let is_lock = path == Path::new(LOCK_FILE) || path.ends_with(FOLD_LOCK);
         // Of a lease the name counts.
-        let is_lock = is_lock || path.starts_with(PINS_DIR);
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let is_lock = is_lock || path.starts_with(PINS_DIR) || lease_of(name).is_some();
         !is_lock && path.extension().is_none_or(|extension| extension != "new")
     };
     disk.paths().into_iter().filter(is_used).collect()
