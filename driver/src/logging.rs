@@ -101,6 +101,9 @@ fn begin_in(volume: &Volume, session: &Session, area: &KeptArea) -> Result<(), N
     if !begun || session.engine().may_write(&area.extent) {
         return Err(STATUS_DEVICE_BUSY);
     }
+    if let Some(blocks) = session.geometry().blocks_of(&area.extent) {
+        session.engine().keep_apart(blocks);
+    }
     volume.with_keeper(|keeper| keeper.begin_log(place(volume), area))
 }
 

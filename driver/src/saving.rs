@@ -170,7 +170,7 @@ fn mark(volume: &Volume, session: &Session, regions: &Regions, area: &KeptArea) 
     }
 }
 
-/// True if the server may lack something of a region.
+/// True if the server may lack something of a region. PASSIVE_LEVEL.
 pub fn lacks(session: &Session, region: &Extent) -> bool {
     let Some(blocks) = session.geometry().blocks_of(region) else { return true };
     blocks.chunks(BLOCKS_MAX).any(|some| session.engine().lacks(some))

@@ -362,6 +362,12 @@ impl<H: Host> Session<H> {
         blocks.chunks(REPAIRED_AT_ONCE).all(|some| self.locked(|core| core.repair(some)))
     }
 
+    /// Leaves these blocks out of every verification from now on: the host writes to them past the
+    /// session, and the stream does not have that.
+    pub fn keep_apart(&self, blocks: BlockRange) {
+        self.locked(|core| core.keep_apart(blocks));
+    }
+
     /// Ends the verification that is under way, if one is.
     pub fn end_verification(&self) {
         self.locked(|core| core.end_verification());

@@ -29,6 +29,8 @@ pub struct Verification {
     excluded: u64,
     /// Those that came to the end of the volume.
     passes: u64,
+    /// Blocks that the host writes to past the session: the stream does not have that.
+    apart: Option<BlockRange>,
 }
 
 /// A verification that is under way.
@@ -48,7 +50,26 @@ impl Verification {
     /// Begins at the start of the volume, at a rate of so many bytes per second at most.
     pub fn begin(&mut self, rate: u64, now: Tick) {
         let pass = Pass { cursor: BlockIndex(0), rate, due: now, tries: 0 };
-        *self = Self { pass: Some(pass), passes: self.passes, ..Self::default() };
+        let Self { passes, apart, .. } = *self;
+        *self = Self { pass: Some(pass), passes, apart, ..Self::default() };
+    }
+
+    /// From now on these blocks are not verified: the host writes to them past the session.
+    pub fn keep_apart(&mut self, blocks: BlockRange) {
+        self.apart = Some(blocks);
+    }
+
+    /// Cuts a run where the blocks begin or end that are kept apart. Returns its first part, and
+    /// whether it is of those.
+    pub fn cut(&self, run: BlockRange) -> (BlockRange, bool) {
+        let apart = self.apart.map_or(BlockRange::EMPTY, |apart| apart.intersection(&run));
+        if apart.is_empty() {
+            (run, false)
+        } else if apart.start == run.start {
+            (apart, true)
+        } else {
+            (BlockRange::new(run.start, apart.start), false)
+        }
     }
 
     /// Ends it where it is.
@@ -206,6 +227,18 @@ mod tests {
         assert!(it.is_kept_back(Tick(0)));
         it.pass_over(&blocks(0, 1), 100);
         assert_eq!(it.next(&ALL, 16), blocks(1, 17));
+    }
+
+    #[test]
+    fn blocks_that_the_host_writes_to_are_cut_out_of_every_verification() {
+        let mut it = Verification::default();
+        assert_eq!(it.cut(blocks(0, 16)), (blocks(0, 16), false));
+        it.keep_apart(blocks(5, 7));
+        it.begin(0, Tick(0));
+        assert_eq!(it.cut(blocks(0, 16)), (blocks(0, 5), false));
+        assert_eq!(it.cut(blocks(5, 16)), (blocks(5, 7), true));
+        assert_eq!(it.cut(blocks(6, 7)), (blocks(6, 7), true));
+        assert_eq!(it.cut(blocks(7, 16)), (blocks(7, 16), false));
     }
 
     #[test]

@@ -25,6 +25,14 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
         self.call.wake(Worker::Sweep);
     }
 
+    /// Leaves blocks out of every verification from now on ([`Verification::keep_apart`]).
+    ///
+    /// [`Verification::keep_apart`]: crate::verification::Verification::keep_apart
+    pub fn keep_apart(&mut self, blocks: BlockRange) {
+        self.state.verification[0].keep_apart(blocks);
+        self.state.claims[0].spoil_verifying(&blocks);
+    }
+
     /// Ends the verification that is under way.
     pub fn end_verification(&mut self) {
         self.state.verification[0].end();
@@ -48,8 +56,9 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
             self.state.verification[0].finish();
             return Step::Wait(None);
         }
+        let (run, is_apart) = self.state.verification[0].cut(run);
         let (run, is_excluded) = self.state.excluded[0].cut_at_any_byte(run, &geometry);
-        if is_excluded {
+        if is_apart || is_excluded {
             self.state.verification[0].exclude(&run, self.bytes_of(&run));
             return Step::Again;
         }
