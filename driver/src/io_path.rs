@@ -208,7 +208,7 @@ fn clear(
     if session.is_unsupported(request.action) {
         return refuse(session, irp, protection, STATUS_NOT_SUPPORTED);
     }
-    // RESUME (rules.md#resume): its record may leave at once.
+    // RESUME (rules.md#resume): the log has its regions before it has a record.
     let tag = Tag { on_completion: Some(OnCompletion::Submit), ..Tag::default() }.into_bits();
     let parked = Parked { irp, protection, tag };
     let Some(parked) = session.state().take_clearing(parked, || request.extents()) else {

@@ -135,8 +135,9 @@ pub fn records(session: &Session) -> Option<Records> {
     let is_placed = session.engine().is_placed();
     let (acknowledged, last) = numbers(session)?;
     if !is_placed {
-        let (acknowledged, captured) = session.taken_seqs()?;
-        return Some(Records { acknowledged, captured, ends: session.taken_ends()? });
+        let taken = session.taken()?;
+        let (acknowledged, captured, ends) = (taken.acknowledged, taken.captured, taken.ends);
+        return Some(Records { acknowledged, captured, ends });
     }
     let ends = session.engine().ends();
     // Others may have been made meanwhile.

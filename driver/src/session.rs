@@ -201,6 +201,11 @@ impl Session {
         is_known
     }
 
+    /// What it continues with; `None` if it reads every block. IRQL <= DISPATCH_LEVEL.
+    pub fn taken(&self) -> Option<Shared<Taken>> {
+        self.taken.with(|taken| taken.clone())
+    }
+
     /// Takes what is known of the volume, before it begins: every change from now on is its own.
     /// PASSIVE_LEVEL.
     #[inline(never)] // The map is on the stack only meanwhile.

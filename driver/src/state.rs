@@ -142,8 +142,8 @@ impl VolumeState {
             && extent.is_some_and(|extent| marks.pass(&extent))
     }
 
-    /// A write will arrive, of which the engine makes a record next: that does not leave before the
-    /// log has the write's regions. IRQL <= DISPATCH_LEVEL.
+    /// A write will arrive, of which the engine makes a record next: the log has the write's
+    /// regions before it lists the end of that record's epoch. IRQL <= DISPATCH_LEVEL.
     pub fn expect(&self, marks: &Marks, extent: &Extent) {
         // Relaxed: see `watches`.
         let is_live = self.mode.load(Ordering::Relaxed) == Mode::Live as u8;
@@ -180,8 +180,7 @@ impl VolumeState {
         self.with(|inner| inner.tracker.cleared());
     }
 
-    /// Waits until records may leave, as [`Tracker::may_leave`].
-    /// PASSIVE_LEVEL.
+    /// Waits until records may leave, as [`Tracker::may_leave`]. PASSIVE_LEVEL.
     #[inline(never)]
     pub fn wait_to_leave(&self, end: Seq) {
         while !self.with(|inner| inner.tracker.may_leave(end)) {

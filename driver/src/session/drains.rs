@@ -45,7 +45,10 @@ impl Session {
         // No record is being copied for an earlier claimant.
         let joined = self.claim.state.with(|_| {
             let DrainFrom { durable, made, origin, lose } = from;
-            if !self.engine.is_placed() && !self.continues_behind(&End { seq: durable, made }) {
+            // What it continues with speaks of servers whose streams end with what it lists.
+            let end = End { seq: durable, made };
+            let holds = || self.taken().is_none_or(|taken| taken.holds(&end));
+            if !self.engine.is_placed() && !holds() {
                 return Err(ImpossibleSeq);
             }
             // The stream of a session that continues stands there.
@@ -127,8 +130,8 @@ impl Session {
     #[inline(never)] // Not on the stack of what else the thread does.
     pub fn answer_drains(&self) {
         while let Some((request, filled, end)) = self.answer_next() {
-            // RESUME (rules.md#resume): not before the log has what the records' writes change,
-            // and lists what the server's stream may end with.
+            // RESUME (rules.md#resume): not before the log lists what the server's stream may end
+            // with.
             self.state.wait_to_leave(end);
             match filled {
                 Ok(bytes) => request.complete_with(STATUS_SUCCESS, bytes),

@@ -3,7 +3,7 @@
 use core::sync::atomic::Ordering;
 
 use snapless_engine::{Phase, Status, Tick};
-use snapless_types::{End, Ends, GapReason, Seq};
+use snapless_types::{GapReason, Seq};
 use snapless_wire::id::FileTime;
 use snapless_wire::ioctl::{SessionPhase, StatusFlags, StatusReply};
 use zerocopy::FromZeros;
@@ -50,47 +50,15 @@ impl Session {
         reply.log_slots = U64::new(log.slots);
         reply.log_waits = U64::new(log.waits);
         reply.log_longest_us = U64::new(log.longest / Tick::PER_US);
-        if let (Some(bytes), Some((acknowledged, captured))) =
-            (self.taken_bytes(), self.taken_seqs())
-        {
-            reply.saved = U32::new(if self.is_taken_log() { 2 } else { 1 });
-            reply.saved_acknowledged_seq = acknowledged.into();
-            reply.saved_captured_seq = captured.into();
-            reply.saved_bytes = U64::new(bytes);
+        if let Some(taken) = self.taken() {
+            reply.saved = U32::new(if taken.is_log { 2 } else { 1 });
+            reply.saved_acknowledged_seq = taken.acknowledged.into();
+            reply.saved_captured_seq = taken.captured.into();
+            reply.saved_bytes = U64::new(taken.bytes);
         }
         reply.set_holds(&status.holds);
         reply.set_counters(&counters);
         reply
-    }
-
-    #[inline(never)] // In registers: a status takes much of a kernel's stack.
-    fn taken_bytes(&self) -> Option<u64> {
-        self.taken.with(|taken| taken.as_ref().map(|it| it.bytes))
-    }
-
-    /// The last acknowledged record and the last one of the state that it continues with, if any.
-    /// IRQL <= DISPATCH_LEVEL.
-    #[inline(never)] // As above.
-    pub fn taken_seqs(&self) -> Option<(Seq, Seq)> {
-        self.taken.with(|taken| taken.as_ref().map(|it| (it.acknowledged, it.captured)))
-    }
-
-    /// True if the session may continue behind this record, which ends the server's stream: it
-    /// reads every block, or knows what such a server may lack. IRQL <= DISPATCH_LEVEL.
-    #[inline(never)] // As above.
-    pub fn continues_behind(&self, end: &End) -> bool {
-        self.taken.with(|taken| taken.as_ref().is_none_or(|taken| taken.holds(end)))
-    }
-
-    /// As [`Session::taken_seqs`]: what a server's stream may end with. IRQL <= DISPATCH_LEVEL.
-    #[inline(never)] // As above.
-    pub fn taken_ends(&self) -> Option<Ends> {
-        self.taken.with(|taken| taken.as_ref().map(|it| it.ends))
-    }
-
-    #[inline(never)] // As above.
-    fn is_taken_log(&self) -> bool {
-        self.taken.with(|taken| taken.as_ref().is_some_and(|it| it.is_log))
     }
 
     fn flags(&self, status: &Status) -> StatusFlags {

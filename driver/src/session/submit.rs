@@ -81,8 +81,8 @@ impl Session {
         self.engine.not_captured(capture)
     }
 
-    /// Copies a payload, or a part of it. The record that is made of it next does not leave until
-    /// the log has the write's regions.
+    /// Copies a payload, or a part of it, of which a record is made next: the log has the write's
+    /// regions before it lists the end of that record's epoch.
     #[inline(never)] // Not on the stack of what follows.
     fn copy(&self, capture: &Capture<Write>, skip: u64) -> bool {
         if self.state.watches() {
