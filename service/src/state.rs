@@ -36,13 +36,8 @@ pub struct Remembered {
     pub acknowledged_epoch: u64,
     /// The volume's write-intent log is not to be trusted after a crash: its disk has failed it,
     /// and failed to make it void.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub distrusts_log: bool,
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref)] // As serde passes it.
-fn is_false(value: &bool) -> bool {
-    !value
 }
 
 impl Remembered {

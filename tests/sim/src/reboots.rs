@@ -266,7 +266,7 @@ impl World {
             Submission::Issue(issue) => issue,
             Submission::Capture(capture) => {
                 let write = self.writes[capture.write().0 as usize];
-                // Before its record can leave.
+                // Before it has a record.
                 let _ = self.saved.tracker.expects(&capture.extent());
                 let memory = cells(capture.memory());
                 self.memory[memory].fill(write.content);
@@ -443,9 +443,7 @@ impl World {
         self.go_down();
         (self.disk, self.durable) = (disk.clone(), disk);
         self.saved.put_back(kept);
-        self.come_up(GapReason::Restarted);
-        self.boots += 1;
-        self.begin_continued(GapReason::Restarted);
+        self.come_back(GapReason::Restarted);
     }
 
     /// The driver's session is gone; the next one continues behind what the server has.
@@ -464,6 +462,11 @@ impl World {
             self.disk[STAMP] = self.writes[id.0 as usize].content;
         }
         self.make_disk_durable();
+        self.come_back(reason);
+    }
+
+    /// The machine comes up, and its session continues.
+    fn come_back(&mut self, reason: GapReason) {
         self.come_up(reason);
         self.boots += 1;
         self.begin_continued(reason);
