@@ -340,6 +340,11 @@ impl Tracker {
         }
     }
 
+    /// True if a state was read that no session has claimed.
+    pub fn is_armed(&self) -> bool {
+        self.mode == Mode::Armed && !self.is_claimed
+    }
+
     /// A session begins that may take the map: if it continues the one of the saved state, on the
     /// same volume, what it takes. The map is no use to any other.
     pub fn claim(&mut self, session: SessionId, geometry: &Geometry) -> Option<Taken> {

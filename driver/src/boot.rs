@@ -1,29 +1,17 @@
-//! What the volumes have kept while the machine was off: read when the first request would change a
-//! volume, or a session starts (rule RESUME, rules.md#resume). PASSIVE_LEVEL throughout.
-//!
-//! Nothing is asked of a volume when it arrives: that has reset machines. A state is used only if
-//! the volume is as it was when it was saved, and is void on the disk before anything is written.
-//! In doubt, and if a disk does not answer in 2 s, nothing is known: everything is verified.
+//! When the machine comes up: what the volumes have kept is read when they are first written to,
+//! and their sessions begin before any service is there (rule RESUME, rules.md#resume).
+//! PASSIVE_LEVEL throughout.
 
-use snapless_driver_logic::intent_log;
-use snapless_driver_logic::state_areas::StateArea;
-use snapless_driver_logic::tracker::Known;
-use snapless_engine::{RegionMap, Tick};
-use snapless_types::{Extent, Regions};
-use snapless_wire::id::Extents;
-use snapless_wire::state_area::SavedState;
-use wdk_sys::{NTSTATUS, STATUS_DATA_ERROR, STATUS_INSUFFICIENT_RESOURCES};
+use wdk_sys::NTSTATUS;
 
 use crate::globals::{self, Globals};
-use crate::keeper::{Found, Keeper, KeptArea, Place};
 use crate::kernel::log;
 use crate::kernel::shared::Shared;
 use crate::kernel::thread::Run;
+use crate::resolving;
+use crate::starting;
 use crate::volume::Volume;
-use crate::volume_query::{self, Asked};
-
-/// How long requests wait for a volume's area to be read, in ticks: 2 s.
-const READ_LIMIT: u64 = 2_000 * Tick::PER_MS;
+use crate::volume_query;
 
 /// Starts the thread that reads areas, if an area is known: without it nothing is known of any
 /// volume. PASSIVE_LEVEL.
@@ -53,100 +41,32 @@ impl Run for Reading {
         let Some(globals) = globals::get() else { return };
         while globals.boot.wait() {
             for volume in globals.volumes.volumes() {
-                // All that have waited since then have waited long enough at the same time.
                 if let Some(at) = volume.state().asked_at() {
-                    resolve_with(globals, &volume, Tick(at).after(READ_LIMIT));
+                    resolving::resolve_since(globals, &volume, at);
+                }
+            }
+            // No request waits for it any more.
+            for volume in globals.volumes.volumes().filter(|volume| volume.state().is_armed()) {
+                if start_session(globals, &volume).is_err() {
+                    log::line(c"no session yet: changes are noted until the service is there");
                 }
             }
         }
     }
 }
 
-/// Reads the area of a volume of which nothing is known yet; requests that waited for it go.
-/// PASSIVE_LEVEL.
-pub fn resolve(volume: &Volume, deadline: Tick) {
-    if let Some(globals) = globals::get() {
-        resolve_with(globals, volume, deadline.min(volume_query::deadline(READ_LIMIT)));
-    }
-}
-
+/// Starts the session whose state the volume has kept, before any service is there: it captures,
+/// and reads what the server may lack. The service resumes it. Until then, and if that fails,
+/// changes are noted. PASSIVE_LEVEL.
 #[inline(never)]
-fn resolve_with(globals: &Globals, volume: &Volume, deadline: Tick) {
-    let state = volume.state();
-    volume.with_keeper(|keeper| {
-        // Another thread may have read it meanwhile.
-        if !state.is_unknown() {
-            return;
-        }
-        let known = read(globals, volume, keeper, deadline).ok().flatten();
-        state.loaded(known, keeper.area().map(|area| area.extent));
-    });
-}
-
-/// What was saved and holds, used up on the disk; `None` if nothing is.
-#[inline(never)]
-fn read(
-    globals: &Globals,
-    volume: &Volume,
-    keeper: &mut Keeper,
-    deadline: Tick,
-) -> Result<Option<Known>, NTSTATUS> {
-    let (length, sector_size) = volume_query::size(Asked::new(volume.queries(), deadline))?;
-    let place = Place { state: volume.state(), device: volume.lower(), deadline };
-    let mut last = None;
-    // The lock of the areas is not held while a disk is waited for.
-    while let Some(area) = next_area(globals, length, last) {
-        last = Some(area);
-        let Some(extent) = area.extent() else { continue };
-        match keeper.find(place, area.id, extent.offset()) {
-            Err(STATUS_DATA_ERROR) => {}
-            found => return use_found(keeper, place, extent, &found?, (length, sector_size)),
-        }
-    }
-    Ok(None)
-}
-
-/// The area of a volume of this length that comes after another one.
-fn next_area(globals: &Globals, length: u64, last: Option<StateArea>) -> Option<StateArea> {
-    globals.settings.with_areas(|areas| {
-        let mut areas = areas.of_length(length);
-        match last {
-            Some(last) => areas.skip_while(|area| *area != last).nth(1),
-            None => areas.next(),
-        }
-    })
-}
-
-#[inline(never)]
-fn use_found(
-    keeper: &mut Keeper,
-    place: Place<'_>,
-    extent: Extent,
-    found: &Found,
-    (length, sector_size): (u64, u32),
-) -> Result<Option<Known>, NTSTATUS> {
-    let Some(saved) = keeper.saved(found) else { return Ok(None) };
-    let geometry = &saved.geometry;
-    let is_same = geometry.length() == length && geometry.sector_size() == sector_size;
-    let log = keeper.stamp_hash(found);
-    let holds = is_same
-        && match log {
-            Some(hash) => intent_log::is_stamped(hash, keeper.hash_stamp(place, &saved.stamp)?),
-            None => keeper.is_stamped(place, found, &saved)?,
-        };
-    let map = keeper.map(found, Regions::of(geometry))?;
-    // In any case: nothing is to be taken for known at the next start.
-    keeper.use_up(place, found)?;
-    if !holds {
-        return Ok(None);
-    }
-    let (id, stamp) = (found.id(), saved.stamp);
-    // The service names the rest.
-    let area = KeptArea { id, extent, stamp, always: Extents::NONE, has_log: false };
-    keeper.set_area(Some(Shared::new(area).ok_or(STATUS_INSUFFICIENT_RESOURCES)?));
-    Ok(Some(known(&saved, map, log.is_some())))
-}
-
-fn known(saved: &SavedState, map: RegionMap, is_log: bool) -> Known {
-    Known { saved: *saved, map, is_log }
+fn start_session(globals: &Globals, volume: &Shared<Volume>) -> Result<(), NTSTATUS> {
+    let Some(startup) = volume.with_keeper(|keeper| keeper.startup()) else { return Ok(()) };
+    let (volumes, session) = (&globals.volumes, startup.settings.session);
+    // Not so of a copy of the volume.
+    let is_free = || volumes.by_session(session).is_err();
+    let start = || {
+        let deadline = volume_query::deadline(volume_query::START_LIMIT);
+        starting::start(globals, None, volume, startup, deadline)
+    };
+    globals.claiming.start(None, session, is_free, start, || {}).map(|_| ())
 }

@@ -21,7 +21,8 @@ pub struct Claiming {
 
 struct Start {
     session: SessionId,
-    claimant: FileObject,
+    /// `None`: the driver starts it by itself.
+    claimant: Option<FileObject>,
     /// The handle was closed since.
     closed: bool,
 }
@@ -32,12 +33,12 @@ impl Claiming {
         Some(Self { starts: PassiveLock::new(Vec::new())? })
     }
 
-    /// Calls `start` while the handle and the identity are taken, unless one of them is taken
-    /// already or `is_free` says no; then `close` if the handle was closed meanwhile.
+    /// Calls `start` while the handle, if there is one, and the identity are taken, unless one of
+    /// them is taken already or `is_free` says no; then `close` if the handle was closed meanwhile.
     /// PASSIVE_LEVEL.
     pub fn start<T>(
         &self,
-        claimant: FileObject,
+        claimant: Option<FileObject>,
         session: SessionId,
         is_free: impl FnOnce() -> bool,
         start: impl FnOnce() -> Result<T, NTSTATUS>,
@@ -75,7 +76,7 @@ impl Claiming {
         claim: impl FnOnce() -> Result<T, NTSTATUS>,
     ) -> Result<T, NTSTATUS> {
         self.starts.with(|starts| {
-            if starts.iter().any(|start| start.claimant == claimant) {
+            if starts.iter().any(|start| start.claimant == Some(claimant)) {
                 return Err(STATUS_INVALID_DEVICE_REQUEST);
             }
             claim()
@@ -85,7 +86,7 @@ impl Claiming {
     /// Notes that a handle is closed. PASSIVE_LEVEL.
     pub fn closed(&self, claimant: FileObject) {
         self.starts.with(|starts| {
-            for start in starts.iter_mut().filter(|start| start.claimant == claimant) {
+            for start in starts.iter_mut().filter(|start| start.claimant == Some(claimant)) {
                 start.closed = true;
             }
         });

@@ -13,16 +13,16 @@ use alloc::vec::Vec;
 use snapless_driver_logic::control::{self, Refusal};
 use snapless_driver_logic::state_areas::{self, StateArea, StateAreas};
 use snapless_engine::Tick;
-use snapless_types::{EpochId, Extent, Overflow};
+use snapless_types::{EpochId, Extent};
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{
-    DeviceName, DrainFrom, ExcludedExtents, IOCTL_VERSION, KeepStateRequest, Protection,
-    SessionReply, StartSettings, StatusReply, Verify, VolumeEntry,
+    DeviceName, DrainFrom, ExcludedExtents, IOCTL_VERSION, KeepStateRequest, SessionReply,
+    StartSettings, StatusReply, Verify, VolumeEntry,
 };
 use wdk_sys::{
     NTSTATUS, STATUS_BUFFER_TOO_SMALL, STATUS_INSUFFICIENT_RESOURCES,
     STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_PARAMETER, STATUS_NOT_FOUND,
-    STATUS_NOT_SUPPORTED, STATUS_REVISION_MISMATCH, STATUS_SUCCESS, ULONG,
+    STATUS_REVISION_MISMATCH, STATUS_SUCCESS, ULONG,
 };
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U32, U64};
@@ -31,16 +31,15 @@ use crate::framework::control_device::{ControlCallbacks, ControlDevice, Names};
 use crate::framework::driver::Driver;
 use crate::framework::request::{FileObject, Request};
 use crate::globals::{self, Globals};
-use crate::keeper::{KeptArea, Place};
+use crate::keeper::{Keeper, KeptArea, Place};
 use crate::kernel::reserved;
 use crate::kernel::shared::Shared;
 use crate::saving;
 use crate::session::Session;
-use crate::session::claim::Claim;
-use crate::trace;
+use crate::session::startup::Startup;
+use crate::starting;
 use crate::volume::Volume;
 use crate::volume_query;
-use crate::workers;
 
 /// Full access for SYSTEM and Administrators, none for others. Protected against inheritance.
 const SDDL: &str = "D:P(A;;GA;;;SY)(A;;GA;;;BA)";
@@ -246,7 +245,8 @@ fn start(
     let (volumes, session) = (&globals.volumes, settings.session);
     let is_free = || volumes.by_claimant(claimant).is_err() && volumes.by_session(session).is_err();
     let start = || start_claimed(globals, claimant, name, settings, excluded);
-    globals.claiming.start(claimant, session, is_free, start, || release(globals, claimant))
+    let close = || release(globals, claimant);
+    globals.claiming.start(Some(claimant), session, is_free, start, close)
 }
 
 #[inline(never)]
@@ -259,25 +259,10 @@ fn start_claimed(
 ) -> Result<SessionReply, NTSTATUS> {
     let deadline = volume_query::deadline(volume_query::START_LIMIT);
     let volume = globals.volumes.by_name(name, deadline)?;
-    if volume.protection(&globals.settings, deadline)? != Protection::Possible {
-        return Err(STATUS_NOT_SUPPORTED);
-    }
-    // HANG (rules.md#hang): the system would wait for memory that waits for the server.
-    if settings.overflow == Overflow::Hold && volume.special_files.has_paging_file() {
-        return Err(STATUS_NOT_SUPPORTED);
-    }
     let settings = globals.settings.limits.cap(settings);
-    let drains = globals.drains().ok_or(STATUS_INVALID_DEVICE_REQUEST)?;
-    let claim = Claim::new(claimant, drains).ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
-    match workers::start_session(&volume, &settings, excluded, claim) {
-        Ok(geometry) => Ok(SessionReply::new(&geometry)),
-        Err(status) => {
-            if status == STATUS_INSUFFICIENT_RESOURCES {
-                trace::out_of_memory(settings.session, settings.queue_bytes);
-            }
-            Err(status)
-        }
-    }
+    let startup = Startup::new(settings, excluded).ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
+    let geometry = starting::start(globals, Some(claimant), &volume, startup, deadline)?;
+    Ok(SessionReply::new(&geometry))
 }
 
 /// Notes where the state of a claimed session's volume is kept, or that it is not.
@@ -292,7 +277,7 @@ fn keep_state(
     if request.area().is_nil() {
         let deadline = volume_query::deadline(AREA_LIMIT);
         end_log(&volume, Place { state, device: volume.lower(), deadline });
-        let before = volume.with_keeper(|keeper| keeper.set_area(None));
+        let before = volume.with_keeper(Keeper::forget_area);
         let forget = |areas: &mut StateAreas| before.is_some_and(|id| areas.remove(id));
         return globals.settings.change_areas(forget).ok_or(STATUS_INSUFFICIENT_RESOURCES);
     }
@@ -306,7 +291,7 @@ fn keep_state(
     }
     end_log(&volume, place);
     volume.with_keeper(|keeper| {
-        keeper.set_area(None);
+        keeper.forget_area();
         let found = keeper.find(place, area.id, extent.offset())?;
         // It was not read when the machine came up.
         if keeper.saved(&found).is_some() {
@@ -318,7 +303,7 @@ fn keep_state(
     let entry = StateArea::new(area.id, extent.offset(), geometry.length());
     let kept = globals.settings.change_areas(|areas| areas.put(entry));
     kept.ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
-    volume.with_keeper(|keeper| keeper.set_area(Some(area)));
+    volume.with_keeper(|keeper| keeper.set_area(area, Some(session.startup().clone())));
     state.wake_log();
     Ok(())
 }

@@ -8,7 +8,7 @@ use snapless_wire::id::{AreaId, Extents};
 use snapless_wire::ioctl::ALWAYS_MAX;
 use snapless_wire::state_area::{
     self, AREA_LEN, LOG_LEN, MAP_AT, MAP_LEN, SLOT_LEN, STAMP_AT, STAMP_RANGES_MAX, SavedState,
-    StampHash,
+    StampHash, StartedWith,
 };
 use wdk_sys::{
     NTSTATUS, STATUS_DATA_ERROR, STATUS_DEVICE_NOT_CONNECTED, STATUS_INSUFFICIENT_RESOURCES,
@@ -19,6 +19,7 @@ use crate::kernel::lower_device::LowerDevice;
 use crate::kernel::raw_io::{Span, Transfer};
 use crate::kernel::shared::Shared;
 use crate::kernel::time;
+use crate::session::startup::Startup;
 use crate::state::{AreaIo, Used, Void, VolumeState, slot_mut};
 
 /// Where a volume's area is, and what belongs to it.
@@ -40,6 +41,8 @@ pub struct KeptArea {
 #[derive(Default)]
 pub struct Keeper {
     area: Option<Shared<KeptArea>>,
+    /// What the session is started with whose state the area has.
+    startup: Option<Shared<Startup>>,
     io: Option<AreaIo>,
     /// The slot that counts, while there is a log.
     log: Option<Found>,
@@ -124,11 +127,22 @@ impl Keeper {
         self.area.clone()
     }
 
-    /// Sets or forgets it; returns the identity of the one before. PASSIVE_LEVEL.
-    pub fn set_area(&mut self, area: Option<Shared<KeptArea>>) -> Option<AreaId> {
+    /// What the session is started with whose state the area has, if that is known. PASSIVE_LEVEL.
+    pub fn startup(&self) -> Option<Shared<Startup>> {
+        self.startup.clone()
+    }
+
+    /// From now on this is the area, for a session that is started with that. PASSIVE_LEVEL.
+    pub fn set_area(&mut self, area: Shared<KeptArea>, startup: Option<Shared<Startup>>) {
         self.is_log_over = false;
-        let before = core::mem::replace(&mut self.area, area);
-        before.map(|before| before.id)
+        (self.area, self.startup) = (Some(area), startup);
+    }
+
+    /// There is no area any more; returns the identity of the one that there was. PASSIVE_LEVEL.
+    pub fn forget_area(&mut self) -> Option<AreaId> {
+        self.is_log_over = false;
+        self.startup = None;
+        self.area.take().map(|before| before.id)
     }
 
     /// Nothing is read or written from now on: the volume is going. PASSIVE_LEVEL.
@@ -152,6 +166,19 @@ impl Keeper {
     pub fn saved(&mut self, found: &Found) -> Option<Shared<SavedState>> {
         let slot = state_area::newest(self.bytes()?, found.id)?;
         Shared::new(slot.saved()?)
+    }
+
+    /// What the slot's session is started with, and the ranges that are compared after each
+    /// restart; nothing if the slot does not say. PASSIVE_LEVEL.
+    #[inline(never)] // As above.
+    pub fn started(
+        &mut self,
+        found: &Found,
+        saved: &SavedState,
+    ) -> Option<(Shared<Startup>, Extents<ALWAYS_MAX>)> {
+        let startup = state_area::newest(self.bytes()?, found.id)?.startup()?;
+        let settings = startup.settings(saved)?;
+        Some((Startup::new(settings, &startup.excluded)?, startup.always))
     }
 
     /// The stamp's hash that the slot has, if it is the log's. PASSIVE_LEVEL.
@@ -299,7 +326,9 @@ impl Keeper {
         let map = slot.get_mut(MAP_AT..STAMP_AT).unwrap_or_default();
         let hash = state.track(|tracker| tracker.begin_live(&saved.ends, read, map));
         let Some(hash) = hash else { return Ok(false) };
-        state_area::seal_live(slot, target.id, target.slot.generation, saved, hash);
+        self.seal(&target, |slot, id, generation, started| {
+            state_area::seal_live(slot, id, generation, (saved, hash), started);
+        })?;
         Ok(true)
     }
 
@@ -368,7 +397,9 @@ impl Keeper {
             return Err(STATUS_DEVICE_NOT_CONNECTED);
         }
         // No other slot of the log is written.
-        state_area::seal_saved(slot, target.id, target.slot.generation, saved);
+        self.seal(&target, |slot, id, generation, started| {
+            state_area::seal_saved(slot, id, generation, saved, started);
+        })?;
         self.log = None;
         let written = self.write_through(place, span);
         let Some(mut io) = self.io.take() else { return Err(STATUS_IO_TIMEOUT) };
@@ -433,6 +464,23 @@ impl Keeper {
 
     fn bytes(&mut self) -> Option<&mut [u8]> {
         self.io.as_mut().map(AreaIo::bytes)
+    }
+
+    /// Seals a slot in the buffer, with what the session is started with.
+    fn seal(
+        &mut self,
+        found: &Found,
+        seal: impl FnOnce(&mut [u8; SLOT_LEN], AreaId, u64, Option<&StartedWith<'_>>),
+    ) -> Result<(), NTSTATUS> {
+        let (area, startup) = (self.area.clone(), self.startup.clone());
+        let started = area.as_deref().zip(startup.as_deref());
+        let started = started.map(|(area, Startup { settings, excluded })| StartedWith {
+            settings,
+            always: &area.always,
+            excluded,
+        });
+        seal(self.slot(found)?, found.id, found.slot.generation, started.as_ref());
+        Ok(())
     }
 
     fn slot(&mut self, found: &Found) -> Result<&mut [u8; SLOT_LEN], NTSTATUS> {

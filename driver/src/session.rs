@@ -6,6 +6,7 @@
 //! | [`write`](mod@write), [`split_request`] | what the engine keeps for a request |
 //! | [`waiting`] | held requests: how they are cancelled, and chained while no slot is free |
 //! | [`reads`] | reads of blocks |
+//! | [`startup`] | what it is started with |
 //! | [`claim`], [`drains`] | the service's claim, and its drain requests |
 //! | [`status`], [`counts`], [`changes`] | state and counters, for status and trace |
 //! | [`standstill`] | held writes while the system shuts down |
@@ -22,6 +23,7 @@ mod host;
 pub mod reads;
 pub mod split_request;
 pub mod standstill;
+pub mod startup;
 mod status;
 mod submit;
 mod waiting;
@@ -33,7 +35,7 @@ use snapless_driver_logic::tracker::{Known, Taken};
 use snapless_engine::{Config, Host, Marks, StartError, Tick, Worker};
 use snapless_types::{Extent, Geometry, Regions};
 use snapless_wire::id::SessionId;
-use snapless_wire::ioctl::{EXCLUDED_MAX, ExcludedExtents, Protection, StartSettings};
+use snapless_wire::ioctl::{EXCLUDED_MAX, Protection, StartSettings};
 use wdk_sys::{
     DO_BUFFERED_IO, DO_DIRECT_IO, NTSTATUS, STATUS_DEVICE_NOT_READY, STATUS_INSUFFICIENT_RESOURCES,
     STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED,
@@ -52,13 +54,14 @@ use crate::state::VolumeState;
 use claim::Claim;
 use counts::Counts;
 use host::KernelHost;
+use startup::Startup;
 
 /// The engine of a session.
 pub type Engine = snapless_engine::Session<KernelHost>;
 
 /// One protection of one volume.
 pub struct Session {
-    id: SessionId,
+    startup: Shared<Startup>,
     /// In memory of its own: values as large are not moved over a kernel's stack.
     engine: Shared<Engine>,
     lower: LowerDevice,
@@ -117,8 +120,7 @@ impl Session {
     pub fn new(
         device: Device,
         geometry: Geometry,
-        settings: &StartSettings,
-        excluded: &ExcludedExtents,
+        startup: Shared<Startup>,
         claim: Claim,
     ) -> Result<Self, NTSTATUS> {
         let Device { lower, queries, state, trims, cancel_routine } = device;
@@ -127,14 +129,15 @@ impl Session {
             return Err(STATUS_NOT_SUPPORTED);
         }
         let out_of_memory = STATUS_INSUFFICIENT_RESOURCES;
+        let settings = &startup.settings;
         let queue = QueueMemory::new(settings.queue_bytes).ok_or(out_of_memory)?;
         let host = KernelHost::new(cancel_routine).ok_or(out_of_memory)?;
         let engine = engine(host, geometry, settings)?;
-        let extents = reserved::collect(EXCLUDED_MAX, excluded.iter()).ok_or(out_of_memory)?;
-        engine.exclude(extents);
+        let excluded = startup.excluded.iter().copied();
+        engine.exclude(reserved::collect(EXCLUDED_MAX, excluded).ok_or(out_of_memory)?);
         let marks = Marks::new(Regions::of(&geometry)).map_err(|_| out_of_memory)?;
         Ok(Self {
-            id: settings.session,
+            startup,
             engine,
             lower,
             lower_flags,
@@ -155,7 +158,12 @@ impl Session {
 
     /// Its identity. IRQL <= DISPATCH_LEVEL.
     pub fn id(&self) -> SessionId {
-        self.id
+        self.startup.settings.session
+    }
+
+    /// What it was started with. IRQL <= DISPATCH_LEVEL.
+    pub fn startup(&self) -> &Shared<Startup> {
+        &self.startup
     }
 
     /// The engine. IRQL <= DISPATCH_LEVEL.

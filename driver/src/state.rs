@@ -126,6 +126,11 @@ impl VolumeState {
         self.mode.load(Ordering::Relaxed) == Mode::Unknown as u8
     }
 
+    /// True if a state was read that no session has claimed. IRQL <= DISPATCH_LEVEL.
+    pub fn is_armed(&self) -> bool {
+        self.with(|inner| inner.tracker.is_armed())
+    }
+
     /// When the area was asked for first; `None` if it was not, or was read. IRQL <=
     /// DISPATCH_LEVEL.
     pub fn asked_at(&self) -> Option<u64> {

@@ -8,19 +8,19 @@
 
 use snapless_engine::{Step, Tick, Worker};
 use snapless_types::{GapReason, Geometry};
-use snapless_wire::ioctl::{ExcludedExtents, StartSettings};
 use wdk_sys::{NTSTATUS, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER};
 
-use crate::boot;
 use crate::framework::filter_device;
 use crate::io_path::{self, IoPath};
 use crate::kernel::log;
 use crate::kernel::shared::Shared;
 use crate::kernel::thread::{Priority, Run, Thread};
 use crate::logging::Logging;
+use crate::resolving;
 use crate::session::changes::Traced;
 use crate::session::claim::Claim;
 use crate::session::reads::{SessionReaders, SessionReads};
+use crate::session::startup::Startup;
 use crate::session::{Device, Session};
 use crate::trace;
 use crate::volume::{Running, SessionThreads, Volume};
@@ -30,31 +30,30 @@ use crate::volume_query::{self, Asked};
 /// given up, in ticks: 10 s. Until then writes that arrive are held.
 const START_LIMIT: u64 = 10_000 * Tick::PER_MS;
 
-/// Starts a session on a volume, to be drained by the holder of `claim`. The dispatch thread turns
+/// Starts a session on a volume, to be drained by who has the claim. The dispatch thread turns
 /// interception on as its first act. PASSIVE_LEVEL.
 #[inline(never)]
 pub fn start_session(
     volume: &Shared<Volume>,
-    settings: &StartSettings,
-    excluded: &ExcludedExtents,
+    startup: Shared<Startup>,
     claim: Claim,
 ) -> Result<Geometry, NTSTATUS> {
     let deadline = volume_query::deadline(volume_query::START_LIMIT);
     volume.start(|| {
         let asked = Asked::new(volume.queries(), deadline);
         let (length, sector_size) = volume_query::size(asked)?;
-        let geometry = Geometry::new(length, sector_size, settings.block_size)
+        let geometry = Geometry::new(length, sector_size, startup.settings.block_size)
             .map_err(|_| STATUS_INVALID_PARAMETER)?;
         let trims = volume_query::supports_trim(asked)?;
-        boot::resolve(volume, deadline);
+        resolving::resolve(volume, deadline);
         let (queries, state) = (volume.queries().clone(), volume.state().clone());
         let cancel_routine = filter_device::cancel_routine::<IoPath>();
         let device = Device { lower: volume.lower(), queries, state, trims, cancel_routine };
-        let session = Session::new(device, geometry, settings, excluded, claim)?;
+        let session = Session::new(device, geometry, startup, claim)?;
         let session = Shared::new(session).ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
         let running = Running::new(session).and_then(Shared::new);
         let running = running.ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
-        claim_state(volume, &running.session, settings);
+        claim_state(volume, &running.session);
         start_threads(&running, volume).inspect_err(|_| volume.state().give_back())?;
         Ok((running, geometry))
     })
@@ -63,7 +62,8 @@ pub fn start_session(
 /// Claims what the volume has kept while the machine was off for a session that continues after a
 /// restart; it is no use to any other. The dispatch thread takes it.
 #[inline(never)]
-fn claim_state(volume: &Volume, session: &Session, settings: &StartSettings) {
+fn claim_state(volume: &Volume, session: &Session) {
+    let settings = &session.startup().settings;
     if settings.continues == Some(GapReason::Restarted) {
         let taken = volume.state().claim(settings.session, session.geometry());
         if session.set_taken(taken) {

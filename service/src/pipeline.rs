@@ -182,7 +182,7 @@ impl Pipeline {
 
         let excluded = ExcludedExtents::longest(&self.special_extents(&device, volume));
         let request = start_request(plan, &device, &self.config, &excluded);
-        let claim = Claim::take(&*port, plan, volume, &request)?;
+        let claim = Claim::take(&*port, plan, (volume, &volumes), &request)?;
         served.session = Some(claim.session);
         if plan == Plan::Start && remembered.is_some() {
             self.report_other_shape();
@@ -190,12 +190,11 @@ impl Pipeline {
         let remembered = remembered.filter(|state| state.session == claim.session);
         let fresh = Remembered::new(self.config.guid, claim.session, &claim.geometry);
         let mut state = remembered.clone().unwrap_or(fresh);
-        self.store.save(&state)?;
         if !matches!(plan, Plan::Resume(_)) {
-            self.review(&*port, claim.session, &excluded, || {
-                self.special_extents(&device, volume)
-            })?;
+            state.set_excluded(excluded.iter());
         }
+        self.store.save(&state)?;
+        self.review(&*port, &claim, &state, || self.special_extents(&device, volume))?;
 
         let hello = claim.hello(&self.config);
         let welcome = link.greet(&hello, &self.limits.link, &cancelled)?;
@@ -333,20 +332,25 @@ impl Pipeline {
     }
 
     /// Looks again after t0 (rule T0, rules.md#t0) whether the files have all that the start
-    /// excluded: what was theirs before and after is a don't-care.
+    /// excluded: what was theirs before and after is a don't-care. So of a session that the driver
+    /// has begun itself when the machine came up, with the extents of the start before.
     fn review(
         &self,
         port: &dyn DriverPort,
-        session: SessionId,
-        excluded: &ExcludedExtents,
+        claim: &Claim,
+        state: &Remembered,
         now: impl FnOnce() -> Vec<Extent>,
     ) -> Result<(), DriverError> {
-        if excluded.iter().next().is_none() {
+        let is_open = match claim.plan {
+            Plan::Resume(session) => !port.status(session)?.placed,
+            Plan::Start | Plan::Continue(..) => state.excluded().next().is_some(),
+        };
+        if !is_open {
             return Ok(());
         }
         // Writes from before the session are waited for; the driver gives up by itself.
         loop {
-            let status = port.status(session)?;
+            let status = port.status(claim.session)?;
             if status.t0.is_some() {
                 break;
             }
@@ -354,8 +358,10 @@ impl Pipeline {
                 return Ok(());
             }
         }
-        let are_still = are_still(&now(), excluded.iter());
-        if !are_still {
+        // Of a session that is not remembered it is not known.
+        let is_known = state.excluded().next().is_some();
+        let are_still = is_known && are_still(&now(), state.excluded());
+        if is_known && !are_still {
             log::warn!("{}: its paging file has changed meanwhile, and is read", self.config.name);
         }
         port.review(are_still)

@@ -32,7 +32,7 @@ use snapless_wire::frame::{Hello, Welcome};
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{
     ABI_VERSION, DeviceName, DrainFrom, ExcludedExtents, Protection, SPECIAL_FILE_PAGING,
-    SessionPhase, StartRequest, origin_behind,
+    SessionPhase, SettingsLe, StartRequest, origin_behind,
 };
 use zerocopy::little_endian::{U32, U64};
 
@@ -121,12 +121,13 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// Claims the session as planned; one that is started excludes these extents. A session that
-    /// failed to start is stopped first.
+    /// Claims the session as planned, by this request if it is started. What is in its way is
+    /// stopped first: a session that failed to start, and one that the driver has begun on a copy
+    /// of the volume.
     pub fn take(
         port: &dyn DriverPort,
         plan: Plan,
-        volume: &Volume,
+        (volume, volumes): (&Volume, &[Volume]),
         request: &StartRequest,
     ) -> Result<Self, DriverError> {
         let (session, geometry) = match plan {
@@ -134,6 +135,17 @@ impl Claim {
             Plan::Start | Plan::Continue(..) => {
                 if let Some(failed) = volume.session {
                     port.stop(failed)?;
+                }
+                let is_of_copy = |it: &&Volume| {
+                    it.phase == SessionPhase::Detached && it.session == Some(request.session)
+                };
+                if let Some(copy) = volumes.iter().find(is_of_copy) {
+                    log::warn!(
+                        "{}: it has what a copy of {} has: its session is stopped",
+                        copy.device,
+                        volume.device
+                    );
+                    port.stop(request.session)?;
                 }
                 (request.session, port.start(request)?)
             }
@@ -196,6 +208,11 @@ pub enum Reason {
         /// The server's last record.
         durable: Seq,
     },
+    /// What the driver continues with is a write-intent log that is not to be trusted.
+    LogDistrusted {
+        /// The server's last record.
+        durable: Seq,
+    },
 }
 
 impl Reason {
@@ -207,7 +224,8 @@ impl Reason {
             Self::Lost { durable, .. } => durable,
             Self::LostRecords { durable, .. }
             | Self::Ahead { durable, .. }
-            | Self::OtherPast { durable } => durable.get(),
+            | Self::OtherPast { durable }
+            | Self::LogDistrusted { durable } => durable.get(),
         };
         if durable == 0 { Verdict::StartOver(self) } else { Verdict::Verify(self) }
     }
@@ -237,6 +255,9 @@ impl std::fmt::Display for Reason {
                 "the server has it up to record {durable}, which this machine's driver has not \
                  made, or does not remember: was this machine put back to an older state, or \
                  copied?"
+            ),
+            Self::LogDistrusted { .. } => f.write_str(
+                "the disk had failed the volume's write-intent log before the machine went down",
             ),
             Self::UsedUp { durable } => write!(
                 f,
@@ -283,7 +304,8 @@ pub fn judge(
         } else if origin_behind(durable, u64::MAX).is_none() {
             Reason::UsedUp { durable }.verdict()
         } else {
-            saved.map_or(Verdict::Continue, |saved| judge_saved(&saved, durable))
+            let distrusts_log = remembered.is_some_and(|state| state.distrusts_log);
+            saved.map_or(Verdict::Continue, |saved| judge_saved(&saved, durable, distrusts_log))
         };
     }
     if durable > captured {
@@ -307,9 +329,14 @@ pub fn judge(
 /// A state that was saved speaks of the server as it was then: of one that has lost records since,
 /// or has some that the driver had not made, it does not know what may differ. Of the records
 /// between, the driver knows which it has made ([`go_on`]).
-fn judge_saved(saved: &Saved, durable: Seq) -> Verdict {
-    let Saved { acknowledged, captured, .. } = *saved;
-    if durable < acknowledged {
+///
+/// A driver that has begun the session before the service was there does not know that the service
+/// does not trust the log.
+fn judge_saved(saved: &Saved, durable: Seq, distrusts_log: bool) -> Verdict {
+    let Saved { acknowledged, captured, after_crash, .. } = *saved;
+    if after_crash && distrusts_log {
+        Reason::LogDistrusted { durable }.verdict()
+    } else if durable < acknowledged {
         Reason::LostRecords { durable, acknowledged }.verdict()
     } else if durable > captured {
         Reason::Ahead { durable, captured }.verdict()
@@ -402,11 +429,13 @@ pub fn start_request(
         block_size: U32::new(config.block_size),
         session,
         device: *device,
-        queue_bytes: U64::new(config.queue_bytes),
-        hold_limit_ms: U32::new(config.hold_limit_ms),
-        overflow: U32::new(config.overflow as u32),
-        sweep_bytes_per_second: U64::new(config.sweep.bytes_per_second),
-        sweep_latency_ms: U32::new(config.sweep.latency_ms),
+        settings: SettingsLe {
+            queue_bytes: U64::new(config.queue_bytes),
+            hold_limit_ms: U32::new(config.hold_limit_ms),
+            overflow: U32::new(config.overflow as u32),
+            sweep_bytes_per_second: U64::new(config.sweep.bytes_per_second),
+            sweep_latency_ms: U32::new(config.sweep.latency_ms),
+        },
         continues: U32::new(continues.into()),
         excluded: *excluded,
     }
@@ -594,6 +623,27 @@ mod tests {
         }
         let ahead = Reason::Ahead { durable: Seq::new(90), captured: Seq::new(89) };
         assert_eq!(judged(Some(&state), 9), Verdict::Verify(ahead));
+    }
+
+    #[test]
+    fn a_log_that_is_not_trusted_is_no_use_to_a_session_that_the_driver_has_begun() {
+        let (trusted, durable) = (remembered(SESSION), Seq::new(80));
+        let mut distrusted = trusted.clone();
+        distrusted.distrusts_log = true;
+        let judged = |remembered, after_crash| {
+            let saved = Saved { acknowledged: durable, captured: durable, bytes: 1, after_crash };
+            let driven = Driven {
+                acknowledged: Seq::new(0),
+                captured: Seq::new(7),
+                placed: false,
+                saved: Some(saved),
+            };
+            judge(&claim(Plan::Resume(SESSION)), Some(remembered), &driven, &welcome(8))
+        };
+        let verify = Verdict::Verify(Reason::LogDistrusted { durable });
+        assert_eq!(judged(&distrusted, true), verify);
+        assert_eq!(judged(&distrusted, false), Verdict::Continue, "it was shut down in order");
+        assert_eq!(judged(&trusted, true), Verdict::Continue);
     }
 
     #[test]

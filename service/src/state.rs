@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::files::{self, Durability, FileError, replace};
 use serde::{Deserialize, Serialize};
 use snapless_driver_client::identity::{session_text, volume_text};
-use snapless_types::Geometry;
+use snapless_types::{Extent, Geometry};
 use snapless_wire::id::{SessionId, VolumeGuid};
 
 /// Version of the file format.
@@ -34,6 +34,10 @@ pub struct Remembered {
     block_size: u32,
     /// An acknowledged epoch; later ones may be durable too.
     pub acknowledged_epoch: u64,
+    /// The extents of the volume's paging, swap and hibernation files that the session excludes:
+    /// where each begins, and its bytes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    excluded: Vec<(u64, u64)>,
     /// The volume's write-intent log is not to be trusted after a crash: its disk has failed it,
     /// and failed to make it void.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -51,8 +55,19 @@ impl Remembered {
             sector_size: geometry.sector_size(),
             block_size: geometry.block_size(),
             acknowledged_epoch: 0,
+            excluded: Vec::new(),
             distrusts_log: false,
         }
+    }
+
+    /// Notes which extents the session excludes.
+    pub fn set_excluded(&mut self, extents: impl Iterator<Item = Extent>) {
+        self.excluded = extents.map(|extent| (extent.offset(), extent.len())).collect();
+    }
+
+    /// The extents that the session excludes.
+    pub fn excluded(&self) -> impl Iterator<Item = Extent> + '_ {
+        self.excluded.iter().filter_map(|&(offset, len)| Extent::new(offset, len))
     }
 
     /// True if the session is of a volume of this shape.

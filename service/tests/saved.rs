@@ -56,6 +56,75 @@ fn after_an_orderly_restart_the_session_goes_on_with_what_was_saved() {
 }
 
 #[test]
+fn a_session_that_the_driver_has_begun_by_itself_is_resumed() {
+    let (harness, running, session, last) = durable();
+    running.stop();
+    harness.driver.restart_in_order();
+    harness.driver.begin_by_itself(session, false);
+    let running = harness.start();
+    wait_for(&harness, Seen::Resumed(session));
+    wait_for(&harness, Seen::DrainedFrom(last, true));
+    wait_until("it streams", || running.counters.report().activity == Activity::Streaming);
+    assert!(!stopped(&harness, session));
+    assert!(!harness.driver.seen().iter().any(|seen| matches!(seen, Seen::Continued(..))));
+    wait_until("the driver knows the place", || harness.driver.kept_at() == Some(AREA));
+}
+
+#[test]
+fn a_session_that_the_driver_has_begun_by_itself_gives_way_if_the_server_is_another_one() {
+    let (harness, running, session, last) = durable();
+    running.stop();
+    harness.driver.restart_in_order();
+    harness.driver.set_saved_elsewhere();
+    harness.driver.begin_by_itself(session, false);
+    let _running = harness.start();
+    wait_for(&harness, Seen::Resumed(session));
+    wait_for(&harness, Seen::Stopped(session));
+    wait_for(&harness, Seen::Continued(session, GapReason::Diverged));
+    wait_for(&harness, Seen::DrainedFrom(last, true));
+}
+
+#[test]
+fn a_session_that_the_driver_has_begun_by_itself_excludes_what_the_start_before_did() {
+    let extent = |offset| Extent::new(offset, 1 << 20).unwrap();
+    for (later, are_still) in [(1 << 20, true), (5 << 20, false)] {
+        let harness = Harness::new();
+        harness.driver.set_place(place(), false);
+        harness.driver.set_paging(&[extent(1 << 20)], &[extent(1 << 20)]);
+        let running = harness.start();
+        wait_for(&harness, Seen::Reviewed(true));
+        let session = harness.driver.session().unwrap();
+        let epoch = harness.driver.epoch();
+        harness.driver.write(4096, &[1]);
+        harness.driver.end_epoch();
+        wait_for(&harness, Seen::Acknowledged(epoch));
+        running.stop();
+        harness.driver.restart_in_order();
+        harness.driver.set_paging(&[extent(later)], &[extent(later)]);
+        harness.driver.begin_by_itself(session, false);
+        let _running = harness.start();
+        wait_for(&harness, Seen::Resumed(session));
+        let is_review = |seen: &Seen| matches!(seen, Seen::Reviewed(_));
+        let reviews =
+            || -> Vec<_> { harness.driver.seen().into_iter().filter(is_review).collect() };
+        wait_until("it was looked again", || reviews().len() == 2);
+        assert_eq!(reviews()[1], Seen::Reviewed(are_still));
+    }
+}
+
+#[test]
+fn a_session_that_the_driver_has_begun_on_a_copy_of_the_volume_gives_way() {
+    let (harness, running, session, last) = durable();
+    running.stop();
+    harness.driver.restart_in_order();
+    harness.driver.begin_on_copy(session);
+    let _running = harness.start();
+    wait_for(&harness, Seen::Stopped(session));
+    wait_for(&harness, Seen::Continued(session, GapReason::Restarted));
+    wait_for(&harness, Seen::DrainedFrom(last, true));
+}
+
+#[test]
 fn a_server_with_all_that_was_acknowledged_is_no_contradiction_whatever_was_captured() {
     let (harness, running, session, last) = durable();
     running.stop();

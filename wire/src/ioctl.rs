@@ -9,7 +9,7 @@
 //! All structures are parsed with `zerocopy`; enumerations and limits are checked by the `parse`
 //! functions here, so that both sides refuse the same things.
 
-use snapless_types::{EpochId, GapReason, Geometry, GeometryError, Overflow};
+use snapless_types::{EpochId, GapReason, Geometry, GeometryError};
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -19,6 +19,7 @@ mod drain_from;
 mod excluded;
 mod keep_state;
 mod protection;
+mod settings;
 mod status;
 mod verify;
 mod version;
@@ -27,6 +28,7 @@ pub use drain_from::{DrainFrom, DrainFromReply, DrainFromRequest, ORIGIN_SKIP, o
 pub use excluded::{EXCLUDED_MAX, ExcludedExtents, ReviewRequest};
 pub use keep_state::{ALWAYS_MAX, KeepStateRequest};
 pub use protection::Protection;
+pub use settings::{SettingsLe, StartSettings, SweepLimits};
 pub use status::{LogPhase, SessionPhase, StatusFlags, StatusReply};
 pub use verify::{Verify, VerifyRequest};
 pub use version::{ABI_OLDEST, ABI_VERSION, VersionReply, is_spoken, negotiate};
@@ -215,58 +217,14 @@ pub struct StartRequest {
     pub session: SessionId,
     /// Which volume to protect.
     pub device: DeviceName,
-    /// Bytes of nonpaged memory for the capture queue.
-    pub queue_bytes: U64,
-    /// How long a write may wait for queue space, in milliseconds.
-    pub hold_limit_ms: U32,
-    /// [`Overflow`] as a number.
-    pub overflow: U32,
-    /// As [`SweepLimits::bytes_per_second`].
-    pub sweep_bytes_per_second: U64,
-    /// As [`SweepLimits::latency_ms`].
-    pub sweep_latency_ms: U32,
+    /// Its other settings.
+    pub settings: SettingsLe,
     /// 0 for a new session. Otherwise the session continues one of an earlier start, of which the
     /// driver has nothing: the [`GapReason`] as a number, one that
     /// [`continues`](GapReason::continues_session).
     pub continues: U32,
     /// The extents of the volume's paging, swap and hibernation files.
     pub excluded: ExcludedExtents,
-}
-
-/// How hard the driver may read the disk of its own accord: for the first sync and after a gap,
-/// never for a write that waits.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct SweepLimits {
-    /// Average read rate at most, in bytes per second: at least [`SWEEP_RATE_MIN`], or 0 for no
-    /// limit.
-    pub bytes_per_second: u64,
-    /// Average latency of a read, in milliseconds, above which fewer reads are outstanding: at most
-    /// [`SWEEP_LATENCY_MAX_MS`], or 0 to add reads as long as they raise the throughput.
-    pub latency_ms: u32,
-}
-
-impl SweepLimits {
-    /// The limits of a session that sets none.
-    pub const DEFAULT: Self = Self { bytes_per_second: 0, latency_ms: 20 };
-}
-
-/// Settings of a session that passed every check.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct StartSettings {
-    /// The session's identity.
-    pub session: SessionId,
-    /// Why it continues one of an earlier start; `None` for a new one.
-    pub continues: Option<GapReason>,
-    /// Bytes of a block.
-    pub block_size: u32,
-    /// Bytes of the capture queue.
-    pub queue_bytes: u64,
-    /// How long a write may wait for queue space, in milliseconds.
-    pub hold_limit_ms: u32,
-    /// What follows.
-    pub overflow: Overflow,
-    /// How hard the disk may be read.
-    pub sweep: SweepLimits,
 }
 
 impl StartRequest {
@@ -296,24 +254,9 @@ impl StartRequest {
         if !sane || !block_size.is_power_of_two() {
             return Err(BadRequest::BlockSize);
         }
-        if !(QUEUE_BYTES_MIN..=QUEUE_BYTES_MAX).contains(&self.queue_bytes.get()) {
-            return Err(BadRequest::QueueBytes);
-        }
-        if !(1..=HOLD_LIMIT_MAX_MS).contains(&self.hold_limit_ms.get()) {
-            return Err(BadRequest::HoldLimit);
-        }
-        let sweep = self.sweep()?;
         let continues = self.continues()?;
         self.excluded.check()?;
-        Ok(StartSettings {
-            session: self.session,
-            continues,
-            block_size,
-            queue_bytes: self.queue_bytes.get(),
-            hold_limit_ms: self.hold_limit_ms.get(),
-            overflow: Overflow::from_wire(self.overflow.get()).ok_or(BadRequest::Overflow)?,
-            sweep,
-        })
+        self.settings.settings(self.session, continues, block_size)
     }
 
     fn continues(&self) -> Result<Option<GapReason>, BadRequest> {
@@ -323,18 +266,6 @@ impl StartRequest {
             None if number != 0 => Err(BadRequest::Continues),
             reason => Ok(reason),
         }
-    }
-
-    fn sweep(&self) -> Result<SweepLimits, BadRequest> {
-        let bytes_per_second = self.sweep_bytes_per_second.get();
-        if (1..SWEEP_RATE_MIN).contains(&bytes_per_second) {
-            return Err(BadRequest::SweepRate);
-        }
-        let latency_ms = self.sweep_latency_ms.get();
-        if latency_ms > SWEEP_LATENCY_MAX_MS {
-            return Err(BadRequest::SweepLatency);
-        }
-        Ok(SweepLimits { bytes_per_second, latency_ms })
     }
 }
 
@@ -473,6 +404,7 @@ const _: () = {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use snapless_types::Overflow;
 
     fn request() -> StartRequest {
         StartRequest {
@@ -480,11 +412,13 @@ mod tests {
             block_size: U32::new(64 << 10),
             session: SessionId([1; 16]),
             device: DeviceName::new(r"\Device\HarddiskVolume3".encode_utf16()).unwrap(),
-            queue_bytes: U64::new(QUEUE_BYTES_MIN),
-            hold_limit_ms: U32::new(200),
-            overflow: U32::new(0),
-            sweep_bytes_per_second: U64::new(SWEEP_RATE_MIN),
-            sweep_latency_ms: U32::new(SWEEP_LATENCY_MAX_MS),
+            settings: SettingsLe {
+                queue_bytes: U64::new(QUEUE_BYTES_MIN),
+                hold_limit_ms: U32::new(200),
+                overflow: U32::new(0),
+                sweep_bytes_per_second: U64::new(SWEEP_RATE_MIN),
+                sweep_latency_ms: U32::new(SWEEP_LATENCY_MAX_MS),
+            },
             continues: U32::ZERO,
             excluded: ExcludedExtents::NONE,
         }
@@ -522,7 +456,7 @@ mod tests {
         let bytes = sound.as_bytes();
         let read = StartRequest::read(bytes).unwrap();
         assert!(read.settings().is_ok());
-        assert_eq!((read.session, read.hold_limit_ms.get()), (sound.session, 200));
+        assert_eq!((read.session, read.settings.hold_limit_ms.get()), (sound.session, 200));
         let refused = |bytes: &[u8]| StartRequest::read(bytes).err();
         assert_eq!(refused(&bytes[..1341]), Some(BadRequest::Short));
         assert_eq!(refused(&[bytes, &[0]].concat()), Some(BadRequest::Long));
@@ -541,17 +475,24 @@ mod tests {
         assert_eq!(with(|r| r.block_size = U32::new(65_537)), BadRequest::BlockSize);
         assert_eq!(with(|r| r.block_size = U32::new(8 << 10)), BadRequest::BlockSize);
         assert_eq!(with(|r| r.block_size = U32::new(8 << 20)), BadRequest::BlockSize);
-        assert_eq!(with(|r| r.queue_bytes = U64::new(0)), BadRequest::QueueBytes);
-        assert_eq!(with(|r| r.queue_bytes = U64::new(u64::MAX)), BadRequest::QueueBytes);
-        assert_eq!(with(|r| r.hold_limit_ms = U32::new(0)), BadRequest::HoldLimit);
-        assert_eq!(with(|r| r.hold_limit_ms = U32::new(u32::MAX)), BadRequest::HoldLimit);
-        assert_eq!(with(|r| r.overflow = U32::new(2)), BadRequest::Overflow);
-        assert_eq!(with(|r| r.sweep_bytes_per_second = U64::new(1)), BadRequest::SweepRate);
+        assert_eq!(with(|r| r.settings.queue_bytes = U64::new(0)), BadRequest::QueueBytes);
+        assert_eq!(with(|r| r.settings.queue_bytes = U64::new(u64::MAX)), BadRequest::QueueBytes);
+        assert_eq!(with(|r| r.settings.hold_limit_ms = U32::new(0)), BadRequest::HoldLimit);
+        assert_eq!(with(|r| r.settings.hold_limit_ms = U32::new(u32::MAX)), BadRequest::HoldLimit);
+        assert_eq!(with(|r| r.settings.overflow = U32::new(2)), BadRequest::Overflow);
+        assert_eq!(
+            with(|r| r.settings.sweep_bytes_per_second = U64::new(1)),
+            BadRequest::SweepRate
+        );
         assert_eq!(with(|r| r.continues = U32::new(1)), BadRequest::Continues, "queue full");
         assert_eq!(with(|r| r.continues = U32::new(0x1_0009)), BadRequest::Continues);
-        let low = |r: &mut StartRequest| r.sweep_bytes_per_second = U64::new(SWEEP_RATE_MIN - 1);
+        let low =
+            |r: &mut StartRequest| r.settings.sweep_bytes_per_second = U64::new(SWEEP_RATE_MIN - 1);
         assert_eq!(with(low), BadRequest::SweepRate);
-        assert_eq!(with(|r| r.sweep_latency_ms = U32::new(10_001)), BadRequest::SweepLatency);
+        assert_eq!(
+            with(|r| r.settings.sweep_latency_ms = U32::new(10_001)),
+            BadRequest::SweepLatency
+        );
         let odd = |r: &mut StartRequest| r.excluded.as_mut_bytes().fill(0xff);
         assert_eq!(with(odd), BadRequest::Excluded);
     }

@@ -14,7 +14,7 @@
 //!
 //! | bytes of a slot | what |
 //! | --- | --- |
-//! | 0 to 4,095 | header, the stamp's hash of a live one, ends of epochs, zeros behind them |
+//! | 0 to 4,095 | header, the stamp's hash of a live one, ends of epochs, what the session is started with, zeros behind them |
 //! | 4,096 to 8,191 | one bit for each region, from the lowest bit of the first byte on |
 //! | 8,192 to 32,767 | the stamp's ranges one after the other, zeros behind them |
 
@@ -24,6 +24,10 @@ use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::id::{AreaId, Extents, FileTime, MadeLe, SeqLe, SessionId};
+
+mod startup;
+
+pub use startup::{StartedWith, Startup};
 
 /// Bytes of an area.
 pub const AREA_LEN: usize = 2 * SLOT_LEN;
@@ -164,6 +168,11 @@ impl<'a> Slot<'a> {
         hash.filter(|_| self.kind == Kind::Live).map(|hash| u64::from_le_bytes(*hash))
     }
 
+    /// What its session is started with, if it is [`Kind::Saved`] or [`Kind::Live`].
+    pub fn startup(&self) -> Option<&'a Startup> {
+        Startup::of(self.bytes).filter(|_| self.is_saved())
+    }
+
     /// A bit for each region.
     pub fn map(&self) -> &'a [u8] {
         self.bytes.get(MAP_AT..STAMP_AT).unwrap_or_default()
@@ -300,26 +309,40 @@ pub fn seal_used(slot: &mut [u8; SLOT_LEN], area: AreaId, generation: u64) {
     seal(slot, Kind::Used, Header::new_zeroed(), area, generation);
 }
 
-/// Makes a slot of `slot`, whose map and stamp are in place.
-pub fn seal_saved(slot: &mut [u8; SLOT_LEN], area: AreaId, generation: u64, state: &SavedState) {
-    clear_page(slot);
-    put_ends(slot, &state.ends);
-    seal(slot, Kind::Saved, Header::of(Kind::Saved, state), area, generation);
-}
-
-/// Makes a live slot of `slot`, whose map is in place: its first [`LOG_LEN`] bytes.
-pub fn seal_live(
+/// Makes a slot of `slot`, whose map and stamp are in place; `started`: what its session is started
+/// with, if that is known.
+pub fn seal_saved(
     slot: &mut [u8; SLOT_LEN],
     area: AreaId,
     generation: u64,
     state: &SavedState,
-    stamp_hash: u64,
+    started: Option<&StartedWith<'_>>,
+) {
+    clear_page(slot);
+    put_ends(slot, &state.ends);
+    if let Some(started) = started {
+        started.put(slot);
+    }
+    seal(slot, Kind::Saved, Header::of(Kind::Saved, state), area, generation);
+}
+
+/// Makes a live slot of `slot`, whose map is in place: its first [`LOG_LEN`] bytes. `started`: as
+/// for [`seal_saved`].
+pub fn seal_live(
+    slot: &mut [u8; SLOT_LEN],
+    area: AreaId,
+    generation: u64,
+    (state, stamp_hash): (&SavedState, u64),
+    started: Option<&StartedWith<'_>>,
 ) {
     clear_page(slot);
     if let Some(place) = slot.get_mut(HASH_AT..).and_then(|place| place.first_chunk_mut()) {
         *place = stamp_hash.to_le_bytes();
     }
     put_ends(slot, &state.ends);
+    if let Some(started) = started {
+        started.put(slot);
+    }
     seal(slot, Kind::Live, Header::of(Kind::Live, state), area, generation);
 }
 
@@ -402,7 +425,8 @@ fn checksum(slot: &[u8]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use snapless_types::{Extent, Made, Tick};
+    use crate::ioctl::{StartSettings, SweepLimits};
+    use snapless_types::{Extent, GapReason, Made, Overflow, Tick};
 
     const ID: AreaId = AreaId([7; 16]);
 
@@ -443,7 +467,7 @@ mod tests {
         let slot = slot(&mut area, 1);
         slot[MAP_AT] = 0b101;
         slot[STAMP_AT..][..3].copy_from_slice(b"abc");
-        seal_saved(slot, ID, 3, state);
+        seal_saved(slot, ID, 3, state, None);
         area
     }
 
@@ -458,7 +482,7 @@ mod tests {
         slot.fill(0x5a);
         slot[MAP_AT..STAMP_AT].fill(0);
         slot[MAP_AT] = 0b110;
-        seal_live(slot, ID, 3, state, 0x0123_4567_89ab_cdef);
+        seal_live(slot, ID, 3, (state, 0x0123_4567_89ab_cdef), None);
         area
     }
 
@@ -562,9 +586,46 @@ mod tests {
         for used in [0, 1] {
             let mut area = blank();
             seal_used(slot(&mut area, used), ID, 9);
-            seal_saved(slot(&mut area, 1 - used), ID, 9, &state());
+            seal_saved(slot(&mut area, 1 - used), ID, 9, &state(), None);
             assert_eq!(kind(&area), Some((used, 9, None)));
         }
+    }
+
+    #[test]
+    fn a_slot_says_what_its_session_is_started_with() {
+        let extent = |offset, len| Extent::new(offset, len).unwrap();
+        let settings = StartSettings {
+            session: state().session,
+            continues: Some(GapReason::Restarted),
+            block_size: 64 << 10,
+            queue_bytes: 256 << 20,
+            hold_limit_ms: 200,
+            overflow: Overflow::Hold,
+            sweep: SweepLimits { bytes_per_second: 1 << 20, latency_ms: 7 },
+        };
+        let (always, excluded) = (Extents::new(&[extent(3, 4)]).unwrap(), [extent(4096, 512)]);
+        let started = StartedWith { settings: &settings, always: &always, excluded: &excluded };
+        let mut areas = [blank(), blank()];
+        seal_saved(slot(&mut areas[0], 1), ID, 3, &state(), Some(&started));
+        seal_live(slot(&mut areas[1], 1), ID, 3, (&state(), 5), Some(&started));
+        for area in areas {
+            let slot = newest(&area, ID).unwrap();
+            assert_eq!(slot.saved(), Some(state()), "it does not reach into the ends");
+            let startup = slot.startup().unwrap();
+            assert_eq!(startup.settings(&state()), Some(settings));
+            assert_eq!(startup.always, always);
+            assert_eq!(startup.excluded.iter().collect::<Vec<_>>(), excluded);
+        }
+        let always = Extents::new(&[extent((1 << 30) - 1, 2)]).unwrap();
+        let mut area = blank();
+        let outside = StartedWith { always: &always, ..started };
+        seal_saved(slot(&mut area, 1), ID, 3, &state(), Some(&outside));
+        let startup = newest(&area, ID).unwrap().startup().unwrap();
+        assert_eq!(startup.settings(&state()), None, "the volume does not have that");
+        let silent = saved(&state());
+        let startup = newest(&silent, ID).unwrap().startup().unwrap();
+        assert_eq!(startup.settings(&state()), None, "of an older driver");
+        assert!(newest(&blank(), ID).unwrap().startup().is_none());
     }
 
     #[test]

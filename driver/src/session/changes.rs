@@ -21,14 +21,14 @@ impl Session {
         }
         let status = self.engine.status();
         if status.base_complete && !traced.base_complete {
-            trace::base_complete(self.id, status.blocks_total);
+            trace::base_complete(self.id(), status.blocks_total);
         }
         if status.gaps > traced.gaps {
-            trace::gap_began(self.id, status.gap_reason);
+            trace::gap_began(self.id(), status.gap_reason);
             traced.in_gap = true;
         }
         if traced.in_gap && status.consistent {
-            trace::gap_ended(self.id);
+            trace::gap_ended(self.id());
             traced.in_gap = false;
         }
         traced.base_complete = status.base_complete;

@@ -24,10 +24,10 @@ pub(super) struct State {
 }
 
 impl Claim {
-    /// A claim of `claimant`, whose drain requests wait in `requests`; `None` if there is no
-    /// memory. PASSIVE_LEVEL.
-    pub fn new(claimant: FileObject, requests: Queue) -> Option<Self> {
-        let state = State { claimant: Some(claimant), ended: false };
+    /// A claim of `claimant`, if there is one yet; drain requests wait in `requests`. `None` if
+    /// there is no memory. PASSIVE_LEVEL.
+    pub fn new(claimant: Option<FileObject>, requests: Queue) -> Option<Self> {
+        let state = State { claimant, ended: false };
         Some(Self { state: PassiveLock::new(state)?, requests })
     }
 }

@@ -100,7 +100,7 @@ impl Session {
     fn note_failed_read(&self, read: &Read, status: NTSTATUS) -> ReadOutcome {
         let (extent, sector_size) = (read.extent(), self.engine.geometry().sector_size());
         self.counts.read_failed(extent.offset(), status);
-        trace::read_failed(self.id, extent, sector_size, status);
+        trace::read_failed(self.id(), extent, sector_size, status);
         if !is_bad_sector(status) {
             return ReadOutcome::NotNow;
         }

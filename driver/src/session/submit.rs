@@ -38,8 +38,8 @@ impl Session {
         };
         match urgency {
             Urgency::MayWait => {}
-            Urgency::MustNotWait => trace::write_urgent(self.id, extent),
-            Urgency::PayloadUnavailable => trace::write_payload_unavailable(self.id, extent),
+            Urgency::MustNotWait => trace::write_urgent(self.id(), extent),
+            Urgency::PayloadUnavailable => trace::write_payload_unavailable(self.id(), extent),
         }
         if extent.end() > self.engine.geometry().length() {
             // The sender knows of a longer volume.
@@ -77,7 +77,7 @@ impl Session {
         if self.copy(&capture, 0) {
             return self.engine.captured(capture);
         }
-        trace::write_payload_unavailable(self.id, capture.extent());
+        trace::write_payload_unavailable(self.id(), capture.extent());
         self.engine.not_captured(capture)
     }
 
@@ -99,7 +99,7 @@ impl Session {
         if self.copy(capture, skip) {
             return self.engine.part_captured(part);
         }
-        trace::write_payload_unavailable(self.id, capture.extent());
+        trace::write_payload_unavailable(self.id(), capture.extent());
         self.engine.part_not_captured(part)
     }
 

@@ -85,6 +85,8 @@ struct State {
     saved: Option<Saved>,
     /// What a server's stream could end with when a state was saved.
     saved_ends: Vec<(u64, Made)>,
+    /// A session that is on a copy of the volume.
+    on_copy: Option<SessionId>,
     next_port: u64,
     session: Option<Session>,
     seen: Vec<Seen>,
@@ -112,6 +114,8 @@ struct Session {
     unplaced: Option<GapReason>,
     /// What it continues with.
     saved: Option<Saved>,
+    /// That is of a write-intent log.
+    after_crash: bool,
     /// Records that were drained, with their numbers.
     kept: VecDeque<(u64, Vec<u8>)>,
     queue: VecDeque<(u64, Vec<u8>)>,
@@ -155,6 +159,7 @@ impl FakeDriver {
             kept_at: None,
             saved: None,
             saved_ends: Vec::new(),
+            on_copy: None,
             next_port: 1,
             session: None,
             seen: Vec::new(),
@@ -365,6 +370,21 @@ impl FakeDriver {
         self.restart();
     }
 
+    /// The driver begins the session when the machine comes up, which had this one, before any
+    /// service is there. The machine has crashed, or not.
+    pub fn begin_by_itself(&self, id: SessionId, after_crash: bool) {
+        self.state.change(|state| {
+            let mut session = state.begin(id, Some(GapReason::Restarted));
+            session.after_crash = after_crash;
+            state.session = Some(session);
+        });
+    }
+
+    /// The same, on a copy of the volume.
+    pub fn begin_on_copy(&self, id: SessionId) {
+        self.state.change(|state| state.on_copy = Some(id));
+    }
+
     /// Gives the volume a place for a session's state; one that is new is found at the second look.
     pub fn set_place(&self, place: StatePlace, is_new: bool) {
         self.state.change(|state| (state.place, state.place_is_new) = (Some(place), is_new));
@@ -423,6 +443,29 @@ impl FakeDriver {
 }
 
 impl State {
+    /// A session without a claimant.
+    fn begin(&mut self, id: SessionId, continues: Option<GapReason>) -> Session {
+        Session {
+            id,
+            passed: 0,
+            boot: self.boot,
+            origin: 0,
+            acknowledged_seq: 0,
+            ends: vec![(0, Made::default())],
+            in_gap: false,
+            claimant: None,
+            drains: continues.is_none(),
+            unplaced: continues,
+            saved: self.saved.take().filter(|_| continues.is_some()),
+            after_crash: false,
+            kept: VecDeque::new(),
+            queue: VecDeque::new(),
+            last_seq: 0,
+            epoch: 1,
+            acknowledged: 0,
+        }
+    }
+
     /// Fails as often as `lack_memory` says.
     fn has_memory(&mut self, call: Call) -> Result<(), DriverError> {
         match self.scarce.checked_sub(1) {
@@ -569,7 +612,7 @@ impl DriverPort for FakePort {
             Some(session) if session.claimant.is_none() => SessionPhase::Detached,
             Some(_) => SessionPhase::FirstSync,
         };
-        Ok(vec![Volume {
+        let volume = Volume {
             device: self.device.clone(),
             length: Some(state.length),
             sector_size: Some(512),
@@ -577,33 +620,24 @@ impl DriverPort for FakePort {
             session: session.map(|session| session.id),
             protection: Some(state.protection),
             special_files: if state.paging[0].is_empty() { 0 } else { SPECIAL_FILE_PAGING },
-        }])
+        };
+        let copy = state.on_copy.map(|session| Volume {
+            device: format!("{}Copy", self.device),
+            phase: SessionPhase::Detached,
+            session: Some(session),
+            ..volume.clone()
+        });
+        Ok(copy.into_iter().chain([volume]).collect())
     }
 
     fn start(&self, request: &StartRequest) -> Result<Geometry, DriverError> {
         let settings = request.settings().expect("a sound request");
         self.shared.change(|state| {
-            if state.session.is_some() {
+            if state.session.is_some() || state.on_copy == Some(settings.session) {
                 return Err(DriverError::Busy(Call::Start));
             }
-            let mut session = Session {
-                id: settings.session,
-                passed: 0,
-                boot: state.boot,
-                origin: 0,
-                acknowledged_seq: 0,
-                ends: vec![(0, Made::default())],
-                in_gap: false,
-                claimant: Some(self.id),
-                drains: settings.continues.is_none(),
-                unplaced: settings.continues,
-                saved: state.saved.take().filter(|_| settings.continues.is_some()),
-                kept: VecDeque::new(),
-                queue: VecDeque::new(),
-                last_seq: 0,
-                epoch: 1,
-                acknowledged: 0,
-            };
+            let mut session = state.begin(settings.session, settings.continues);
+            session.claimant = Some(self.id);
             let seen = match settings.continues {
                 None => {
                     session.marker(RecordKind::SessionStart);
@@ -766,7 +800,7 @@ impl DriverPort for FakePort {
             ..StatusFlags::default()
         };
         if let Some(Saved { acknowledged, captured, .. }) = session.saved {
-            reply.saved = U32::new(1);
+            reply.saved = U32::new(if session.after_crash { 2 } else { 1 });
             reply.saved_acknowledged_seq = Seq::new(acknowledged).into();
             reply.saved_captured_seq = Seq::new(captured).into();
             reply.saved_bytes = U64::new(SAVED_BYTES);
@@ -782,6 +816,10 @@ impl DriverPort for FakePort {
 
     fn stop(&self, id: SessionId) -> Result<(), DriverError> {
         self.shared.change(|state| {
+            if state.on_copy.take_if(|copy| *copy == id).is_some() {
+                state.seen.push(Seen::Stopped(id));
+                return Ok(());
+            }
             if state.session.as_ref().is_none_or(|session| session.id != id) {
                 return Err(DriverError::NotFound(Call::Stop));
             }

@@ -73,6 +73,8 @@ pub enum Step {
         /// While other things happen; otherwise in time, when all else is done.
         early: bool,
     },
+    /// Driver: `boot::start_session`, before any service is there.
+    BeginByItself,
     /// Pipeline: `plan`, `Claim::take`.
     TakeClaim,
     /// Pipeline: `save`, `greet`.
@@ -230,6 +232,10 @@ impl World {
             if driver.is_losing() {
                 steps.push(Step::Tidy);
             }
+        }
+        let is_armed = self.driver.is_none() && matches!(self.tracker, Tracker::Armed(_));
+        if is_armed && self.is_idle_at_disk() {
+            steps.push(Step::BeginByItself);
         }
         match self.service.stage {
             Stage::Idle if self.driver.is_some() || self.is_idle_at_disk() => {
@@ -536,9 +542,18 @@ impl World {
         }
     }
 
+    /// The session begins whose state the volume has kept.
+    fn begin_by_itself(&mut self, call: &Call) -> Option<()> {
+        let Tracker::Armed(SavedState { session, .. }) = self.tracker else { return None };
+        let saved = self.tracker.take(session);
+        self.driver = Some(Driver::continued(session, GapReason::Restarted, saved, call));
+        Some(())
+    }
+
     fn serve(&mut self, step: Step, rules: &Rules) -> Option<()> {
         let call = self.call(rules);
         match step {
+            Step::BeginByItself => return self.begin_by_itself(&call),
             Step::TakeClaim => self.take_claim(rules, &call),
             Step::Greet => {
                 let Stage::Claimed { is_resumed, remembered } = self.service.stage else {

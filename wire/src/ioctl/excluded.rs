@@ -39,6 +39,17 @@ impl ExcludedExtents {
         all
     }
 
+    /// Becomes these extents, which are ascending and apart: the first of them, as many as there is
+    /// room for.
+    pub(crate) fn fill(&mut self, extents: &[Extent]) {
+        let mut count = 0;
+        for (place, extent) in self.extents.iter_mut().zip(extents) {
+            *place = ExtentLe::new(extent);
+            count += 1;
+        }
+        self.count = U32::new(count);
+    }
+
     /// No extent.
     pub const NONE: Self = Self { count: U32::ZERO, extents: [ExtentLe::NONE; EXCLUDED_MAX] };
 

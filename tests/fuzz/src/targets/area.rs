@@ -63,6 +63,12 @@ fn run(input: &[u8]) -> &'static str {
     let stamped: u64 = saved.stamp.iter().map(|range| range.len()).sum();
     assert!((1..=STAMP_LEN as u64).contains(&stamped));
     assert!(saved.stamp.iter().all(|range| range.end() <= geometry.length()));
+    let startup = slot.startup().expect("a state has one");
+    if let Some(settings) = startup.settings(&saved) {
+        assert_eq!((settings.session, settings.block_size), (saved.session, geometry.block_size()));
+        let mut extents = startup.always.iter().chain(startup.excluded.iter());
+        assert!(extents.all(|extent| extent.end() <= geometry.length()));
+    }
     let mut map = RegionMap::new(Regions::of(&geometry)).expect("there is memory");
     map.mark(slot.map());
     let unmarked: u64 = map.unmarked().map(|region| region.len()).sum();

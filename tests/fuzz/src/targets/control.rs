@@ -169,7 +169,7 @@ fn start(request: &StartRequest) -> &'static str {
     assert!((1..=HOLD_LIMIT_MAX_MS).contains(&settings.hold_limit_ms));
     assert!(!settings.session.is_nil());
     assert!(is_spoken(request.version.get()));
-    assert_eq!(settings.overflow as u32, request.overflow.get());
+    assert_eq!(settings.overflow as u32, request.settings.overflow.get());
     let SweepLimits { bytes_per_second, latency_ms } = settings.sweep;
     assert!(bytes_per_second == 0 || bytes_per_second >= SWEEP_RATE_MIN);
     assert!(latency_ms <= SWEEP_LATENCY_MAX_MS);

@@ -115,7 +115,12 @@ impl World {
     }
 
     fn write_live(&mut self, now: Tick, read: Option<StampRead>) {
-        let state = self.state();
+        let Some(state) = self.state() else {
+            if let Some(log) = self.saved.tracker.log_mut() {
+                log.lose();
+            }
+            return;
+        };
         if self.saved.tracker.log().is_some_and(IntentLog::flushes_first) {
             self.make_disk_durable();
         }
@@ -126,7 +131,7 @@ impl World {
         let place: SlotPlace = self.saved.place().next();
         let write = self.saved.make(place, |slot| {
             slot[MAP_AT..STAMP_AT].copy_from_slice(&map);
-            state_area::seal_live(slot, AREA, place.generation, &state, hash);
+            state_area::seal_live(slot, AREA, place.generation, (&state, hash), None);
         });
         self.played.slots += 1;
         if let Some(log) = self.saved.tracker.log() {

@@ -2,7 +2,7 @@
 //! used when the machine comes up.
 
 use snapless_driver_logic::intent_log::is_stamped;
-use snapless_driver_logic::tracker::{Arrival, Known, Mode, Next, Tracker};
+use snapless_driver_logic::tracker::{Arrival, Known, Mode, Next, Taken, Tracker};
 use snapless_engine::RegionMap;
 use snapless_types::{End, Ends, GapReason, Regions, Seq};
 use snapless_wire::id::FileTime;
@@ -11,6 +11,13 @@ use snapless_wire::state_area::{self, MAP_AT, STAMP_AT, SavedState, StampHash};
 use super::saved::{AREA, LogStage, Saved, SlotWrite, Stage, put_stamp, stamp_of};
 use super::server::{SECTORS, extent};
 use super::{Flight, Played, World};
+
+/// What a state says of the records.
+struct Records {
+    acknowledged: Seq,
+    captured: Seq,
+    ends: Ends,
+}
 
 impl World {
     /// A write goes to the disk, or waits for what the disk has of the state.
@@ -84,10 +91,13 @@ impl World {
     }
 
     fn begin_save(&mut self) {
-        let status = self.session.status();
         let map = RegionMap::new(Regions::of(&self.geometry)).expect("there is memory");
-        if status.placed && self.saved.tracker.begin_save(map, Saved::<Flight>::area()) {
-            self.saved.stage = Stage::Looking { ends: self.session.ends(), region: 0 };
+        if !self.saved.tracker.begin_save(map, Saved::<Flight>::area()) {
+            return;
+        }
+        match self.records() {
+            Some(Records { ends, .. }) => self.saved.stage = Stage::Looking { ends, region: 0 },
+            None => self.saved.tracker.forget_known(),
         }
     }
 
@@ -95,7 +105,10 @@ impl World {
         // What the server has is not to be lost from the disk's cache.
         self.make_disk_durable();
         let place = self.saved.place().next();
-        let state = self.state();
+        let Some(state) = self.state() else {
+            self.saved.tracker.forget_known();
+            return;
+        };
         let state = SavedState { ends: looked_at.from(state.acknowledged), ..state };
         let tracker = &mut self.saved.tracker;
         let mut map = [0; STAMP_AT - MAP_AT];
@@ -107,25 +120,36 @@ impl World {
         let write = self.saved.make(place, |slot| {
             put_stamp(slot, disk);
             slot[MAP_AT..STAMP_AT].copy_from_slice(&map);
-            state_area::seal_saved(slot, AREA, place.generation, &state);
+            state_area::seal_saved(slot, AREA, place.generation, &state, None);
         });
         self.saved.stage = Stage::Writing(write);
     }
 
-    /// What a slot says of the session.
-    pub(super) fn state(&self) -> SavedState {
-        let status = self.session.status();
-        let (acknowledged, captured) = (status.acknowledged_seq, status.last_seq);
-        let (acknowledged, captured) = (Seq::new(acknowledged), Seq::new(captured));
-        SavedState {
+    /// What a slot says of the session; `None` of one of which it cannot be known what a server
+    /// lacks.
+    pub(super) fn state(&self) -> Option<SavedState> {
+        let Records { acknowledged, captured, ends } = self.records()?;
+        Some(SavedState {
             session: self.saved.session(),
             geometry: self.geometry,
             acknowledged,
             captured,
-            ends: self.session.ends(),
+            ends,
             stamp: Saved::<Flight>::stamp(),
             saved_at: FileTime::new(1),
+        })
+    }
+
+    /// As `records` of the driver.
+    fn records(&self) -> Option<Records> {
+        let status = self.session.status();
+        if !status.placed {
+            let Taken { acknowledged, captured, ends, .. } = self.saved.taken?;
+            return Some(Records { acknowledged, captured, ends });
         }
+        let (acknowledged, captured) = (status.acknowledged_seq, status.last_seq);
+        let (acknowledged, captured) = (Seq::new(acknowledged), Seq::new(captured));
+        Some(Records { acknowledged, captured, ends: self.session.ends() })
     }
 
     /// The state is void: what waited goes.
@@ -232,7 +256,7 @@ impl World {
         let write = self.saved.make(place, |slot| {
             put_stamp(slot, disk);
             slot[MAP_AT..STAMP_AT].copy_from_slice(&map);
-            state_area::seal_saved(slot, AREA, place.generation, &state);
+            state_area::seal_saved(slot, AREA, place.generation, &state, None);
         });
         self.saved.put(&write, || true);
         assert_eq!(self.saved.tracker.written(), Next::Nothing);
@@ -256,7 +280,10 @@ impl World {
         if let Some(Known { map, .. }) = self.saved.tracker.take() {
             self.session.know(&map);
         }
-        assert_eq!(self.saved.tracker.mode(), Mode::None, "nothing is noted besides");
+        // That of the session before may be saved already.
+        let mode = self.saved.tracker.mode();
+        let is_over = !matches!(mode, Mode::Unknown | Mode::Armed | Mode::Live);
+        assert!(is_over, "nothing is noted for another session: {mode:?}");
     }
 
     /// As `drain_from` of the driver: true if what the session has taken is nothing for a server

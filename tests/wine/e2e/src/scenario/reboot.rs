@@ -1,8 +1,10 @@
 //! The machine restarts: by a power cut with records that no server has, in order, and each of
 //! them with another system that changes the volume while the machine is off. The session goes on,
 //! behind what the server has. If nothing changed the volume meanwhile, only what the server may
-//! lack is read, after a power cut what the write-intent log has; else every block is. What
-//! differs is sent. t0, a point before each restart and the latest image must be right. How much
+//! lack is read, after a power cut what the write-intent log has, and the driver does so before any
+//! service is there: every instant from then on is a point. Else every block is read. What differs
+//! is sent. t0, a point before each restart, one of a time without a service, and the latest image
+//! must be right. How much
 //! is sent depends on the load, as the service does not wait long for the server's comparison:
 //! `server/tests/integration/restarts.rs` counts it.
 //!
@@ -93,8 +95,8 @@ struct Uptime {
     found: PathBuf,
     journal: PathBuf,
     writes: PathBuf,
-    /// A point under load.
-    moment: Moment,
+    /// Points under load.
+    moments: Vec<Moment>,
 }
 
 pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summary, E2eError> {
@@ -107,8 +109,9 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     let first_sync = begun.seen.elapsed();
     run.disturbed = true;
     let (mut uptimes, mut restarts) = (Vec::new(), Restarts::default());
+    let mut moments = Vec::new();
     for reboot in 1..=reboots {
-        let moment = run.live_on()?;
+        moments.push(run.live_on()?);
         let end = End::of(reboot);
         match end {
             End::PowerCut => {
@@ -118,7 +121,7 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
             End::PowerCutAndChanged => cut_the_power(&mut run)?,
             End::InOrder | End::InOrderAndChanged => shut_down(&mut run)?,
         }
-        uptimes.push(set_aside(&run, reboot - 1, moment)?);
+        uptimes.push(set_aside(&run, reboot - 1, std::mem::take(&mut moments))?);
         match end {
             End::InOrder => restarts.caught_up += 1,
             End::PowerCut => restarts.after_crash += 1,
@@ -128,12 +131,12 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
             }
         }
         run.image.pristine = found(&run, reboot)?;
-        come_back(&mut run, &restarts, end, &synced.session)?;
+        moments.extend(come_back(&mut run, &restarts, end, &synced.session)?);
     }
-    let moment = run.live_on()?;
+    moments.push(run.live_on()?);
     let last = run.come_to_rest()?;
     run.shut_down()?;
-    uptimes.push(set_aside(&run, reboots, moment)?);
+    uptimes.push(set_aside(&run, reboots, moments)?);
 
     run.verify_repository()?;
     run.restore("t0")?;
@@ -151,7 +154,9 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
         } else {
             summary.writes += all;
         }
-        run.mount(&uptime.moment, &evidence)?;
+        for moment in &uptime.moments {
+            run.mount(moment, &evidence)?;
+        }
         if number == reboots {
             compare(&mut run, &evidence, "latest", all..=all)?;
         }
@@ -209,13 +214,13 @@ fn written_to(rig: &mut Rig) -> Result<(), E2eError> {
 }
 
 /// Keeps the evidence of the time that ended: the next one makes its own.
-fn set_aside(run: &Run<'_>, number: usize, moment: Moment) -> Result<Uptime, E2eError> {
+fn set_aside(run: &Run<'_>, number: usize, moments: Vec<Moment>) -> Result<Uptime, E2eError> {
     let aside = |file: &Path| {
         let kept = file.with_extension(number.to_string());
         fs::rename(file, &kept).map_err(E2eError::file("rename", file)).map(|()| kept)
     };
     let (journal, writes) = (aside(&run.folder.journal)?, aside(&run.folder.writes)?);
-    Ok(Uptime { found: run.image.pristine.clone(), journal, writes, moment })
+    Ok(Uptime { found: run.image.pristine.clone(), journal, writes, moments })
 }
 
 /// Changes the volume behind the driver's back, as a system does that mounts it.
@@ -249,20 +254,24 @@ fn found(run: &Run<'_>, reboot: usize) -> Result<PathBuf, E2eError> {
 }
 
 /// The session goes on under load, verified as far as it must be, and what the server has is left
-/// out.
+/// out. Returns a point of the time without a service, if the driver began the session by itself.
 fn come_back(
     run: &mut Run<'_>,
     restarts: &Restarts,
     end: End,
     session: &str,
-) -> Result<(), E2eError> {
+) -> Result<Option<Moment>, E2eError> {
     let (rig, image, console) = (&mut run.rig, &run.image, &mut *run.console);
     step(console, "start the machine again", |_| {
         rig.power_on()?;
         rig.start_writer(image, RATE)?;
-        written_to(rig)?;
-        rig.start_service()
+        written_to(rig)
     })?;
+    let is_known = matches!(end, End::InOrder | End::PowerCut);
+    let moment = if is_known { Some(without_service(run, session)?) } else { None };
+    let rig = &mut run.rig;
+    ensure!(is_known || rig.status()?.is_none(), Rule, "RESUME: a session of a changed volume");
+    step(run.console, "start the service", |_| rig.start_service())?;
     let status = run.watch("verify", gap::recovered)?;
     ensure!(status.session == session, Rule, "RESUME: a new session: {}", status.session);
     for (event, count) in [
@@ -277,7 +286,7 @@ fn come_back(
         })?;
         ensure!(logged == count, Rule, "RESUME: event {event} {logged} times instead of {count}");
     }
-    if matches!(end, End::InOrder | End::PowerCut) {
+    if is_known {
         let saved = status.saved.map_or(u64::MAX, |saved| saved.bytes);
         // The log has what was written in the last minute or two as well.
         let most = if end == End::InOrder { run.image.len / 2 } else { run.image.len - 1 };
@@ -285,13 +294,26 @@ fn come_back(
         let after_crash = status.saved.is_some_and(|saved| saved.after_crash);
         ensure!(after_crash == (end == End::PowerCut), Rule, "RESUME: {:?}", status.saved);
         step(run.console, &format!("{saved} of {} bytes were read", run.image.len), |_| Ok(()))?;
-        return Ok(());
+        return Ok(moment);
     }
     // The service reports once a second.
     run.watch("the service's report of unchanged blocks", |status| {
         status.service.as_ref().is_some_and(|service| service.bytes_unchanged > 0)
     })?;
-    Ok(())
+    Ok(None)
+}
+
+/// The driver has begun the session by itself, and reads what the server may lack; returns an
+/// instant after that.
+fn without_service(run: &mut Run<'_>, session: &str) -> Result<Moment, E2eError> {
+    let status = run.watch("read before any service is there", |status| {
+        status.phase == "detached"
+            && status.blocks_synced == status.blocks_total
+            && status.blocks_dirty == 0
+    })?;
+    ensure!(status.session == session, Rule, "RESUME: a new session: {}", status.session);
+    ensure!(status.t0_filetime.is_some(), Rule, "RESUME: it has not begun");
+    run.live_on()
 }
 
 fn compare(
