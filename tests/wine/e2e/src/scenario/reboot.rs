@@ -108,8 +108,8 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     let synced = run.watch("first sync", |status| status.phase == "live")?;
     let first_sync = begun.seen.elapsed();
     run.disturbed = true;
-    let (mut uptimes, mut restarts) = (Vec::new(), Restarts::default());
-    let mut moments = Vec::new();
+    let (mut first, mut restarts, mut moments) = (None, Restarts::default(), Vec::new());
+    let mut writes = 0;
     for reboot in 1..=reboots {
         moments.push(run.live_on()?);
         let end = End::of(reboot);
@@ -121,7 +121,7 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
             End::PowerCutAndChanged => cut_the_power(&mut run)?,
             End::InOrder | End::InOrderAndChanged => shut_down(&mut run)?,
         }
-        uptimes.push(set_aside(&run, reboot - 1, std::mem::take(&mut moments))?);
+        let ended = set_aside(&run, reboot - 1, std::mem::take(&mut moments))?;
         match end {
             End::InOrder => restarts.caught_up += 1,
             End::PowerCut => restarts.after_crash += 1,
@@ -132,38 +132,74 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
         }
         run.image.pristine = found(&run, reboot)?;
         moments.extend(come_back(&mut run, &restarts, end, &synced.session)?);
+        ended.check(&mut run)?;
+        if first.is_none() {
+            first = Some(ended);
+        } else {
+            writes += ended.discard(&mut run)?;
+        }
     }
     moments.push(run.live_on()?);
     let last = run.come_to_rest()?;
     run.shut_down()?;
-    uptimes.push(set_aside(&run, reboots, moments)?);
+    let ended = set_aside(&run, reboots, moments)?;
 
     run.verify_repository()?;
     run.restore("t0")?;
     run.restore("latest")?;
-    let mut summary = run.summary(first_sync, last);
-    for (number, uptime) in uptimes.into_iter().enumerate() {
-        run.image.pristine = uptime.found;
-        (run.folder.journal, run.folder.writes) = (uptime.journal, uptime.writes);
-        let evidence = run.evidence()?;
+    ended.check(&mut run)?;
+    let all = ended.of(&mut run, |run, evidence| {
         let all = evidence.matched().writes().len();
-        if number == 0 {
-            let window = evidence.t0_window(&begun.beginning)?;
-            let prefix = Some(compare(&mut run, &evidence, "t0", window)?);
-            summary = Summary { prefix, ..evidence.add_to(summary, &begun.beginning) };
-        } else {
-            summary.writes += all;
-        }
-        for moment in &uptime.moments {
-            run.mount(moment, &evidence)?;
-        }
-        if number == reboots {
-            compare(&mut run, &evidence, "latest", all..=all)?;
-        }
-    }
-    summary.files = run.check_ntfs("latest")?;
+        compare(run, evidence, "latest", all..=all).map(|_| all)
+    })?;
+    let summary = run.summary(first_sync, last);
+    let first = first.ok_or_else(|| E2eError::Rule("RESUME: no restart".to_owned()))?;
+    let summary = first.of(&mut run, |run, evidence| {
+        let window = evidence.t0_window(&begun.beginning)?;
+        let prefix = Some(compare(run, evidence, "t0", window)?);
+        Ok(Summary { prefix, ..evidence.add_to(summary, &begun.beginning) })
+    })?;
+    let files = run.check_ntfs("latest")?;
     run.folder.discard_images()?;
-    Ok(summary)
+    Ok(Summary { writes: summary.writes + writes + all, files, ..summary })
+}
+
+impl Uptime {
+    /// Calls `act` with the evidence of this time.
+    fn of<'a, R>(
+        &self,
+        run: &mut Run<'a>,
+        act: impl FnOnce(&mut Run<'a>, &Evidence) -> Result<R, E2eError>,
+    ) -> Result<R, E2eError> {
+        let mut places = (self.found.clone(), self.journal.clone(), self.writes.clone());
+        swap(run, &mut places);
+        let result = run.evidence().and_then(|evidence| act(run, &evidence));
+        swap(run, &mut places);
+        result
+    }
+
+    /// Compares the volume at its points, mounted, with the truth.
+    fn check(&self, run: &mut Run<'_>) -> Result<(), E2eError> {
+        self.of(run, |run, evidence| {
+            self.moments.iter().try_for_each(|moment| run.mount(moment, evidence))
+        })
+    }
+
+    /// Removes its evidence; returns how many writes it had.
+    fn discard(self, run: &mut Run<'_>) -> Result<usize, E2eError> {
+        let writes = self.of(run, |_, evidence| Ok(evidence.matched().writes().len()))?;
+        for file in [&self.found, &self.journal, &self.writes] {
+            fs::remove_file(file).map_err(E2eError::file("remove", file))?;
+        }
+        Ok(writes)
+    }
+}
+
+/// Exchanges the places of a run's evidence.
+fn swap(run: &mut Run<'_>, (found, journal, writes): &mut (PathBuf, PathBuf, PathBuf)) {
+    std::mem::swap(&mut run.image.pristine, found);
+    std::mem::swap(&mut run.folder.journal, journal);
+    std::mem::swap(&mut run.folder.writes, writes);
 }
 
 /// Waits until the server has all of the time so far, and then, as it does not answer any more,
