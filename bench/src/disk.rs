@@ -95,7 +95,8 @@ impl Disk {
     }
 }
 
-fn open(path: &Path) -> Result<File> {
+/// Opens a file past the page cache where the file system supports it.
+pub fn open(path: &Path) -> Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true);
     let flags = i32::try_from(OFlags::DIRECT.bits()).unwrap_or(0);

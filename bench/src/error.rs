@@ -73,6 +73,9 @@ pub enum Error {
     #[error("volume {0:?} has stopped; its error is above")]
     Stopped(String),
 
+    #[error("a session with a write-intent log needs the sink `null` or `throttled`")]
+    LogSink,
+
     #[error("the sink keeps no digest: start the session with one to verify it")]
     NoDigest,
 

@@ -83,6 +83,7 @@ macro_rules! report {
             pub sink_seq: u64,
             /// The sink has failed.
             pub sink_failed: bool,
+            pub log: LogReport,
             $($(#[$doc])* pub $name: u64,)*
         }
 
@@ -99,6 +100,7 @@ macro_rules! report {
                     acknowledged_seq: status.acknowledged_seq,
                     sink_seq,
                     sink_failed,
+                    log: LogReport::default(),
                     $($name: status.$name,)*
                 }
             }
@@ -112,6 +114,19 @@ impl Report {
     pub fn is_drained(&self) -> bool {
         self.base_complete && self.sink_seq >= self.last_seq
     }
+}
+
+/// A volume's write-intent log; zeros without one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct LogReport {
+    /// A slot is live.
+    pub is_live: bool,
+    /// Slots written.
+    pub slots: u64,
+    /// Writes that have waited for a slot.
+    pub waits: u64,
+    /// Regions that the newest slot has.
+    pub marked: u64,
 }
 
 /// Counters of a volume.

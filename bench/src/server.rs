@@ -12,14 +12,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use snapless_engine::RundownOwner;
+use snapless_engine::{Host, RundownOwner};
 use snapless_nbd::{Access, Export, shake_hands};
 use snapless_types::Geometry;
 
 use crate::disk::Disk;
 use crate::error::{Error, IoContext, Result};
 use crate::host::{BenchHost, Signal};
-use crate::protocol::{Comparison, Report, Served, Started};
+use crate::protocol::{Comparison, LogReport, Report, Served, Started};
 use crate::ring::Ring;
 use crate::run::Run;
 use crate::sink::digest::Digest;
@@ -28,6 +28,7 @@ use crate::sink::server::Greeted;
 use crate::sink::{self, Pace};
 use crate::spec::{SessionSpec, SinkSpec};
 use crate::volume::Loop;
+use crate::volume::log::Logging;
 use crate::volume::shared::{self, Beginning, Mail, Parts, Shared};
 
 /// Longest step of a session's start or end, in seconds.
@@ -101,10 +102,12 @@ impl Server {
 
     /// The state of a session.
     pub fn status(&self, name: &str) -> Result<Report> {
-        self.volume(name)?.with_active(|active| {
+        let volume = self.volume(name)?;
+        volume.with_active(|active| {
             let progress = &active.run.progress;
             let status = active.run.session.status();
-            Ok(Report::new(&status, progress.seq(), progress.has_failed()))
+            let report = Report::new(&status, progress.seq(), progress.has_failed());
+            Ok(Report { log: volume.log_report(), ..report })
         })
     }
 
@@ -210,6 +213,9 @@ impl Volume {
         let began = Instant::now();
         let disk = &self.shared.disk;
         let geometry = spec.geometry(disk)?;
+        if spec.log.is_some() && spec.sink.has_thread() {
+            return Err(Error::LogSink);
+        }
         let has_digest = spec.sink.has_digest();
         let digest = has_digest.then(|| Digest::new(disk.length(), disk.sector())).transpose()?;
         let digest = digest.map(Arc::new);
@@ -219,11 +225,17 @@ impl Volume {
         let thread = self.start_sink(spec, &run, signal.as_ref())?;
         let allocate_us = micros(began);
 
+        let log = spec
+            .log
+            .as_ref()
+            .map(|log| Logging::new(log, disk, &geometry, run.session.host().now()));
+        let log = log.transpose()?;
         let beginning = Beginning {
             run: Arc::clone(&run),
             pace: Pace::new(&spec.sink, digest.clone()),
             awaits_holes: spec.skip_holes,
             depth: if spec.depth == 0 { usize::MAX } else { spec.depth },
+            log,
         };
         let memory = run.memory;
         *lock(&self.active) = Some(Active { run: Arc::clone(&run), digest, signal, thread });
@@ -325,6 +337,16 @@ impl Volume {
         self.mail.send(mail).map_err(stopped)?;
         self.shared.alarm.raise(crate::host::Alarm::MAIL);
         Ok(())
+    }
+
+    fn log_report(&self) -> LogReport {
+        let it = &self.shared.statistics.log;
+        LogReport {
+            is_live: it.is_live.load(Ordering::Relaxed),
+            slots: it.slots.load(Ordering::Relaxed),
+            waits: it.waits.load(Ordering::Relaxed),
+            marked: it.marked.load(Ordering::Relaxed),
+        }
     }
 
     fn served(&self) -> Served {

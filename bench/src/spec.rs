@@ -39,6 +39,20 @@ pub struct SessionSpec {
     /// The sweep skips the holes of the file.
     #[serde(default)]
     pub skip_holes: bool,
+    /// The volume has a write-intent log.
+    #[serde(default)]
+    pub log: Option<LogSpec>,
+}
+
+/// A volume's write-intent log.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogSpec {
+    /// The file of its slots, which is made.
+    pub area: PathBuf,
+    /// Length of a region in KiB; 0: the driver's own.
+    #[serde(default)]
+    pub region_kib: u32,
 }
 
 fn default_queue_mib() -> u32 {
@@ -62,6 +76,7 @@ impl SessionSpec {
             hold_limit_ms: 0,
             overflow_hold: false,
             skip_holes: false,
+            log: None,
         }
     }
 

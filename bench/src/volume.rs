@@ -10,11 +10,13 @@
 //! | `state` | the loop's own state |
 //! | `client` | requests, from the socket to the reply |
 //! | `engine` | the engine's sweep, hold, dispatch and drain |
+//! | [`log`] | the write-intent log of a session |
 //!
 //! Rule: the loop blocks only in the ring's wait.
 
 mod client;
 mod engine;
+pub mod log;
 pub mod shared;
 mod state;
 
@@ -87,6 +89,7 @@ impl<const ENGINE: bool> Loop<ENGINE> {
             (Tag::EngineRead, Memory::Queue(queue, read)) => {
                 self.read_done((queue, read), range, result);
             }
+            (Tag::Log, memory) => self.log_done(memory, &range, result),
             // The ring returns the memory that it was given.
             (tag, memory) => debug_assert!(false, "{tag:?} {memory:?}"),
         }
@@ -107,6 +110,7 @@ impl<const ENGINE: bool> Loop<ENGINE> {
                     self.pace = beginning.pace;
                     self.holes = (!beginning.awaits_holes).then(Vec::new);
                     self.depth = beginning.depth;
+                    self.log = beginning.log;
                     // The sender may have given up.
                     let _ = reply.send(());
                 }
@@ -116,6 +120,7 @@ impl<const ENGINE: bool> Loop<ENGINE> {
                 }
                 Mail::End(reply) => {
                     self.run = None;
+                    self.log = None;
                     self.pace = None;
                     self.holes = None;
                     self.deadlines = Deadlines::default();
@@ -137,7 +142,8 @@ impl<const ENGINE: bool> Loop<ENGINE> {
         }
         let run = self.run.as_ref()?;
         let Deadlines { sweep, dispatch, hold, .. } = self.deadlines;
-        let ticks = [sweep, dispatch, hold].into_iter().flatten().min();
+        let log = self.log.as_ref().and_then(log::Logging::due);
+        let ticks = [sweep, dispatch, hold, log].into_iter().flatten().min();
         let by_tick = ticks.map(|due| {
             let now = snapless_engine::Host::now(run.session.host());
             // One tick longer, so that the deadline has passed when it is checked.

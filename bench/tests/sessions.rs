@@ -7,13 +7,14 @@ use std::net::SocketAddr;
 use common::{Bench, MIB, Running, assert_same, fio, qemu_io, wait_for};
 use snapless_bench::control::Client;
 use snapless_bench::protocol::Report;
-use snapless_bench::spec::{SessionSpec, SinkSpec};
+use snapless_bench::spec::{LogSpec, SessionSpec, SinkSpec};
 use snapless_server::repository::{Repository, WritableRepository};
 use snapless_server::restore::{Request, Source, restore};
 use snapless_server::serve::Server;
 use snapless_server::stop::StopFlag;
 use snapless_server::timeline::At;
 use snapless_wire::id::VolumeGuid;
+use snapless_wire::state_area;
 
 const SIZE: usize = 64;
 
@@ -180,5 +181,52 @@ fn a_host_without_the_engine_refuses_sessions() {
     let refused = control.start("v", &SessionSpec::new(SinkSpec::Null { digest: false }));
     assert!(refused.unwrap_err().to_string().contains("compiled out"));
     assert!(qemu_io(&host.uri("v"), &["write 0 4k"]).status.success());
+    host.quit().unwrap();
+}
+
+#[test]
+fn with_a_write_intent_log_each_write_is_in_the_log_and_in_the_stream() {
+    let (bench, host) = Bench::hosted(SIZE, &[]);
+    let area = bench.path("log.area");
+    let mut control = host.control().unwrap();
+    let log = Some(LogSpec { area: area.clone(), region_kib: 0 });
+    let spec = SessionSpec { log, ..SessionSpec::new(SinkSpec::Null { digest: true }) };
+    control.start("v", &spec).unwrap();
+    // The regions of the area and of nothing else keep their marks.
+    wait_for(&mut control, |report| {
+        drained(report) && report.log.is_live && report.log.marked == 1
+    });
+
+    let regions: Vec<u64> = (0..40).map(|number| number * 9 + 5).collect();
+    let command = |region: &u64| format!("write -P 0x5a {} 4k", region * (64 << 10) + 8192);
+    let commands: Vec<_> = regions.iter().map(command).collect();
+    let commands: Vec<_> = commands.iter().map(String::as_str).collect();
+    assert!(qemu_io(&host.uri("v"), &commands).status.success());
+    let found = std::fs::read(&area).unwrap();
+    let newest = state_area::newest(&found, state_area::area_id(&found).unwrap()).unwrap();
+    let is_marked = |region: u64| {
+        let region = usize::try_from(region).unwrap();
+        newest.map()[region / 8] >> (region % 8) & 1 == 1
+    };
+    assert!(newest.stamp_hash().is_some() && regions.iter().all(|region| is_marked(*region)));
+    assert!((0..1000).filter(|region| !regions.contains(region)).all(|it| !is_marked(it)));
+
+    let report = wait_for(&mut control, drained);
+    assert_eq!(report.log.waits, 40, "each write is the first to its region");
+    assert!(qemu_io(&host.uri("v"), &commands).status.success());
+    assert_eq!(control.status("v").unwrap().log.waits, 40, "none waits any more");
+    assert_eq!(control.verify("v").unwrap().different, 0);
+    control.stop("v").unwrap();
+    host.quit().unwrap();
+}
+
+#[test]
+fn a_sink_with_a_thread_takes_no_log() {
+    let (bench, host) = Bench::hosted(SIZE, &[]);
+    let log = Some(LogSpec { area: bench.path("log.area"), region_kib: 0 });
+    let sink = SinkSpec::Image { latest: bench.path("latest.img"), t0: None };
+    let refused =
+        host.control().unwrap().start("v", &SessionSpec { log, ..SessionSpec::new(sink) });
+    assert!(refused.unwrap_err().to_string().contains("write-intent log"));
     host.quit().unwrap();
 }

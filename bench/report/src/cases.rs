@@ -9,6 +9,7 @@ mod chunks;
 mod history;
 mod ingest;
 mod live;
+mod log;
 mod many;
 mod restore;
 mod slow;
@@ -37,7 +38,7 @@ const EASY_RATE: u32 = 500;
 
 type Step = fn(&mut Cases) -> Result<()>;
 
-const STEPS: [(&str, Step); 17] = [
+const STEPS: [(&str, Step); 18] = [
     ("no session", Cases::no_session),
     ("no session on all processors", Cases::no_session_on_all_processors),
     ("holds of the lock at 64 TiB", Cases::lock),
@@ -47,6 +48,7 @@ const STEPS: [(&str, Step); 17] = [
     ("first sync under an easy rate of writes", Cases::easy_rate),
     ("slow target", Cases::slow_target),
     ("live replication", Cases::live),
+    ("the write-intent log", Cases::log),
     ("several volumes", Cases::many),
     ("a sparse volume of 64 TiB", Cases::sparse),
     ("TLS on the link", Cases::tls),
@@ -259,7 +261,7 @@ impl Cases {
         let setting = &self.setting;
         let host = setting.host(&["--engine", "off"])?;
         let writers = Fio::start(&host.uri("v"), setting.size, load, &setting.folder)?;
-        let load = Load { size: "64k", depth: 1, rate: 0, reads: true };
+        let load = Load { size: "64k", depth: 1, rate: 0, reads: true, skip_kib: 0 };
         let readers = Fio::start(&host.uri("v"), setting.size, &load, &setting.folder)?;
         std::thread::sleep(self.plan.warm);
         let start = now_ms();

@@ -31,12 +31,23 @@ pub struct Load {
     pub rate: u32,
     /// Reads instead of writes.
     pub reads: bool,
+    /// KiB that are skipped after each request, which are in order then; 0: at random.
+    pub skip_kib: u32,
 }
 
 impl Load {
     /// Random writes without a limit.
     pub const fn writes(size: &'static str, depth: u32) -> Self {
-        Self { size, depth, rate: 0, reads: false }
+        Self { size, depth, rate: 0, reads: false, skip_kib: 0 }
+    }
+
+    /// The pattern, as an argument of fio.
+    fn pattern(&self) -> String {
+        match (self.reads, self.skip_kib) {
+            (true, _) => "randread".to_owned(),
+            (false, 0) => "randwrite".to_owned(),
+            (false, kib) => format!("write:{kib}k"),
+        }
     }
 
     /// The name in the table.
@@ -71,7 +82,7 @@ impl Fio {
             .current_dir(folder)
             .args(["--name=load", "--ioengine=nbd", "--norandommap", "--randrepeat=0"])
             .arg(format!("--uri={uri}"))
-            .arg(if load.reads { "--rw=randread" } else { "--rw=randwrite" })
+            .arg(format!("--rw={}", load.pattern()))
             .arg(format!("--bs={}", load.size))
             .arg(format!("--iodepth={}", load.depth))
             .arg(format!("--size={size}"))

@@ -57,6 +57,9 @@ impl<const ENGINE: bool> Loop<ENGINE> {
 
     fn carry_out(&mut self, run: &Run, mut submission: Submission<usize>) {
         while let Submission::Part(part) = submission {
+            if let Some(log) = &mut self.log {
+                log.expect(&part.capture().extent());
+            }
             let request = self.requests.get(*part.capture().write());
             let skip = usize::try_from(part.skip()).unwrap_or(usize::MAX);
             let payload = request.and_then(|it| it.buffer.as_ref()?.get(skip..));
@@ -68,6 +71,9 @@ impl<const ENGINE: bool> Loop<ENGINE> {
         }
         let Issue { write, ticket, payload, .. } = match submission {
             Submission::Capture(capture) => {
+                if let Some(log) = &mut self.log {
+                    log.expect(&capture.extent());
+                }
                 let request = self.requests.get(*capture.write());
                 let payload =
                     request.and_then(|it| it.buffer.as_ref()?.get(..it.header.len as usize));
@@ -81,10 +87,7 @@ impl<const ENGINE: bool> Loop<ENGINE> {
         if let Some(request) = self.requests.get_mut(write) {
             request.ticket = Some(ticket);
         }
-        match payload {
-            Some(span) => self.issue_from(write, Memory::Payload(Arc::clone(&run.queue), span)),
-            None => self.issue(write),
-        }
+        self.send_down(run, write, payload);
     }
 
     /// Completes a write in the engine and releases its rundown protection.
@@ -109,7 +112,9 @@ impl<const ENGINE: bool> Loop<ENGINE> {
         if is_due(Worker::Dispatch) {
             self.dispatch(&run);
         }
+        self.keep_log(&run);
         if is_due(Worker::Drain)
+            && self.log.as_mut().is_none_or(|log| log.may_leave(run.session.ends().last()))
             && let Some(pace) = &mut self.pace
         {
             self.deadlines.drain = pace.serve(&run);

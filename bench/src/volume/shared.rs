@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::host::{Alarm, Signal};
 use crate::run::Run;
 use crate::sink::Pace;
+use crate::volume::log::Logging;
 
 /// Shared between a volume's loop and other threads.
 #[derive(Debug)]
@@ -44,6 +45,21 @@ pub struct Statistics {
     pub errors: AtomicU64,
     /// Open connections.
     pub connections: AtomicU64,
+    /// The write-intent log.
+    pub log: LogStatistics,
+}
+
+/// Counters of a volume's write-intent log.
+#[derive(Debug, Default)]
+pub struct LogStatistics {
+    /// A slot is live.
+    pub is_live: AtomicBool,
+    /// Slots written.
+    pub slots: AtomicU64,
+    /// Writes that have waited.
+    pub waits: AtomicU64,
+    /// Regions that the newest slot has.
+    pub marked: AtomicU64,
 }
 
 /// Requests of other threads to the loop.
@@ -70,6 +86,8 @@ pub struct Beginning {
     pub awaits_holes: bool,
     /// Most sweep reads at once.
     pub depth: usize,
+    /// The volume's write-intent log.
+    pub log: Option<Logging>,
 }
 
 /// The two ends of a new volume.

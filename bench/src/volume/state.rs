@@ -9,6 +9,7 @@ use snapless_engine::{Protection, Tick, Ticket};
 use snapless_nbd::{Command, Header};
 use snapless_types::BlockRange;
 
+use super::log::Logging;
 use super::shared::{Mail, Shared};
 use crate::connection::Connection;
 use crate::error::Result;
@@ -35,6 +36,7 @@ pub struct Loop<const ENGINE: bool> {
     /// Engine reads in flight.
     pub(super) reads: usize,
     pub(super) deadlines: Deadlines,
+    pub(super) log: Option<Logging>,
     pub(super) stopping: bool,
 }
 
@@ -55,6 +57,7 @@ impl<const ENGINE: bool> Loop<ENGINE> {
             depth: usize::MAX,
             reads: 0,
             deadlines: Deadlines::default(),
+            log: None,
             stopping: false,
         })
     }
@@ -75,6 +78,8 @@ pub(super) enum Tag {
     Request(usize),
     /// A sweep or hold read.
     EngineRead,
+    /// A read, write or flush for the write-intent log.
+    Log,
 }
 
 /// When a worker is called next without being woken.

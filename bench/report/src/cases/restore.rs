@@ -201,7 +201,7 @@ impl<'a> Stored<'a> {
         if mounted.bytes != want {
             return Err(process::failed("a mount", "its first bytes are not the image's"));
         }
-        let load = Load { size: "4k", depth: 16, rate: 0, reads: true };
+        let load = Load { size: "4k", depth: 16, rate: 0, reads: true, skip_kib: 0 };
         let uri = format!("nbd+unix:///?socket={}", socket.display());
         let fio = Fio::start(&uri, size, &load, &self.cases.setting.folder)?;
         std::thread::sleep(self.cases.plan.warm);
