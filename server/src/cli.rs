@@ -88,6 +88,8 @@ pub enum Command {
     Verify(Verify),
     /// No longer miss a session that was removed on purpose.
     Forget(Forget),
+    /// Import a raw image, which the first sync of its volume need not send.
+    Seed(Seed),
     /// Give an encrypted repository another key file or passphrase.
     Rekey(Rekey),
     /// Copy sessions into another repository: what that lacks of them.
@@ -488,6 +490,36 @@ pub struct Forget {
     /// The session, as `list` shows it.
     #[arg(long, value_name = "ID", value_parser = session)]
     pub session: SessionId,
+}
+
+/// `seed`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+The image is of the volume alone, from its first sector on, as `restore` writes it: an earlier restore,
+a copy on a shipped disk, the volume's block device. It becomes a session of the volume, with one
+point: the image as it is read, at the instant at which the import begins. It need not be current: a
+first sync that begins afterwards sends what differs from it, and only names the rest. An earlier
+session of the volume is used in the same way, without this command.
+
+Not while `serve` runs on a repository in a directory. Do not write to the image meanwhile. Once the
+first sync is complete nothing needs the session of the image: see docs/server.md for its removal.
+
+Example:
+  snapless-server seed --repository /srv/snapless \\
+      --volume 71a27cdd-812a-11d0-bec7-08002be2092f --image /dev/sdx2")]
+pub struct Seed {
+    /// The repository.
+    #[command(flatten)]
+    pub stored: Stored,
+    /// The volume, as `snapless volumes` and `list` show it.
+    #[arg(long, value_name = "GUID", value_parser = volume)]
+    pub volume: VolumeGuid,
+    /// The raw image, or a block device.
+    #[arg(long, value_name = "FILE")]
+    pub image: PathBuf,
+    /// Print the report as JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `rekey`.

@@ -6,6 +6,8 @@
 //!                             repository, as far as it is acknowledged
 //! ```
 //!
+//! What the stream does not give, the repository may have from before the session ([`crate::seeds`]).
+//!
 //! A thread of its own reads the content, made at the first request of a connection: ingest waits
 //! for none of it. Rule: only content that the acknowledged stream gives as a whole is the same
 //! (rule LOSS, rules.md#loss), and the record at which that was so is told with it. Whatever else
@@ -30,6 +32,7 @@ use crate::openings::Opening;
 use crate::point::{Content, PointMap, PointReader};
 use crate::reader::SessionReader;
 use crate::repository::Presence;
+use crate::seeds::Seeds;
 use crate::stop::StopFlag;
 use crate::stream::StreamState;
 use crate::timeline::Cut;
@@ -44,6 +47,7 @@ pub(crate) struct Comparer<'scope, 'env> {
     scope: &'scope Scope<'scope, 'env>,
     host: &'env Host,
     hello: Hello,
+    seeds: &'env Seeds<'env>,
     speaker: Speaker,
     /// The connection, in the log.
     name: &'env str,
@@ -56,11 +60,12 @@ impl<'scope, 'env> Comparer<'scope, 'env> {
     pub(crate) fn new(
         scope: &'scope Scope<'scope, 'env>,
         host: &'env Host,
-        hello: Hello,
+        (hello, seeds): (Hello, &'env Seeds<'env>),
         speaker: Speaker,
         name: &'env str,
     ) -> Self {
-        Self { scope, host, hello, speaker, name, stop: StopFlag::default(), requests: None }
+        let (stop, requests) = (StopFlag::default(), None);
+        Self { scope, host, hello, seeds, speaker, name, stop, requests }
     }
 
     /// Takes a request; it is answered later, or at once if too many wait.
@@ -92,6 +97,7 @@ impl<'scope, 'env> Comparer<'scope, 'env> {
         let answering = Answering {
             host: self.host,
             hello: self.hello,
+            seeds: self.seeds,
             speaker: self.speaker.clone(),
             name: self.name,
             stop: self.stop.clone(),
@@ -109,6 +115,7 @@ impl<'scope, 'env> Comparer<'scope, 'env> {
 impl Drop for Comparer<'_, '_> {
     fn drop(&mut self) {
         self.stop.set();
+        self.seeds.stop();
     }
 }
 
@@ -116,6 +123,7 @@ impl Drop for Comparer<'_, '_> {
 struct Answering<'a> {
     host: &'a Host,
     hello: Hello,
+    seeds: &'a Seeds<'a>,
     speaker: Speaker,
     name: &'a str,
     stop: StopFlag,
@@ -131,6 +139,7 @@ impl Answering<'_> {
                 Ok(request) => request,
                 Err(RecvTimeoutError::Timeout) => {
                     self.open = None;
+                    self.seeds.close();
                     continue;
                 }
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -160,20 +169,39 @@ impl Answering<'_> {
     }
 
     fn try_answer(&mut self, request: &Compare) -> Result<Compared> {
-        if self.open.as_ref().is_none_or(|(given, _)| given.seq < request.since()) {
+        let seed = self.seeds.get()?;
+        let stop = self.stop.clone();
+        let answer = match self.given(request.since())? {
+            Some(given) => given.answer(request, &stop)?,
+            None if seed.is_none() => return Ok(request.unanswered()),
+            None => request.answered(request.since(), vec![false; request.extents().len()]),
+        };
+        let Some(seed) = seed else { return Ok(answer) };
+        let mut seeded = Vec::new();
+        for ((extent, hash), is_same) in request.extents().iter().zip(answer.same()) {
+            if stop.is_set() {
+                return Err(Error::Stopped);
+            }
+            seeded.push(!is_same && seed.has(extent, hash));
+        }
+        Ok(answer.with_seeded(seeded))
+    }
+
+    /// What the stream gives after this record or a later one; `None` if nothing is known of that.
+    fn given(&mut self, since: Seq) -> Result<Option<&Given>> {
+        if self.open.as_ref().is_none_or(|(given, _)| given.seq < since) {
             // First the old one: there is a limit.
             self.open = None;
-            let Some(opening) = self.host.openings.take() else { return Ok(request.unanswered()) };
             let reader = self.reader()?;
-            if reader.acknowledged().seq < request.since() {
-                return Ok(request.unanswered());
+            let acknowledged = reader.acknowledged().seq;
+            // A stream that begins gives nothing.
+            if acknowledged < since || acknowledged == Seq::new(0) {
+                return Ok(None);
             }
+            let Some(opening) = self.host.openings.take() else { return Ok(None) };
             self.open = Some((Given::open(reader, &self.stop)?, opening));
         }
-        match &self.open {
-            Some((given, _)) => given.answer(request, &self.stop),
-            None => Ok(request.unanswered()),
-        }
+        Ok(self.open.as_ref().map(|(given, _)| given))
     }
 
     /// The session's stream up to its acknowledged end.
@@ -224,12 +252,32 @@ impl Given {
         Ok(request.answered(self.seq, same))
     }
 
+    /// True if the stream describes every block.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.known() == self.state.geometry().block_count()
+    }
+
+    /// How many blocks the stream describes.
+    pub(crate) fn known(&self) -> u64 {
+        self.state.timeline().coverage().known
+    }
+
     /// The hash of an extent's content; `None` if the stream does not give all of it.
     fn hash(&self, extent: &Extent) -> Result<Option<ContentHash>> {
         let geometry = self.state.geometry();
         let run = geometry.blocks_of(extent).filter(|_| geometry.is_block_aligned(extent));
         let Some(run) = run.filter(|run| self.state.gives(run)) else { return Ok(None) };
         debug_assert!(!run.is_empty());
+        let content = self.content(extent)?;
+        Ok(content.map(|content| *blake3::hash(&content).as_bytes()))
+    }
+
+    /// An extent's content; zeros where the stream does not describe it. `None` if some of it is
+    /// past the volume's end, left out, or could not be read from the volume's disk.
+    pub(crate) fn content(&self, extent: &Extent) -> Result<Option<Vec<u8>>> {
+        if extent.end() > self.image.map().length() {
+            return Ok(None);
+        }
         let bytes: Range<u64> = extent.offset()..extent.end();
         for part in self.image.map().content(bytes) {
             match part?.1 {
@@ -240,7 +288,7 @@ impl Given {
         // A request has no more than a frame.
         let mut content = vec![0; usize::try_from(extent.len()).unwrap_or(0)];
         self.image.read(extent.offset(), &mut content)?;
-        Ok(Some(*blake3::hash(&content).as_bytes()))
+        Ok(Some(content))
     }
 }
 

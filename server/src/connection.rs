@@ -35,6 +35,7 @@ use crate::host::Host;
 use crate::ingest::{Action, Ingest};
 use crate::occupancy::Cancel;
 use crate::security::Pass;
+use crate::seeds::Seeds;
 use crate::storing::Storing;
 
 /// What ends a connection from outside it.
@@ -90,14 +91,15 @@ fn serve_session(
     let name = format!("{}, session {}", link.peer(), hello.session);
     let (inlet, outlet) = backlog();
     let (speaker, hello, cancel) = (link.speaker(), *hello, watch.cancel);
-    let storing = Storing { host, hello, seat, cancel, speaker, name: &name };
+    let seeds = Seeds::new(host, hello, &name);
+    let storing = Storing { host, hello, seat, cancel, speaker, name: &name, seeds: &seeds };
     thread::scope(|scope| {
         let thread = thread::Builder::new().name(format!("store {}", hello.session));
         let storing = match thread.spawn_scoped(scope, || storing.run(outlet)) {
             Ok(storing) => storing,
             Err(source) => return part(link, &name, &Error::Thread(source), begun),
         };
-        let mut comparer = Comparer::new(scope, host, hello, link.speaker(), &name);
+        let mut comparer = Comparer::new(scope, host, (hello, &seeds), link.speaker(), &name);
         let to = (&inlet, &mut comparer);
         let end = attend(&mut link, watch, to, (&name, host.keep_alive));
         drop(comparer);

@@ -319,6 +319,17 @@ pub enum Error {
     /// What a point is to be compared with holds no bytes.
     #[error("{} is a folder: name a raw image or a block device", .0.display())]
     NotAnImage(PathBuf),
+    /// No volume is as long as an image.
+    #[error(
+        "{} cannot be the image of a volume: it has {length} bytes, and a volume has whole sectors of \
+         512, at least one and not too many; name a raw image of the volume alone", .path.display()
+    )]
+    ImageLength {
+        /// The file.
+        path: PathBuf,
+        /// Its length.
+        length: u64,
+    },
     /// Another program put another file in the image's place.
     #[error(
         "{} is not the image: another program removed or replaced the file while it was restored; \
@@ -503,6 +514,17 @@ pub enum Error {
          end its frame; bring service and server to the same release"
     )]
     AfterEpochEnd(Seq),
+    /// Content that the server said it has from before the session is not there.
+    #[error(
+        "the content of record {seq}, which this server said it has from an earlier session of the \
+         volume, cannot be found there any more{}: the service sends it", because(.why.as_deref())
+    )]
+    Seed {
+        /// The record.
+        seq: Seq,
+        /// Why it cannot be read; `None` if it is another one.
+        why: Option<Box<Error>>,
+    },
     /// The stream breaks a rule.
     #[error("the stream breaks a rule and was refused: {0}")]
     Violation(#[from] Violation),
@@ -673,6 +695,11 @@ impl Error {
 /// The option that names the file of a key.
 fn option_of(want: &str) -> &'static str {
     if want == "passphrase" { "--passphrase-file" } else { "--key-file" }
+}
+
+/// Why, in parentheses.
+fn because(why: Option<&Error>) -> String {
+    why.map_or_else(String::new, |why| format!(" ({why})"))
 }
 
 /// What to do about an error of the operating system, if that is not obvious.

@@ -17,6 +17,7 @@
 //! | [`security`] | who may speak, and about which volumes |
 //! | [`serve`], [`connection`], [`backlog`], `storing`, [`ingest`] | from the network to the writer |
 //! | [`comparer`], [`openings`] | tells services what the stream has already |
+//! | `seeds`, [`seed_image`] | content of a volume from before a session, which its first sync need not send |
 //! | [`gate`], [`occupancy`] | how many connections there are, and which one serves a session |
 //! | [`host`], [`handles`] | what connections share; how many files may be open for them |
 //! | [`floor`] | how much space stays free |
@@ -73,6 +74,8 @@ pub mod retention;
 pub mod salvage;
 pub mod seal;
 pub mod security;
+pub mod seed_image;
+mod seeds;
 pub mod serve;
 pub mod shown_name;
 pub mod stat;

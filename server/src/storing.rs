@@ -4,6 +4,9 @@
 //! slow keeps neither the service in the dark nor a stop, a takeover or a revocation from ending
 //! the connection.
 //!
+//! Content that the repository has from before the session stands in for its hash first
+//! ([`crate::seeds`]).
+//!
 //! Rule LOSS (rules.md#loss): frames are stored in the order in which they came, each after its
 //! records passed the stream's rules, and an acknowledgement leaves after the commit.
 
@@ -26,6 +29,7 @@ use crate::host::Host;
 use crate::ingest::{Action, Ingest};
 use crate::occupancy::{Cancel, Claim};
 use crate::reader::SessionReader;
+use crate::seeds::Seeds;
 use crate::stream::StreamState;
 use crate::time;
 use crate::verification::{self, Verifying, has_checks};
@@ -45,11 +49,14 @@ pub(crate) struct Storing<'a> {
     pub speaker: Speaker,
     /// The connection, in the log.
     pub name: &'a str,
+    /// What there is of the volume from before the session.
+    pub seeds: &'a Seeds<'a>,
 }
 
 /// An open session. The writer is dropped before the claim: the next writer finds no file open.
 struct Session<'a> {
     host: &'a Host,
+    seeds: &'a Seeds<'a>,
     writer: SessionWriter,
     _claim: Claim,
     _seat: Seat,
@@ -86,10 +93,10 @@ impl Storing<'_> {
     /// # Errors
     /// Why the connection must end.
     pub fn run(self, frames: Outlet) -> Result<()> {
-        let Self { host, hello, seat, cancel, speaker, name } = self;
-        let (mut session, state) = open(host, &hello, seat, cancel)?;
+        let Self { host, hello, seat, cancel, speaker, name, seeds } = self;
+        let (mut session, state) = open((host, seeds), &hello, seat, cancel)?;
         let mut ingest = Ingest::AwaitingHello;
-        welcome(&speaker, name, &session.writer, &state)?;
+        welcome(&speaker, name, &session, &state)?;
         ingest.begin(state);
         frames.opened();
         session.look_at(name);
@@ -112,12 +119,20 @@ impl Session<'_> {
     ) -> Result<()> {
         while let Some(received) = frames.take() {
             // A watermark takes no space: a quiet volume's latest point goes on.
-            if received.frame.kind() == FrameKind::Records
-                && !self.has_space(received.payload.len(), frames, speaker)?
+            let expanded = match received.frame.kind() {
+                FrameKind::Records => self.seeds.expand(&received.payload)?,
+                _ => None,
+            };
+            let (frame, payload) = match &expanded {
+                Some((frame, payload)) => (*frame, payload),
+                None => (received.frame, &received.payload),
+            };
+            if frame.kind() == FrameKind::Records
+                && !self.has_space(payload.len(), frames, speaker)?
             {
                 return Ok(());
             }
-            let ends = match ingest.frame(received.frame, &received.payload)? {
+            let ends = match ingest.frame(frame, payload)? {
                 Action::Store { ends } => ends,
                 Action::Mark { watermark, again } => {
                     self.commit(speaker)?;
@@ -130,7 +145,7 @@ impl Session<'_> {
                 // `Ingest` opens only before `begin`.
                 Action::Open(_) => return Err(LinkError::Closed.into()),
             };
-            self.store(&received.frame, &received.payload, ends)?;
+            self.store(&frame, payload, ends)?;
             let is_put_off = frames.has_more()
                 && ingest.state().is_some_and(|state| self.writer.may_put_off(state));
             if !is_put_off {
@@ -225,7 +240,7 @@ impl Session<'_> {
 }
 
 fn open<'a>(
-    host: &'a Host,
+    (host, seeds): (&'a Host, &'a Seeds<'a>),
     hello: &Hello,
     seat: Seat,
     cancel: &Cancel,
@@ -238,6 +253,7 @@ fn open<'a>(
     let (checks, unseen, unacknowledged) = (Checks::default(), 0, None);
     let session = Session {
         host,
+        seeds,
         writer,
         _claim: claim,
         _seat: seat,
@@ -252,9 +268,10 @@ fn open<'a>(
 fn welcome(
     speaker: &Speaker,
     name: &str,
-    writer: &SessionWriter,
+    session: &Session<'_>,
     state: &StreamState,
 ) -> Result<()> {
+    let Session { writer, seeds, .. } = session;
     let acknowledged = writer.acknowledged();
     let header = writer.header();
     info!(
@@ -268,7 +285,9 @@ fn welcome(
     let latest = state.timeline().latest().map(|latest| latest.time());
     let welcome = Welcome::new(acknowledged.epoch, acknowledged.seq)
         .with_latest(latest)
-        .with_made(writer.began_behind());
+        .with_made(writer.began_behind())
+        // Afterwards no block comes for the first time.
+        .with_seed(!Milestones::of(state).base_complete && seeds.may_be_there());
     Ok(speaker.send(FrameKind::Welcome, welcome.as_bytes())?)
 }
 

@@ -155,6 +155,9 @@ impl StreamState {
     /// # Errors
     /// The rule that it breaks. The state must then be dropped.
     pub fn accept(&mut self, record: &RecordHeader) -> Result<Accepted, Violation> {
+        if record.is_seeded() {
+            return Err(Violation::Seeded(record.seq()));
+        }
         let mut given = BaseBlocks::None;
         let jumps = self.check_seq(record)?;
         self.check_epoch(record)?;
@@ -481,6 +484,10 @@ pub enum Violation {
         /// Its kind.
         kind: RecordKind,
     },
+    /// A record without the content that its hash names: in place of that a server stores the
+    /// content.
+    #[error("record {0} has a hash in the place of its content")]
+    Seeded(Seq),
     /// A second `SessionStart`.
     #[error("record {0} is a second SessionStart")]
     SecondStart(Seq),

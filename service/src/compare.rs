@@ -6,6 +6,13 @@
 //!                                   resend window ◀─ elided frame ─ Question::settle ◀─ Compared
 //! ```
 //!
+//! Of what is captured for the first time, or again, the server may also have the content from
+//! before the session: from an earlier one of the volume, or from an image that was imported. Such a
+//! record goes out with the hash of its content in its place ([`RecordHeader::seeded`]). The server
+//! puts the content there and compares its hash before it stores the record, so that its answer need
+//! not be trusted, nor anything known of the stream. The window keeps the content: if the server has
+//! lost it meanwhile, the link breaks, and the next one sends all of it.
+//!
 //! The decision is here, and knows neither link nor clock.
 //!
 //! # Why an `Unchanged` record is right (rules T0 and LOSS, rules.md)
@@ -46,6 +53,8 @@ pub struct Touched {
     /// The last record that was noted, or that the server had when the claim began.
     last: Seq,
     blocks: RoaringBitmap,
+    /// The server has content from before the session.
+    has_seed: bool,
 }
 
 /// What the server is asked about a frame: whether it has the content of some of its records.
@@ -66,13 +75,22 @@ pub struct Elided {
     pub payload: Vec<u8>,
     /// Bytes of content that are left out.
     pub saved: usize,
+    /// Hashes stand for what is left out: another link gets the frame as it was.
+    pub is_seeded: bool,
 }
 
 impl Touched {
     /// Of a claim that begins while the server has everything up to record `durable`, and nothing
     /// behind it.
     pub fn new(geometry: Geometry, durable: Seq) -> Self {
-        Self { geometry, since: durable, last: durable, blocks: RoaringBitmap::new() }
+        let blocks = RoaringBitmap::new();
+        Self { geometry, since: durable, last: durable, blocks, has_seed: false }
+    }
+
+    /// The same; the server may have content from before the session.
+    #[must_use]
+    pub fn with_seed(self, has_seed: bool) -> Self {
+        Self { has_seed, ..self }
     }
 
     /// Notes the records of the next frame; returns what the server may be asked about them. Every
@@ -101,8 +119,16 @@ impl Touched {
         let Some(extent) = Extent::new(header.extent_offset(), header.extent_len()) else { return };
         // The server refuses what lies outside the volume.
         let Some(run) = self.geometry.blocks_of(&extent) else { return };
-        if header.kind() == RecordKind::Resync && !header.is_zero() && !self.touches(&run) {
-            let question = question.get_or_insert(Question::new(self.since));
+        let asks = match header.kind() {
+            RecordKind::Resync => !self.touches(&run),
+            RecordKind::Block => self.has_seed,
+            _ => false,
+        };
+        if asks && !header.is_zero() {
+            let question = question.get_or_insert(Question::new());
+            if header.kind() == RecordKind::Resync {
+                question.since = self.since;
+            }
             question.add(at, extent, record.payload);
         }
         if let Some(numbers) = numbers(&run) {
@@ -121,7 +147,10 @@ fn numbers(run: &BlockRange) -> Option<RangeInclusive<u32>> {
 }
 
 impl Question {
-    fn new(since: Seq) -> Self {
+    /// Of the server's content from before the session, which does not change: whatever the stream
+    /// ends with, it can be asked.
+    fn new() -> Self {
+        let since = Seq::new(0);
         Self { since, places: Vec::new(), extents: Vec::new() }
     }
 
@@ -147,24 +176,53 @@ impl Question {
     }
 
     /// Leaves out of the frame what the server has by this answer; `None` if that is nothing, or if
-    /// the answer does not fit the question.
+    /// the answer does not fit the question. If the stream gives any of it already, nothing else is
+    /// left out: a frame goes to any later link as it is then.
     pub fn settle(&self, payload: &[u8], answer: &Compared) -> Option<Elided> {
         if answer.seq() < self.since || answer.same().len() != self.extents.len() {
             return None;
         }
+        self.elide(payload, answer.same(), |header, _| Some((header.unchanged().ok()?, &[][..])))
+            .map(|(payload, saved)| Elided { payload, saved, is_seeded: false })
+            .or_else(|| {
+                self.elide(payload, answer.seeded(), |header, hash| {
+                    Some((header.seeded().ok()?, hash))
+                })
+                .map(|(payload, saved)| Elided {
+                    payload,
+                    saved,
+                    is_seeded: true,
+                })
+            })
+    }
+
+    /// Replaces the chosen records that can be; `None` if none can. Returns how many bytes shorter
+    /// the frame is, too.
+    fn elide<'a>(
+        &'a self,
+        payload: &[u8],
+        chosen: &[bool],
+        replace: impl Fn(RecordHeader, &'a ContentHash) -> Option<(RecordHeader, &'a [u8])>,
+    ) -> Option<(Vec<u8>, usize)> {
         let mut elided = Vec::new();
-        let (mut from, mut saved) = (0, 0);
-        let records = self.places.iter().zip(&self.extents).zip(answer.same());
-        for ((&at, (extent, _)), _) in records.filter(|(_, is_same)| **is_same) {
+        let mut from = 0;
+        let records = self.places.iter().zip(&self.extents).zip(chosen);
+        for ((&at, (extent, hash)), _) in records.filter(|(_, is_chosen)| **is_chosen) {
             let content = at.checked_add(RECORD_HEADER_LEN)?;
             let end = content.checked_add(usize::try_from(extent.len()).ok()?)?;
-            let unchanged = RecordHeader::read(payload.get(at..end)?).ok()?.unchanged().ok()?;
+            let header = RecordHeader::read(payload.get(at..end)?).ok()?;
+            let Some((header, content)) = replace(header, hash) else { continue };
             elided.extend_from_slice(payload.get(from..at)?);
-            elided.extend_from_slice(&unchanged.to_bytes());
-            (from, saved) = (end, saved + end - content);
+            elided.extend_from_slice(&header.to_bytes());
+            elided.extend_from_slice(content);
+            from = end;
+        }
+        if from == 0 {
+            return None;
         }
         elided.extend_from_slice(payload.get(from..)?);
-        (saved > 0).then_some(Elided { payload: elided, saved })
+        let saved = payload.len().checked_sub(elided.len())?;
+        Some((elided, saved))
     }
 }
 
@@ -294,6 +352,39 @@ mod tests {
         for answer in nothing {
             assert_eq!(question.settle(&frame, &answer), None, "{answer:?}");
         }
+    }
+
+    #[test]
+    fn what_the_server_has_from_before_is_sent_as_a_hash() {
+        let block = |seq, first, byte| record(RecordKind::Block, seq, extent(first, 1), byte);
+        let frame = [block(1, 0, 1), block(2, 1, 2), block(3, 5, 3), resync(4, 2, 4)].concat();
+        assert_eq!(asked(Touched::new(geometry(), Seq::new(0)).note(&frame).as_ref()), [2]);
+        let mut touched = Touched::new(geometry(), Seq::new(0)).with_seed(true);
+        let question = touched.note(&frame).unwrap();
+        let request = question.request(4).unwrap();
+        let seeded = vec![true, false, true, true];
+        let answer = request.answered(Seq::new(0), vec![false; 4]).with_seeded(seeded.clone());
+        let elided = question.settle(&frame, &answer).unwrap();
+        let sent: Vec<_> = Records::new(&elided.payload).map(Result::unwrap).collect();
+        assert_eq!(sent.len(), 4);
+        for ((record, is_seeded), byte) in sent.iter().zip(&seeded).zip(1..) {
+            assert_eq!(record.header.is_seeded(), *is_seeded);
+            let len = usize::try_from(record.header.extent_len()).unwrap();
+            let content = vec![byte; len];
+            let hash = blake3::hash(&content);
+            assert_eq!(record.payload, if *is_seeded { hash.as_bytes() } else { &content[..] });
+        }
+        assert!(elided.is_seeded);
+        assert_eq!(elided.payload.len() + elided.saved, frame.len());
+
+        // The stream gives it: nothing else is left out. Of a block it gives nothing before.
+        let all = [false, false, false, true];
+        let answer = request.answered(Seq::new(0), all.into()).with_seeded(seeded);
+        let elided = question.settle(&frame, &answer).unwrap();
+        assert!(!elided.is_seeded);
+        assert_eq!(elided.saved as u64, BLOCK);
+        let answer = request.answered(Seq::new(0), vec![true, false, false, false]);
+        assert_eq!(question.settle(&frame, &answer), None);
     }
 
     #[test]

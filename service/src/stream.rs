@@ -105,7 +105,8 @@ impl Stream<'_> {
         thread::scope(|scope| {
             let (drained, linked) = (events.clone(), events);
             let (window, links, halted) = (&window, &links, &halted);
-            let touched = Touched::new(geometry, welcome.durable_seq());
+            let touched =
+                Touched::new(geometry, welcome.durable_seq()).with_seed(welcome.has_seed());
             let touched = self.dialling.compare.then_some(touched);
             scope.spawn(move || {
                 report(&drained, || Event::Drain(self.drain(halted, window, touched, &mut watch)));

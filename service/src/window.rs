@@ -145,7 +145,12 @@ impl Window {
         state.epoch_ends += usize::from(frame.ends_epoch.is_some());
         state.asking.wanted += usize::from(question.is_some());
         let question = question.map_or(Inquiry::Nothing, |it| Inquiry::Wanted(Arc::new(it)));
-        state.frames.push_back(Kept { frame: Arc::new(frame), question, is_elided: false });
+        state.frames.push_back(Kept {
+            frame: Arc::new(frame),
+            question,
+            is_elided: false,
+            seeded: None,
+        });
         self.changed.notify_all();
         true
     }

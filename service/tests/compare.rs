@@ -73,3 +73,56 @@ fn whatever_else_the_server_answers_it_gets_everything() {
         assert_eq!(unchanged, 0, "{answers:?}");
     }
 }
+
+/// What arrives of the first sync of blocks of which each second one is all of sevens: whether it
+/// came as a hash, and how many bytes were not sent.
+fn first_sync(answers: Answers) -> (Vec<bool>, u64) {
+    let harness = Harness::new();
+    harness.server.behave(|manners| manners.answers = answers);
+    let running = harness.start();
+    wait_until("a session began", || harness.driver.session().is_some());
+    let session = harness.driver.session().unwrap();
+    for block in 0..BLOCKS {
+        let byte = if block % 2 == 0 { 7 } else { 8 };
+        harness.driver.capture(RecordKind::Block, block * BLOCK, &[byte; SECTORS]);
+    }
+    harness.driver.write(0, &[9; SECTORS]);
+    let last = harness.driver.end_epoch();
+    wait_until("it is durable", || running.counters.report().acknowledged_seq == last);
+    let report = running.counters.report();
+    running.stop();
+    let arrived = harness.server.arrived(session);
+    assert!(arrived.iter().any(|it| it.header.kind() == RecordKind::Write));
+    let blocks = arrived.iter().filter(|it| it.header.kind() == RecordKind::Block);
+    let seeded = blocks.map(|it| {
+        let index = it.header.extent_offset() / BLOCK;
+        let content = [if index % 2 == 0 { 7 } else { 8 }; 64 << 10];
+        if it.header.is_seeded() {
+            assert_eq!(it.payload, blake3::hash(&content).as_bytes());
+        } else {
+            assert!(it.payload == content);
+        }
+        it.header.is_seeded()
+    });
+    (seeded.collect(), report.bytes_unchanged)
+}
+
+#[test]
+fn a_first_sync_names_what_the_server_has_from_before_and_sends_the_rest() {
+    let (seeded, saved) = first_sync(Answers::Seeded(7));
+    assert_eq!(seeded, [true, false].repeat(4));
+    assert_eq!(saved, BLOCKS / 2 * (BLOCK - 32));
+}
+
+#[test]
+fn what_a_server_cannot_find_again_is_sent_over_the_next_link() {
+    let (seeded, _) = first_sync(Answers::SeedLost(7));
+    assert_eq!(seeded, [false; 8]);
+}
+
+#[test]
+fn a_server_without_a_seed_is_asked_nothing_about_a_first_sync() {
+    for answers in [Answers::Of(7), Answers::Nothing, Answers::Never] {
+        assert_eq!(first_sync(answers), (vec![false; 8], 0), "{answers:?}");
+    }
+}

@@ -25,7 +25,7 @@ use crate::revocation::Revocations;
 
 /// The protocol of a link: frames of which both ends know all. An end of another release has
 /// another one, and is refused in words.
-pub const LINK: &[u8] = b"snapless/4";
+pub const LINK: &[u8] = b"snapless/5";
 
 /// What a connection is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -24,6 +24,12 @@ pub const COMPARE_EXTENTS_MAX: usize = 1024;
 /// The most bytes that the extents of a request have together.
 pub const COMPARE_BYTES_MAX: u64 = RECORD_PAYLOAD_MAX as u64;
 
+/// What is said of an extent: nothing, that the stream gives the same content, or that the server
+/// has it from before the session.
+const OTHER: u8 = 0;
+const SAME: u8 = 1;
+const SEEDED: u8 = 2;
+
 /// BLAKE3-256 of an extent's content.
 pub type ContentHash = [u8; 32];
 
@@ -41,6 +47,7 @@ pub struct Compared {
     id: u64,
     seq: Seq,
     same: Vec<bool>,
+    seeded: Vec<bool>,
 }
 
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -136,14 +143,16 @@ impl Compare {
 
     /// The answer that nothing is known to be the same.
     pub fn unanswered(&self) -> Compared {
-        Compared { id: self.id, seq: Seq::new(0), same: vec![false; self.extents.len()] }
+        let none = vec![false; self.extents.len()];
+        Compared { id: self.id, seq: Seq::new(0), same: none.clone(), seeded: none }
     }
 
     /// The answer after record `seq`: for each extent, in order, whether the content is known and
     /// the same. An answer of another length says nothing.
     pub fn answered(&self, seq: Seq, same: Vec<bool>) -> Compared {
         if same.len() == self.extents.len() {
-            Compared { id: self.id, seq, same }
+            let seeded = vec![false; same.len()];
+            Compared { id: self.id, seq, same, seeded }
         } else {
             self.unanswered()
         }
@@ -161,19 +170,22 @@ impl Compared {
         if !(1..=COMPARE_EXTENTS_MAX).contains(&flags.len()) {
             return Err(bad);
         }
-        let flag = |flag: &u8| match flag {
-            0 => Ok(false),
-            1 => Ok(true),
-            _ => Err(bad),
-        };
-        let same = flags.iter().map(flag).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { id: head.id.get(), seq: head.seq.get(), same })
+        if flags.iter().any(|flag| *flag > SEEDED) {
+            return Err(bad);
+        }
+        let all = |wanted| flags.iter().map(|flag| *flag == wanted).collect();
+        Ok(Self { id: head.id.get(), seq: head.seq.get(), same: all(SAME), seeded: all(SEEDED) })
     }
 
     /// The payload's bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
         let head = Head { id: U64::new(self.id), seq: self.seq.into() };
-        let flags: Vec<u8> = self.same.iter().map(|&is_same| u8::from(is_same)).collect();
+        let flag = |(is_same, is_seeded): (&bool, &bool)| match (is_same, is_seeded) {
+            (true, _) => SAME,
+            (false, true) => SEEDED,
+            (false, false) => OTHER,
+        };
+        let flags: Vec<u8> = self.same.iter().zip(&self.seeded).map(flag).collect();
         [head.as_bytes(), &flags].concat()
     }
 
@@ -185,6 +197,22 @@ impl Compared {
     /// The record after which the content was compared.
     pub fn seq(&self) -> Seq {
         self.seq
+    }
+
+    /// The same answer; the server has the content of these extents from before the session, and
+    /// stores it itself if it gets the hash in its place ([`RecordHeader::seeded`]). A list of
+    /// another length says nothing.
+    ///
+    /// [`RecordHeader::seeded`]: crate::record::RecordHeader::seeded
+    #[must_use]
+    pub fn with_seeded(self, seeded: Vec<bool>) -> Self {
+        if seeded.len() == self.same.len() { Self { seeded, ..self } } else { self }
+    }
+
+    /// For each extent of the request, in order, whether the server has its content from before the
+    /// session.
+    pub fn seeded(&self) -> &[bool] {
+        &self.seeded
     }
 
     /// For each extent of the request, in order, whether its content is known and the same.
@@ -216,7 +244,12 @@ mod tests {
         let compared = compare.answered(Seq::new(11), vec![true, false]);
         let want = [&numbers(&[7, 11])[..], &[1, 0]].concat();
         assert_eq!(compared.to_bytes(), want);
-        assert_eq!(Compared::read(&want), Ok(compared));
+        assert_eq!(Compared::read(&want), Ok(compared.clone()));
+        let seeded = compared.with_seeded(vec![false, true]);
+        let want = [&numbers(&[7, 11])[..], &[1, 2]].concat();
+        assert_eq!(seeded.to_bytes(), want);
+        assert_eq!((seeded.same(), seeded.seeded()), (&[true, false][..], &[false, true][..]));
+        assert_eq!(Compared::read(&want), Ok(seeded));
     }
 
     #[test]
@@ -244,7 +277,7 @@ mod tests {
     fn an_answer_that_is_none_is_refused() {
         let compare = ask(&[(0, 512), (512, 512)]).unwrap();
         assert_eq!(compare.answered(Seq::new(3), vec![true]).same(), [false, false]);
-        for bytes in [&[0; 15][..], &[0; 16], &[2; 17], &[0; 17 + COMPARE_EXTENTS_MAX]] {
+        for bytes in [&[0; 15][..], &[0; 16], &[3; 17], &[0; 17 + COMPARE_EXTENTS_MAX]] {
             assert!(Compared::read(bytes).is_err(), "{} bytes", bytes.len());
         }
         assert!(Compared::read(&[0; 16 + COMPARE_EXTENTS_MAX]).is_ok());

@@ -216,6 +216,7 @@ pub struct Welcome {
     durable_seq: SeqLe,
     latest: FileTime,
     durable_made: MadeLe,
+    has_seed: U64,
 }
 
 impl Welcome {
@@ -223,7 +224,20 @@ impl Welcome {
     pub fn new(durable_epoch: EpochId, durable_seq: Seq) -> Self {
         let (durable_epoch, durable_seq) = (durable_epoch.into(), durable_seq.into());
         let durable_made = Made::default().into();
-        Self { durable_epoch, durable_seq, latest: NO_POINT, durable_made }
+        let has_seed = U64::ZERO;
+        Self { durable_epoch, durable_seq, latest: NO_POINT, durable_made, has_seed }
+    }
+
+    /// The same; the server has content of the volume from before the session.
+    #[must_use]
+    pub fn with_seed(self, has_seed: bool) -> Self {
+        Self { has_seed: U64::new(has_seed.into()), ..self }
+    }
+
+    /// True if the server has content of the volume from before the session, and may be asked about
+    /// what is captured for the first time.
+    pub fn has_seed(&self) -> bool {
+        self.has_seed.get() == 1
     }
 
     /// The same with when the last durable record was made.
@@ -369,7 +383,7 @@ impl KeepAlive {
 
 const _: () = {
     assert!(size_of::<Hello>() == 48);
-    assert!(size_of::<Welcome>() == 40);
+    assert!(size_of::<Welcome>() == 48);
     assert!(size_of::<Acknowledge>() == 24);
     assert!(size_of::<Watermark>() == 24);
 };

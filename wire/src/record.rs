@@ -20,9 +20,13 @@ pub const RECORD_PAYLOAD_MAX: usize = 16 << 20;
 /// Payloads and extents are multiples of this, in bytes: the smallest sector.
 pub const RECORD_GRANULE: u64 = 512;
 
+/// Bytes of the hash that stands for the content of a record ([`RecordHeader::seeded`]).
+pub const SEED_HASH_LEN: usize = 32;
+
 /// The extent is all zeros and carries no payload.
 pub const RECORD_FLAG_ZERO: u16 = 1 << 0;
-/// The payload is the hashes of the extent's bytes in their place ([`crate::check`]).
+/// The payload is the hashes of the extent's bytes in their place ([`crate::check`]); of blocks, their
+/// BLAKE3-256 ([`RecordHeader::seeded`]).
 pub const RECORD_FLAG_HASHED: u16 = 1 << 1;
 
 /// A record's header as it stands in a buffer. Use [`RecordHeader`] to make or read one.
@@ -234,6 +238,26 @@ impl RecordHeader {
         Ok(self)
     }
 
+    /// The same record with BLAKE3-256 of the extent's bytes in their place: the server has them in
+    /// what it has of the volume from before, and stores the record with them.
+    ///
+    /// # Errors
+    /// [`RecordError::Kind`] for a record that is neither [`RecordKind::Block`] nor
+    /// [`RecordKind::Resync`], or of zeros.
+    pub fn seeded(mut self) -> Result<Self, RecordError> {
+        if !can_be_seeded(self.kind) || self.zero {
+            return Err(RecordError::Kind(self.kind.to_wire()));
+        }
+        self.hashed = true;
+        Ok(self)
+    }
+
+    /// The record that [`RecordHeader::seeded`] was made of.
+    #[must_use]
+    pub fn unseeded(self) -> Self {
+        Self { hashed: self.hashed && !self.is_seeded(), ..self }
+    }
+
     /// What the record says.
     pub fn kind(&self) -> RecordKind {
         self.kind
@@ -247,6 +271,11 @@ impl RecordHeader {
     /// True if the payload is hashes, not the extent's bytes.
     pub fn is_hashed(&self) -> bool {
         self.hashed
+    }
+
+    /// True if the payload is one hash of the extent's bytes: no such record is stored.
+    pub fn is_seeded(&self) -> bool {
+        self.hashed && can_be_seeded(self.kind)
     }
 
     /// The record's place in the stream.
@@ -289,6 +318,9 @@ impl RecordHeader {
         if self.zero || !self.kind.has_payload() {
             return 0;
         }
+        if self.is_seeded() {
+            return SEED_HASH_LEN;
+        }
         if self.hashed {
             return check::hashes_len(self.extent_len);
         }
@@ -319,9 +351,14 @@ impl RecordHeader {
         // An extent that is described and not carried may be as long as the volume.
         let short = !self.kind.has_payload() || self.extent_len <= RECORD_PAYLOAD_MAX as u64;
         let consistent = (!self.zero || self.kind.has_content())
-            && (!self.hashed || self.kind == RecordKind::Check);
+            && (!self.hashed || self.kind == RecordKind::Check || self.is_seeded())
+            && !(self.zero && self.is_seeded());
         if aligned && inside && short && consistent { Ok(()) } else { Err(bad) }
     }
+}
+
+fn can_be_seeded(kind: RecordKind) -> bool {
+    matches!(kind, RecordKind::Block | RecordKind::Resync)
 }
 
 /// Where and when a record stands in its session's stream.
@@ -441,6 +478,36 @@ mod tests {
 
     fn write(len: u64) -> RecordHeader {
         RecordHeader::extent(RecordKind::Write, AT, 4096, len).unwrap()
+    }
+
+    #[test]
+    fn a_seeded_record_has_a_hash_in_the_place_of_its_content() {
+        let position = Position {
+            seq: Seq::new(3),
+            time: FileTime::new(4),
+            monotonic: 5,
+            epoch: EpochId::new(6),
+        };
+        for kind in [RecordKind::Block, RecordKind::Resync] {
+            let full = RecordHeader::extent(kind, position, 65_536, 131_072).unwrap();
+            let seeded = full.seeded().unwrap();
+            assert!(seeded.is_seeded() && seeded.is_hashed() && !full.is_seeded());
+            assert_eq!((seeded.payload_len(), seeded.extent_len()), (SEED_HASH_LEN, 131_072));
+            assert_eq!(RecordHeader::read(&seeded.to_bytes()), Ok(seeded));
+            assert_eq!(seeded.unseeded(), full);
+            assert!(full.zeroed().unwrap().seeded().is_err());
+            // Zeros have no content that could be named.
+            let mut both = full.zeroed().unwrap().to_bytes();
+            both[6] |= 2;
+            assert!(RecordHeader::read(&both).is_err());
+        }
+        let write = RecordHeader::extent(RecordKind::Write, position, 0, 512).unwrap();
+        assert!(write.seeded().is_err());
+        let mut hashed = write.to_bytes();
+        hashed[6] |= 2;
+        assert!(RecordHeader::read(&hashed).is_err());
+        let check = RecordHeader::extent(RecordKind::Check, position, 0, 512).unwrap();
+        assert_eq!(check.hashed().unwrap().unseeded(), check.hashed().unwrap());
     }
 
     #[test]

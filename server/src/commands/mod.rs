@@ -20,6 +20,7 @@ mod progress;
 mod rekey;
 mod restore;
 mod retention;
+mod seed;
 mod serve;
 mod stat;
 mod transfer;
@@ -56,6 +57,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Stat(args) => stat::run(&args),
         Command::Bookmark { command } => bookmark::run(&command),
         Command::Forget(args) => forget::run(&args),
+        Command::Seed(args) => seed::run(&args),
         Command::Rekey(args) => rekey::run(&args),
         Command::Retention { command } => retention::run(&command),
         Command::Compact(args) => compact::run(&args),

@@ -62,6 +62,7 @@ mod salvage_objects;
 mod sealed;
 #[cfg(feature = "cloud")]
 mod sealed_objects;
+mod seed;
 mod space;
 #[cfg(feature = "cloud")]
 mod stores;

@@ -22,7 +22,7 @@ impl State {
         self.asking.wanted -= usize::from(matches!(question, Inquiry::Wanted(_)));
         self.asking.waits_since = None;
         self.sent += 1;
-        Some(Arc::clone(&kept.frame))
+        Some(kept.seeded.take().unwrap_or_else(|| Arc::clone(&kept.frame)))
     }
 
     /// The next request, if one can be made.
@@ -80,18 +80,25 @@ impl State {
         let is_it = |kept: &&mut Kept| matches!(kept.question, Inquiry::Asked(_, of) if of == id);
         let Some(kept) = self.frames.range_mut(self.sent..).find(is_it) else { return 0 };
         kept.question = Inquiry::Nothing;
-        let Some(Elided { payload, saved }) = elided else { return 0 };
+        let Some(Elided { payload, saved, is_seeded }) = elided else { return 0 };
         let Frame { payload: before, last, made, ends_epoch } = &*kept.frame;
-        self.bytes = self.bytes - before.len() + payload.len();
+        let (len, before) = (payload.len(), before.len());
         let (last, made, ends_epoch) = (*last, *made, *ends_epoch);
-        kept.frame = Arc::new(Frame { payload, last, made, ends_epoch });
-        kept.is_elided = true;
+        let sent = Arc::new(Frame { payload, last, made, ends_epoch });
+        if is_seeded {
+            // Another link, or this server without its seed, needs the content.
+            kept.seeded = Some(sent);
+        } else {
+            self.bytes = self.bytes - before + len;
+            (kept.frame, kept.is_elided) = (sent, true);
+        }
         saved
     }
 
-    /// A new server is asked anew.
+    /// A new server is asked anew; what was to be sent as hashes goes in full.
     pub(super) fn begin_asking(&mut self, is_possible: bool, durable: Seq) {
         for kept in &mut self.frames {
+            kept.seeded = None;
             if let Inquiry::Asked(question, _) = &kept.question {
                 kept.question = Inquiry::Wanted(Arc::clone(question));
             }
@@ -280,6 +287,25 @@ mod tests {
         window.end_link();
         assert_eq!(window.begin_link(&welcome(10)), Ok(false));
         assert_eq!([sent(&window), sent(&window)], [FULL, FULL]);
+    }
+
+    #[test]
+    fn what_was_sent_as_a_hash_goes_in_full_over_another_link() {
+        let window = window(2, LONG);
+        assert_eq!(window.begin_comparing_link(&welcome(10)), Ok(false));
+        for request in [request(&window), request(&window)] {
+            let answer = request.answered(Seq::new(10), vec![false]).with_seeded(vec![true]);
+            assert_eq!(window.answer(&answer), BLOCK - 32);
+        }
+        assert_eq!(window.lock().bytes, 2 * FULL, "the content is kept");
+        assert_eq!(sent(&window), HEADER + 32);
+        window.end_link();
+        // Of another server, or of this one, which could not find it.
+        assert_eq!(window.begin_link(&welcome(10)), Ok(false));
+        assert_eq!([sent(&window), sent(&window)], [FULL, FULL]);
+        window.end_link();
+        assert_eq!(window.begin_comparing_link(&welcome(10)), Ok(false));
+        assert_eq!([sent(&window), sent(&window)], [FULL, FULL], "it is not asked about again");
     }
 
     #[test]

@@ -51,6 +51,8 @@ pub(super) struct Kept {
     pub(super) question: Inquiry,
     /// The server's content was left out of it.
     pub(super) is_elided: bool,
+    /// What the present link sends in its place: with hashes of content that the server has.
+    pub(super) seeded: Option<Arc<Frame>>,
 }
 
 /// What the server is asked about a frame.

@@ -13,7 +13,7 @@ use snapless_types::{EpochId, Extent, RecordKind, Seq};
 use snapless_wire::compare::{Compare, Compared, ContentHash};
 use snapless_wire::frame::{Acknowledge, FrameKind, Hello, Watermark, Welcome};
 use snapless_wire::id::SessionId;
-use snapless_wire::record::{RecordHeader, Records};
+use snapless_wire::record::{Record, RecordHeader, Records};
 use zerocopy::IntoBytes;
 
 /// A received record.
@@ -37,6 +37,16 @@ pub enum Answers {
     Before(u8),
     /// The same, and one more.
     TooMany(u8),
+    /// That it has content of this byte alone from before the session.
+    Seeded(u8),
+    /// The same, and it is gone when it is to be stored.
+    SeedLost(u8),
+}
+
+impl Answers {
+    fn has_seed(self) -> bool {
+        matches!(self, Self::Seeded(_) | Self::SeedLost(_))
+    }
 }
 
 /// How the server misbehaves.
@@ -231,7 +241,7 @@ impl Shared {
             let last = stored.records.last().filter(|last| last.header.seq() == durable_seq);
             let made = last.map(|last| last.header.made()).unwrap_or_default();
             let welcome = Welcome::new(EpochId::new(stored.durable_epoch), durable_seq);
-            let welcome = welcome.with_made(made);
+            let welcome = welcome.with_made(made).with_seed(state.manners.answers.has_seed());
             (state.manners.refuse.clone(), welcome)
         };
         if let Some(text) = refuse {
@@ -244,6 +254,12 @@ impl Shared {
             match receive(link, &mut payload)? {
                 None => return Ok(()),
                 Some(FrameKind::Records) => {
+                    let is_seeded = |it: Record<'_>| it.header.is_seeded();
+                    let lost = matches!(self.lock().manners.answers, Answers::SeedLost(_));
+                    if lost && Records::new(&payload).map_while(Result::ok).any(is_seeded) {
+                        send(link, FrameKind::Error, b"it is gone");
+                        return Ok(());
+                    }
                     for ack in self.take(hello.session, generation, &payload)? {
                         send(link, FrameKind::Acknowledge, ack.as_bytes());
                     }
@@ -357,6 +373,11 @@ fn answer(request: &Compare, answers: Answers) -> Option<Compared> {
         Answers::Nothing => Some(request.unanswered()),
         Answers::Never => None,
         Answers::Of(byte) => Some(of(request, byte, since)),
+        Answers::Seeded(byte) | Answers::SeedLost(byte) => {
+            let seeded = of(request, byte, since).same().to_vec();
+            let nothing = vec![false; seeded.len()];
+            Some(request.answered(request.since(), nothing).with_seeded(seeded))
+        }
         Answers::Before(byte) => Some(of(request, byte, since - 1)),
         Answers::TooMany(byte) => {
             let more = [request.extents(), &request.extents()[..1]].concat();

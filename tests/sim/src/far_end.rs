@@ -286,7 +286,7 @@ impl FarEnd {
         // A disk that fails meanwhile, or is not as far yet: everything is sent.
         let answer = connection.answer(&request);
         let elided = answer.ok().and_then(|answer| question.settle(payload, &answer));
-        if let Some(Elided { payload: elided, saved }) = elided {
+        if let Some(Elided { payload: elided, saved, .. }) = elided {
             self.unchanged += saved as u64 / u64::from(self.volume.sector_bytes);
             *payload = elided;
         }

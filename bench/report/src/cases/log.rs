@@ -16,7 +16,7 @@ use crate::fio::{Fio, Load};
 use crate::run::{Plan, await_sync, in_turn};
 use crate::setting::Setting;
 use crate::snapless::Snapless;
-use crate::statistics::{Window, now_ms};
+use crate::statistics::Window;
 use crate::table::Row;
 use crate::wait::wait_for;
 
@@ -28,9 +28,11 @@ const MARK: f64 = 0.97;
 const COARSER: [u64; 2] = [4096, 1024];
 /// KiB of a page.
 const PAGE_KIB: u64 = 4;
-/// What the log's area takes of the volume, and the regions that it is in.
+/// What the log's area takes of the volume, in whole regions of any length.
 const END: u64 = 8 << 20;
 const CASE: &str = "live replication with a write-intent log";
+/// How long writes go to one region after the other, until each has its mark, at least.
+const STRIDES: Duration = Duration::from_secs(2);
 /// Longest wait for marks.
 const LIMIT: Duration = Duration::from_mins(1);
 
@@ -178,20 +180,18 @@ fn replicating(setting: &Setting, region_kib: Option<u64>) -> Result<Snapless> {
 }
 
 fn tenth(setting: &Setting, plan: &Plan, region_kib: Option<u64>, load: &Load) -> Result<Tenth> {
-    let bytes = plan.size / PART / (PAGE_KIB << 10) * (PAGE_KIB << 10);
+    // Whole regions, of any length.
+    let bytes = plan.size / PART / END * END;
     let mut host = replicating(setting, region_kib)?;
     let cold = span(setting, plan, &mut host, load, bytes)?;
     // The same writes without a log, in the shortest regions.
-    let kib = region_kib.unwrap_or(64);
-    let fio = Fio::start(&host.uri(), bytes, &stride(kib, 16), &setting.folder)?;
-    let began = now_ms();
-    wait_for("a mark of each region", LIMIT, || {
-        let is_marked = match region_kib {
-            Some(kib) => host.status()?.log.marked >= bytes / (kib << 10),
-            None => now_ms() - began > 2000,
-        };
-        Ok(is_marked.then_some(()))
-    })?;
+    let fio = begin(setting, &mut host, &stride(region_kib.unwrap_or(64), 16), bytes)?;
+    std::thread::sleep(STRIDES);
+    if let Some(kib) = region_kib {
+        wait_for("a mark of each region", LIMIT, || {
+            Ok((host.status()?.log.marked >= bytes / (kib << 10)).then_some(()))
+        })?;
+    }
     fio.end()?;
     let warm = span(setting, plan, &mut host, load, bytes)?;
     host.settle(CASE)?;
@@ -207,7 +207,7 @@ fn span(
     bytes: u64,
 ) -> Result<Span> {
     let before = host.status()?.log;
-    let fio = Fio::start(&host.uri(), bytes, load, &setting.folder)?;
+    let fio = begin(setting, host, load, bytes)?;
     std::thread::sleep(plan.warm + plan.window);
     let samples = fio.end()?;
     let after = host.status()?.log;
@@ -218,4 +218,14 @@ fn span(
         waits: after.waits - before.waits,
         slots: after.slots - before.slots,
     })
+}
+
+/// Starts writers, and waits for their first write.
+fn begin(setting: &Setting, host: &mut Snapless, load: &Load, bytes: u64) -> Result<Fio> {
+    let before = host.status()?.writes_captured_inline;
+    let fio = Fio::start(&host.uri(), bytes, load, &setting.folder)?;
+    wait_for("the first write", LIMIT, || {
+        Ok((host.status()?.writes_captured_inline > before).then_some(()))
+    })?;
+    Ok(fio)
 }

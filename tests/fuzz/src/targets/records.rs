@@ -5,7 +5,7 @@ use snapless_types::RecordKind;
 use snapless_wire::check::hashes_len;
 use snapless_wire::record::{
     RECORD_GRANULE, RECORD_HEADER_LEN, RECORD_PAYLOAD_MAX, Record, RecordError, RecordHeader,
-    Records,
+    Records, SEED_HASH_LEN,
 };
 
 use super::Target;
@@ -62,8 +62,12 @@ pub(super) fn check(record: &Record<'_>) -> usize {
     assert_eq!(header.gap_reason().is_some(), header.kind() == RecordKind::GapBegin);
     assert!(offset.is_multiple_of(RECORD_GRANULE) && len.is_multiple_of(RECORD_GRANULE));
     let carries = header.kind().has_payload() && !header.is_zero();
-    let payload_len = if header.is_hashed() { hashes_len(len) as u64 } else { len };
+    let payload_len = match (header.is_seeded(), header.is_hashed()) {
+        (true, _) => SEED_HASH_LEN as u64,
+        (false, true) => hashes_len(len) as u64,
+        (false, false) => len,
+    };
     assert_eq!(header.payload_len() as u64, if carries { payload_len } else { 0 });
-    assert!(!header.is_hashed() || header.kind() == RecordKind::Check);
+    assert!(!header.is_hashed() || header.is_seeded() || header.kind() == RecordKind::Check);
     RECORD_HEADER_LEN + record.payload.len()
 }

@@ -20,6 +20,7 @@
 //! | [`Scenario::Removal`] | no load, but plug and play that asks, stops, removes and surprises in each state; a shutdown |
 //! | [`Scenario::Reboot`] | reboots with records lost, and the volume changed while the machine is off: verified |
 //! | [`Scenario::Verification`] | the copy is verified under load; a block that changes behind the driver is found, and repaired |
+//! | [`Scenario::Seed`] | an older image of the volume was imported: what has not changed is not sent |
 //! | [`Scenario::ServerCrash`] | the server is killed ten times during it and after it: no gap |
 //!
 //! The rule: a scenario passes only if the situations that it tests have occurred.
@@ -39,6 +40,7 @@ mod read_failures;
 mod reboot;
 mod removal;
 mod run;
+mod seed;
 mod server_crash;
 mod service_crash;
 mod settings;
@@ -81,7 +83,7 @@ macro_rules! scenarios {
 
         impl Scenario {
             /// All of them, the main one first.
-            pub const ALL: [Self; 19] = [$(Self::$scenario),*];
+            pub const ALL: [Self; 20] = [$(Self::$scenario),*];
 
             /// Its name in messages and folders.
             pub fn name(self) -> &'static str {
@@ -134,6 +136,8 @@ scenarios! {
     Reboot: "reboot", reboot::run;
     /// The copy is verified while the volume is in use.
     Verification: "verification", verification::run;
+    /// The repository has an older image of the volume.
+    Seed: "seed", seed::run;
 }
 
 /// Runs a scenario to its verdict. The run's folder keeps everything if it fails, and the logs if

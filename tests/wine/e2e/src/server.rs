@@ -109,6 +109,13 @@ pub fn verify(exe: &Path, folder: &RunFolder) -> Result<(), E2eError> {
     run("verify", command.arg("verify").arg("--repository").arg(&folder.repository), folder)
 }
 
+/// Imports an image of the volume into the repository, which no server has.
+pub fn seed(exe: &Path, folder: &RunFolder, image: &Path) -> Result<(), E2eError> {
+    let mut command = Command::new(exe);
+    command.args(["seed", "--volume", VOLUME_GUID, "--repository"]).arg(&folder.repository);
+    run("seed", command.arg("--image").arg(image), folder)
+}
+
 /// What the server's list says.
 pub fn list(exe: &Path, folder: &RunFolder) -> Result<String, E2eError> {
     let mut command = Command::new(exe);
