@@ -1,8 +1,6 @@
 //! A first sync of a volume of which the repository has an older image, as of a shipped disk: what
 //! has not changed since is not sent, and the images are right all the same.
 
-use std::process::Command;
-
 use crate::console::{Console, step};
 use crate::error::{E2eError, ensure};
 use crate::scenario::{Setting, protect};
