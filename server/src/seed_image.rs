@@ -76,14 +76,14 @@ pub fn import(
     let ingest = Ingest::Streaming(Box::new(state));
     let mut stream = Stream { writer, ingest, began, seq: 0, epoch: 1, frame: Vec::new() };
     stream.marker(RecordKind::SessionStart)?;
-    let step = RECORD_BYTES.max(header.geometry.block_size().into());
-    let mut bytes = vec![0; usize::try_from(step).unwrap_or(usize::MAX)];
+    let piece = RECORD_BYTES.max(header.geometry.block_size().into());
+    let mut bytes = vec![0; usize::try_from(piece).unwrap_or(usize::MAX)];
     let mut content_bytes = 0;
     for (number, offset) in (1..).zip((0..length).step_by(bytes.len())) {
         if stop.is_set() {
             return Err(Error::Stopped);
         }
-        let len = step.min(length - offset);
+        let len = piece.min(length - offset);
         let content = &mut bytes[..usize::try_from(len).unwrap_or(0)];
         read_exact_at(&file, content, offset).map_err(Error::file("read", path))?;
         content_bytes += stream.block(offset, content)?;

@@ -83,7 +83,7 @@ fn first_sync(answers: Answers) -> (Vec<bool>, u64) {
     wait_until("a session began", || harness.driver.session().is_some());
     let session = harness.driver.session().unwrap();
     for block in 0..BLOCKS {
-        let byte = if block % 2 == 0 { 7 } else { 8 };
+        let byte = if block.is_multiple_of(2) { 7 } else { 8 };
         harness.driver.capture(RecordKind::Block, block * BLOCK, &[byte; SECTORS]);
     }
     harness.driver.write(0, &[9; SECTORS]);
@@ -96,7 +96,7 @@ fn first_sync(answers: Answers) -> (Vec<bool>, u64) {
     let blocks = arrived.iter().filter(|it| it.header.kind() == RecordKind::Block);
     let seeded = blocks.map(|it| {
         let index = it.header.extent_offset() / BLOCK;
-        let content = [if index % 2 == 0 { 7 } else { 8 }; 64 << 10];
+        let content = vec![if index.is_multiple_of(2) { 7 } else { 8 }; 64 << 10];
         if it.header.is_seeded() {
             assert_eq!(it.payload, blake3::hash(&content).as_bytes());
         } else {

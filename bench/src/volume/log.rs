@@ -32,7 +32,7 @@ use crate::spec::LogSpec;
 const AREA: AreaId = AreaId([1; 16]);
 const SESSION: SessionId = SessionId([1; 16]);
 /// Bytes of the stamp.
-const STAMP: u64 = 4096;
+const STAMP: usize = 4096;
 
 /// A volume's log.
 pub struct Logging {
@@ -80,7 +80,7 @@ impl Logging {
         };
         let area_at = geometry.length().checked_sub(AREA_LEN as u64);
         let area = area_at.and_then(|at| Extent::new(at, AREA_LEN as u64));
-        let stamp = Extent::new(0, STAMP).and_then(|stamp| Extents::new(&[stamp]));
+        let stamp = Extent::new(0, STAMP as u64).and_then(|stamp| Extents::new(&[stamp]));
         let (area, stamp) = area.zip(stamp).ok_or_else(|| Error::Volume {
             path: disk.path().to_path_buf(),
             problem: "it has no room for a write-intent log: 128 KiB are needed".to_owned(),
@@ -217,9 +217,11 @@ impl Logging {
 
 /// A file with an area that says nothing.
 fn make_area(spec: &LogSpec) -> Result<Arc<std::fs::File>> {
-    let mut area = Box::new([0; AREA_LEN]);
-    state_area::blank_area(&mut area, AREA);
-    std::fs::write(&spec.area, &*area).on("write", &spec.area)?;
+    let mut area = vec![0; AREA_LEN];
+    if let Some(area) = area.first_chunk_mut() {
+        state_area::blank_area(area, AREA);
+    }
+    std::fs::write(&spec.area, area).on("write", &spec.area)?;
     let file = crate::disk::open(&spec.area)?;
     file.sync_all().on("write", &spec.area)?;
     Ok(Arc::new(file))
@@ -272,7 +274,7 @@ impl<const ENGINE: bool> Loop<ENGINE> {
         let Some(buffer) = log.slot.take() else { return };
         let writes = log.tracker.log().map_or(0, IntentLog::stamp_writes);
         log.stage = Stage::Stamp(writes);
-        let (target, range) = (Target::File(self.shared.disk.file()), 0..STAMP as usize);
+        let (target, range) = (Target::File(self.shared.disk.file()), 0..STAMP);
         self.ring.begin(target, &Verb::Read(0), Memory::Buffer(buffer), range, Tag::Log);
     }
 

@@ -281,7 +281,7 @@ fn the_command_imports_an_image_and_says_what_it_did() {
     let root = dir.path().join("repository");
     drop(common::repository(&root));
     let file = dir.path().join("volume.img");
-    std::fs::write(&file, [&[7; WIDE_LEN][..], &[0; 1 << 20]].concat()).unwrap();
+    std::fs::write(&file, [vec![7; WIDE_LEN], vec![0; 1 << 20]].concat()).unwrap();
     let mut command = program();
     command.args(["seed", "--json", "--volume", &support::VOLUME.to_string()]);
     command.arg("--repository").arg(&root).arg("--image").arg(&file);
