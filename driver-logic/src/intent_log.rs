@@ -24,16 +24,23 @@
 //! for its mark before it has a record ([`IntentLog::expects`]): so the marks of all records up to
 //! one that is listed are in the same slot.
 //!
+//! The log knows the stamp's bytes as well ([`IntentLog::wrote`]), without reading them again: when
+//! the machine wakes up, they show whether another system has written meanwhile
+//! ([`crate::sleep`]). Regions of the stamp keep their marks, so that no write to it waits: its bytes
+//! are known when it goes.
+//!
 //! A record that ends an epoch leaves when the disk has a slot that lists it
 //! ([`IntentLog::lists`]). If it left before, a crash meanwhile had every block verified.
 
-use snapless_fixed::memory::OutOfMemory;
+use alloc::boxed::Box;
+
+use snapless_fixed::memory::{OutOfMemory, boxed_slice};
 use snapless_fixed::sabotaged;
 use snapless_tracking::marks::Marks;
 use snapless_tracking::regions::RegionMap;
 use snapless_types::{Ends, Extent, Regions, Seq, Tick};
 use snapless_wire::id::Extents;
-use snapless_wire::state_area::STAMP_RANGES_MAX;
+use snapless_wire::state_area::{STAMP_LEN, STAMP_RANGES_MAX};
 
 /// How long the log waits for what, in ticks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -161,9 +168,13 @@ pub struct IntentLog {
     has_failed: bool,
     /// The slot on the disk has marks that the next one has not.
     is_cleared: bool,
-    /// Writes to the stamp so far, and how many of them the hash is about.
+    /// Writes to the stamp so far, how many of them the hash is about, and how many of them the copy
+    /// has; a copy has none before it was made.
     stamp_writes: u64,
     hashed_writes: u64,
+    copied_writes: Option<u64>,
+    /// The stamp's bytes, the ranges one after the other.
+    copy: Box<[u8]>,
     hash: u64,
     /// When the stamp is read, if its hash is stale and that was noticed.
     read_at: Option<Tick>,
@@ -196,6 +207,8 @@ impl IntentLog {
         next.mark_all();
         watched.note(area);
         stamp.iter().for_each(|range| watched.note(&range));
+        let stamped = stamp.iter().fold(0_u64, |sum, range| sum.saturating_add(range.len()));
+        let copy = boxed_slice(stamped.min(STAMP_LEN as u64), || Ok(0))?;
         Ok(Self {
             timing,
             stamp,
@@ -212,6 +225,8 @@ impl IntentLog {
             is_cleared: false,
             stamp_writes: 0,
             hashed_writes: 0,
+            copied_writes: None,
+            copy,
             hash: 0,
             read_at: Some(now),
             was_read_at: now,
@@ -298,6 +313,44 @@ impl IntentLog {
     /// none is under way.
     pub fn stamp_writes(&self) -> u64 {
         self.stamp_writes
+    }
+
+    /// A write to the stamp that has just been let go, by [`IntentLog::goes`], has these bytes.
+    pub fn wrote(&mut self, extent: &Extent, bytes: &[u8]) {
+        let Some(copied) = self.copied_writes else { return };
+        let mut at = 0;
+        for range in self.stamp.iter() {
+            put_overlap((&range, at), &mut self.copy, (extent, bytes));
+            at = range.len().saturating_add(at);
+        }
+        self.copied_writes = Some(copied.wrapping_add(1));
+    }
+
+    /// The stamp was read, after so many writes to it, with none of them under way.
+    pub fn copy_stamp(&mut self, writes: u64, bytes: &[u8]) {
+        if writes == self.stamp_writes && bytes.len() == self.copy.len() {
+            self.copy.copy_from_slice(bytes);
+            self.copied_writes = Some(writes);
+        }
+    }
+
+    /// True if the volume has the stamp's bytes as they were written last; false if it has others,
+    /// and if they are not known.
+    pub fn is_stamp(&self, bytes: &[u8]) -> bool {
+        let is_known = self.copied_writes == Some(self.stamp_writes);
+        is_known && (*self.copy == *bytes || sabotaged!(SleepNotNoticed))
+    }
+
+    /// The server may lack something of any region: each is marked from now on. The host has seen to
+    /// it that no mark is taken off before the server has all of its region.
+    pub fn mark_all(&mut self) {
+        if self.is_live {
+            // The slot that is on its way has not got them.
+            self.asked.mark_all();
+            self.is_asked = true;
+        } else {
+            self.next.mark_all();
+        }
     }
 
     /// What is to be done next.
@@ -402,7 +455,10 @@ impl IntentLog {
     pub fn unmark(&mut self, region: u64, marks: &Marks) -> Option<Unmarked> {
         let was_written = self.warm.is_marked(region) || self.was_warm.is_marked(region);
         let is_warm = was_written || marks.is_warm(region);
-        let keeps = is_warm || self.asked.is_marked(region) || self.under_way.is_some();
+        let keeps = is_warm
+            || self.watched.is_marked(region)
+            || self.asked.is_marked(region)
+            || self.under_way.is_some();
         if keeps || !self.next.set(region, false) {
             return None;
         }
@@ -453,6 +509,22 @@ impl IntentLog {
             extents().for_each(|extent| self.asked.note(&extent));
             self.is_asked = true;
         }
+    }
+}
+
+/// Copies what a write to `extent` has of a range, whose bytes begin at `at` in `copy`.
+fn put_overlap((range, at): (&Extent, u64), copy: &mut [u8], (extent, bytes): (&Extent, &[u8])) {
+    let (start, end) = (range.offset().max(extent.offset()), range.end().min(extent.end()));
+    let Some(len) = end.checked_sub(start) else { return };
+    let to = start.saturating_sub(range.offset()).saturating_add(at);
+    let from = start.saturating_sub(extent.offset());
+    let part = |from: u64| {
+        let (from, len) = (usize::try_from(from).ok()?, usize::try_from(len).ok()?);
+        Some(from..from.checked_add(len)?)
+    };
+    let (Some(to), Some(from)) = (part(to), part(from)) else { return };
+    if let (Some(to), Some(from)) = (copy.get_mut(to), bytes.get(from)) {
+        to.copy_from_slice(from);
     }
 }
 
@@ -510,10 +582,11 @@ mod tests {
     /// Live, with these regions marked.
     fn live(marked: &[u64]) -> IntentLog {
         let mut log = new();
-        for number in (0..100).filter(|number| !marked.contains(number)) {
+        for number in (1..99).filter(|number| !marked.contains(number)) {
             let unmarked = log.unmark(number, &marks()).unwrap();
             log.leave_unmarked(unmarked);
         }
+        assert!([0, 99].into_iter().all(|number| log.unmark(number, &marks()).is_none()));
         assert!(begin(&mut log, true).is_some());
         log.written(Tick(1));
         log
@@ -522,7 +595,7 @@ mod tests {
     #[test]
     fn before_the_first_slot_every_write_goes_and_is_in_it() {
         let mut log = new();
-        for number in 0..100 {
+        for number in 1..99 {
             let unmarked = log.unmark(number, &marks()).unwrap();
             log.leave_unmarked(unmarked);
         }
@@ -632,6 +705,52 @@ mod tests {
         let late = at + 2 * Timing::DRIVER.stamp;
         assert!(goes(&mut log, 0));
         assert_eq!(log.todo(Tick(late)), Todo::Nothing(Tick(late + Timing::DRIVER.settle)));
+    }
+
+    #[test]
+    fn the_stamp_is_known_as_long_as_the_bytes_of_each_write_to_it_are() {
+        let mut log = live(&[1]);
+        let (first, second) = (Extent::new(256, 128).unwrap(), Extent::new(384, 512).unwrap());
+        assert!(!log.is_stamp(&[0; 512]), "it was not read yet");
+        log.copy_stamp(log.stamp_writes(), &[1; 512]);
+        assert!(log.is_stamp(&[1; 512]) && !log.is_stamp(&[0; 512]));
+        let writes = |log: &mut IntentLog, extent: Extent| {
+            assert!(log.goes(|| core::iter::once(extent)));
+        };
+        writes(&mut log, first);
+        assert!(!log.is_stamp(&[1; 512]), "it is not known what was written");
+        log.wrote(&first, &[3; 128]);
+        writes(&mut log, second);
+        log.wrote(&second, &[4; 512]);
+        writes(&mut log, region(1));
+        let whole = [[1; 256].as_slice(), &[3; 128], &[4; 128]].concat();
+        assert!(log.is_stamp(&whole) && !log.is_stamp(&[1; 512]));
+        writes(&mut log, first);
+        log.copy_stamp(log.stamp_writes() - 1, &whole);
+        assert!(!log.is_stamp(&whole), "it was read before that write");
+        log.copy_stamp(log.stamp_writes(), &[7; 511]);
+        log.copy_stamp(log.stamp_writes(), &[7; 512]);
+        assert!(log.is_stamp(&[7; 512]));
+    }
+
+    #[test]
+    fn all_regions_are_marked_by_the_next_slot_and_not_by_the_one_on_its_way() {
+        let mut log = live(&[1]);
+        let marks = marks();
+        log.publish(&marks);
+        let unmarked = log.unmark(1, &marks).unwrap();
+        log.mark_all();
+        log.leave_unmarked(unmarked);
+        assert_eq!((log.todo(Tick(2)), log.unmark(2, &marks)), (Todo::Slot, None));
+        assert!(
+            (0..100).all(|number| is_in(&begin(&mut log, false).unwrap_or([0xff; 4096]), number))
+        );
+        log.mark_all();
+        log.written(Tick(3));
+        assert_eq!(log.todo(Tick(4)), Todo::Slot, "the one on its way may have lacked them");
+        let mut void = new();
+        void.mark_all();
+        assert!(is_in(&begin(&mut void, true).unwrap(), 5));
     }
 
     #[test]

@@ -14,6 +14,7 @@
 //! | [`intent_log`] | which regions are marked on the disk before they are written to |
 //! | [`protection`] | which volumes can be protected, and why not |
 //! | [`settings`] | what the driver's registry values mean |
+//! | [`sleep`] | what leaves the driver while the machine may have slept, and whether the volume is as it was |
 //! | [`special_files`] | which special files are on a volume, and which writes are a paging file's |
 //! | [`state_areas`] | where the volumes have their state areas, as the registry has it |
 //! | [`starts`] | after how many failed starts the driver passes everything through |
@@ -51,6 +52,7 @@ pub mod protection;
 pub mod reads;
 pub mod requests;
 pub mod settings;
+pub mod sleep;
 pub mod special_files;
 pub mod starts;
 pub mod state_areas;

@@ -31,6 +31,7 @@ use snapless_wire::state_area::{STAMP_RANGES_MAX, SavedState};
 
 use crate::intent_log::{IntentLog, StampRead, Timing, Unmarked};
 use crate::requests::{self, Verdict};
+use crate::sleep::Sleep;
 
 /// Makes a log: as [`IntentLog::new`].
 pub fn new_log(
@@ -152,6 +153,7 @@ pub struct Tracker {
     log: Option<Log>,
     /// Clearings that the session has not done with, whatever is known of the volume.
     clearings: u32,
+    sleep: Sleep,
 }
 
 impl Tracker {
@@ -171,6 +173,7 @@ impl Tracker {
             is_log: false,
             log: None,
             clearings: 0,
+            sleep: Sleep::Awake,
         }
     }
 
@@ -275,13 +278,17 @@ impl Tracker {
         read: Option<StampRead>,
         bytes: &mut [u8],
     ) -> Option<u64> {
-        let may = read.is_none() || self.clearings == 0;
+        // A stamp that was read while the machine may have slept may be another system's.
+        let may = read.is_none() || self.clearings == 0 && !self.sleep.is_doubtful();
         self.log_mut().filter(|_| may)?.begin_live(ends, read, bytes)
     }
 
     /// True if records may leave of which this is the last one that ends an epoch, as
     /// [`IntentLog::lists`].
     pub fn may_leave(&mut self, end: Seq) -> bool {
+        if self.sleep.is_doubtful() {
+            return false;
+        }
         match self.mode {
             Mode::Live | Mode::Saving => self.log_mut().is_none_or(|log| log.lists(end)),
             // The log may still be what counts.
@@ -348,7 +355,7 @@ impl Tracker {
     /// A session begins that may take the map: if it continues the one of the saved state, on the
     /// same volume, what it takes. The map is no use to any other.
     pub fn claim(&mut self, session: SessionId, geometry: &Geometry) -> Option<Taken> {
-        if self.mode != Mode::Armed {
+        if self.mode != Mode::Armed || self.sleep.is_doubtful() {
             return None;
         }
         let is_it = |saved: &&SavedState| saved.session == session && saved.geometry == *geometry;
@@ -369,7 +376,7 @@ impl Tracker {
     /// The session has every change from now on, and all that came before is noted. `None` if the
     /// map does not hold any more.
     pub fn take(&mut self) -> Option<Known> {
-        if self.mode != Mode::Armed || !self.is_claimed {
+        if self.mode != Mode::Armed || !self.is_claimed || self.sleep.is_doubtful() {
             return None;
         }
         let known = Option::zip(self.saved.take(), self.map.take());
@@ -446,6 +453,50 @@ impl Tracker {
             Mode::Saving if self.log.is_some() => (self.mode, self.map) = (Mode::Live, None),
             Mode::Unknown | Mode::Armed | Mode::Saving => self.forget(),
             Mode::None | Mode::Sealed | Mode::Voiding | Mode::Live => {}
+        }
+    }
+
+    /// Whether the machine may have slept since the volume was looked at.
+    pub fn sleep(&self) -> Sleep {
+        self.sleep
+    }
+
+    /// The system is about to sleep.
+    pub fn falls_asleep(&mut self, now: Tick) {
+        self.sleep.falls_asleep(now);
+    }
+
+    /// The system is awake again. A session looks at its volume next; without one nothing is known
+    /// of the volume any more.
+    pub fn wakes(&mut self, has_session: bool) {
+        if self.sleep.wakes() && !has_session {
+            self.sleep = Sleep::Awake;
+            if self.mode == Mode::Armed {
+                self.forget();
+            }
+        }
+    }
+
+    /// The stamp was read while no write to it was under way, after so many writes. Not noted while
+    /// the machine may have slept: it may be another system's.
+    pub fn copy_stamp(&mut self, writes: u64, bytes: &[u8]) {
+        let may = !self.sleep.is_doubtful();
+        if let Some(log) = self.log_mut().filter(|_| may) {
+            log.copy_stamp(writes, bytes);
+        }
+    }
+
+    /// True if the volume has the stamp's bytes as they were written last, as far as is known.
+    pub fn is_stamp(&self, bytes: &[u8]) -> bool {
+        self.log().is_some_and(|log| log.is_stamp(bytes))
+    }
+
+    /// The volume was looked at, as it was to be `then`. If it is not the `same`, the session has lost
+    /// what had not left: the server may lack something of every region.
+    pub fn looked_at(&mut self, then: Sleep, same: bool) {
+        self.sleep.looked_at(then);
+        if let Some(log) = self.log_mut().filter(|_| !same) {
+            log.mark_all();
         }
     }
 
@@ -716,7 +767,7 @@ mod tests {
         let log = new_log(regions, &area(), &stamp, times).unwrap();
         assert!(tracker.begin_log(log, area()));
         assert_eq!((write(&mut tracker, 50), tracker.mode()), (GOES, Mode::Live));
-        for number in (0..100).filter(|number| *number != 50) {
+        for number in (1..99).filter(|number| *number != 50) {
             let unmarked = tracker.unmark(number, &marks).unwrap();
             tracker.log_mut().unwrap().leave_unmarked(unmarked);
         }
@@ -780,6 +831,47 @@ mod tests {
             tracker.end_log();
             assert_eq!((take(&mut tracker), tracker.mode()), (GOES, Mode::None));
         }
+    }
+
+    #[test]
+    fn nothing_leaves_and_no_stamp_is_believed_until_the_volume_was_looked_at_after_a_sleep() {
+        let mut tracker = logged();
+        let read = Some(StampRead { hash: 9, writes: 0 });
+        tracker.copy_stamp(0, &[1; 512]);
+        tracker.falls_asleep(Tick(5));
+        tracker.copy_stamp(0, &[2; 512]);
+        assert!(tracker.is_stamp(&[1; 512]) && !tracker.may_leave(Seq::new(1)));
+        assert_eq!(tracker.begin_live(&ends(5), read, &mut [0; 4096]), None);
+        assert!(tracker.begin_live(&ends(5), None, &mut [0; 4096]).is_some(), "writes may wait");
+        tracker.log_mut().unwrap().written(Tick(6));
+        tracker.wakes(true);
+        assert!(!tracker.may_leave(Seq::new(1)));
+        let then = tracker.sleep();
+        tracker.looked_at(then, true);
+        assert!(tracker.may_leave(Seq::new(1)));
+        assert!(matches!(tracker.log_mut().unwrap().todo(Tick(7)), Todo::Nothing(_)));
+        tracker.falls_asleep(Tick(8));
+        tracker.wakes(true);
+        let then = tracker.sleep();
+        tracker.looked_at(then, false);
+        assert_eq!(tracker.log_mut().unwrap().todo(Tick(9)), Todo::Slot, "all is marked");
+    }
+
+    #[test]
+    fn a_saved_state_does_not_outlive_a_sleep_without_a_session() {
+        for wakes_first in [true, false] {
+            let mut tracker = armed(&[]);
+            tracker.falls_asleep(Tick(5));
+            if wakes_first {
+                tracker.wakes(false);
+                assert_eq!((tracker.mode(), tracker.sleep()), (Mode::None, Sleep::Awake));
+            }
+            assert_eq!(tracker.claim(SESSION, &geometry()), None);
+        }
+        let mut tracker = armed(&[]);
+        assert!(tracker.claim(SESSION, &geometry()).is_some());
+        tracker.falls_asleep(Tick(5));
+        assert!(tracker.take().is_none());
     }
 
     #[test]

@@ -288,6 +288,21 @@ impl<H: Host> Session<H> {
         self.locked(|core| core.detach());
     }
 
+    /// Notes that the volume may have been written to past the session, as while the machine slept:
+    /// records that have not left are lost, and so is the service, as by [`Session::detach`]; a gap
+    /// begins, for [`GapReason::Slept`], and ends when every block was read again. Nothing happens
+    /// before t0.
+    pub fn doubt(&self) {
+        if !self.locked(|core| core.doubt()) {
+            return;
+        }
+        let mut blocks = self.shared.geometry.all_blocks();
+        while !blocks.is_empty() {
+            let reached = self.locked(|core| core.doubt_blocks(blocks));
+            blocks = BlockRange::new(reached, blocks.end);
+        }
+    }
+
     /// Says where the stream of a session that continues stands at the server: at record `durable`,
     /// which was made then.
     /// Its epochs are numbered behind `behind`, its records behind the greater number of the two:

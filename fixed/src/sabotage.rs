@@ -60,6 +60,8 @@ pub enum Sabotage {
     ClearedUnflushed,
     /// RESUME: the log counts whatever the volume's stamp is.
     StampNotCompared,
+    /// RESUME: a volume counts as unchanged whatever its stamp is after the machine has slept.
+    SleepNotNoticed,
     /// RESUME: the slot that counts is overwritten.
     NewestSlotOverwritten,
     /// RESUME: a state counts whatever record ends the server's stream.
@@ -75,7 +77,7 @@ pub enum Sabotage {
 
 impl Sabotage {
     /// Every breach.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::HoldForgotten,
         Self::SpoiltReadUsed,
         Self::BaseCompleteTooEarly,
@@ -102,6 +104,7 @@ impl Sabotage {
         Self::MarkTakenTooEarly,
         Self::ClearedUnflushed,
         Self::StampNotCompared,
+        Self::SleepNotNoticed,
         Self::NewestSlotOverwritten,
         Self::EndsNotCompared,
         Self::EndBeforeSlot,

@@ -161,9 +161,9 @@ impl StreamState {
         let mut given = BaseBlocks::None;
         let jumps = self.check_seq(record)?;
         self.check_epoch(record)?;
-        // What was captured before a restart and did not arrive is lost, too, whatever the number.
         let continues = record.gap_reason().is_some_and(GapReason::continues_session);
-        let after_loss = jumps || continues;
+        // What was captured before a restart and did not arrive is lost, too, whatever the number.
+        let after_loss = jumps || record.gap_reason().is_some_and(GapReason::reaches_back);
         self.check_clock(record, continues)?;
         let run = self.check_extent(record)?;
         let before = (self.base.count(), self.known.count());

@@ -39,6 +39,8 @@ crate::numbered_enum! {
         /// A verification has found that the copy is not what the volume is: what differs is read
         /// again.
         Repair = 11 => "repair",
+        /// The machine has slept, and the volume may have been written to meanwhile.
+        Slept = 12 => "slept",
     }
 }
 
@@ -47,6 +49,12 @@ impl GapReason {
     /// that is never set begin anew in the driver, and every block is compared.
     pub const fn continues_session(self) -> bool {
         matches!(self, Self::Restarted | Self::Diverged)
+    }
+
+    /// True if it is not known what the volume was since the last record before the gap: no instant
+    /// after that record can be restored.
+    pub const fn reaches_back(self) -> bool {
+        self.continues_session() || matches!(self, Self::Slept)
     }
 
     /// The reason as people read it.
@@ -79,6 +87,10 @@ impl GapReason {
             Self::Repair => {
                 "the copy was found to differ from the volume: what differs is read again"
             }
+            Self::Slept => {
+                "the machine has slept, and its disk may have been written to meanwhile: what \
+                 changed is not known"
+            }
         }
     }
 }
@@ -93,7 +105,7 @@ mod tests {
             assert_eq!(reason.to_wire(), number);
             assert_eq!(GapReason::from_wire(number), Some(reason));
         }
-        assert_eq!(GapReason::ALL.len(), 11);
-        assert_eq!((GapReason::from_wire(0), GapReason::from_wire(12)), (None, None));
+        assert_eq!(GapReason::ALL.len(), 12);
+        assert_eq!((GapReason::from_wire(0), GapReason::from_wire(13)), (None, None));
     }
 }

@@ -19,6 +19,7 @@ mod gaps;
 mod paging;
 mod reads;
 mod saved;
+mod slept;
 mod succession;
 mod verify;
 mod writes;

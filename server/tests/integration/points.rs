@@ -3,7 +3,8 @@
 use crate::common::{self, BLOCK, Driver, LENGTH, SECTOR, geometry};
 use snapless_server::stream::StreamState;
 use snapless_server::timeline::{At, Cut, GAPS_MAX, NotRestorable, Timeline};
-use snapless_types::{RecordKind, Seq};
+use snapless_types::{GapReason, RecordKind, Seq};
+use snapless_wire::frame::Watermark;
 use snapless_wire::id::FileTime;
 use snapless_wire::record::Records;
 
@@ -87,6 +88,29 @@ fn after_a_loss_the_gap_reaches_back_to_the_last_record_that_arrived() {
     let latest = timeline.resolve(At::Latest).unwrap();
     assert_eq!(latest.cut, Cut::Through(Seq::new(8)));
     assert_eq!(latest.gap_since, Some(FileTime::new(driver.time - driver.tick)));
+}
+
+#[test]
+fn a_gap_for_a_sleep_reaches_back_to_the_last_record_or_watermark() {
+    for quiet in [0, 500] {
+        let (mut driver, mut state) = (Driver::default(), StreamState::new(geometry(LENGTH)));
+        let feed = |state: &mut StreamState, records: Vec<u8>| {
+            for record in Records::new(&records) {
+                state.accept(&record.unwrap().header).unwrap();
+            }
+        };
+        feed(&mut state, driver.first_sync());
+        let known = driver.time - driver.tick + quiet;
+        let monotonic = driver.monotonic - driver.tick + quiet;
+        let watermark = Watermark::new(Seq::new(driver.seq), FileTime::new(known), monotonic);
+        state.mark(&watermark).unwrap();
+        (driver.time, driver.monotonic) = (driver.time + 1000, driver.monotonic + 1000);
+        // Nothing was captured meanwhile: it has the number that follows.
+        feed(&mut state, driver.gap_for(GapReason::Slept));
+        let latest = state.timeline().resolve(At::Latest).unwrap();
+        assert_eq!(latest.time, FileTime::new(known));
+        assert!(cut(state.timeline(), known + 1).is_err(), "the machine may have slept by then");
+    }
 }
 
 #[test]

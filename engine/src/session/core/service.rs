@@ -5,14 +5,20 @@
 //! thread goes on with it, a chunk at a time ([`Core::tidy`]): writes wait for the lock (rule HANG,
 //! rules.md#hang).
 
+use snapless_tracking::config::CHUNK;
 use snapless_tracking::epochs::ImpossibleEpoch;
 use snapless_tracking::table::BlockState;
 use snapless_tracking::waiting::Fifo;
-use snapless_types::{BlockRange, End, Ends, EpochId, GapReason, Made, RecordKind, Seq};
+use snapless_types::{
+    BlockIndex, BlockRange, End, Ends, EpochId, GapReason, Made, RecordKind, Seq,
+};
 
 use super::Core;
 use crate::host::Worker;
 use crate::lifecycle::Phase;
+
+/// Most blocks that one call turns dirty while it holds the lock that writes wait for.
+const BLOCKS_MAX: u64 = 64 * CHUNK;
 
 /// A record up to which the server cannot have the stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -147,6 +153,31 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
     /// The service's records are lost: the blocks whose records it has not acknowledged turn dirty.
     /// Nothing is captured until the last of them is.
     pub fn detach(&mut self) {
+        self.lose_service(GapReason::ServiceLost);
+    }
+
+    /// The volume may have been written to past the session, anywhere: the records that have not
+    /// left are lost, and so is the service. Every block is read again ([`Core::doubt_blocks`]).
+    /// False if there is nothing to be in doubt about: before t0 nothing was captured.
+    pub fn doubt(&mut self) -> bool {
+        let has_begun = self.state.base.t0().is_some() || self.is_continued();
+        if !has_begun || self.state.lifecycle.is_stopped() {
+            return false;
+        }
+        self.lose_service(GapReason::Slept);
+        true
+    }
+
+    /// What the disk has in these blocks is not known, after [`Core::doubt`]. Returns the block to
+    /// go on with.
+    pub fn doubt_blocks(&mut self, blocks: BlockRange) -> BlockIndex {
+        let end = BlockIndex(blocks.end.0.min(blocks.start.0.saturating_add(BLOCKS_MAX)));
+        // A gap is open.
+        self.mark_dirty(BlockRange::new(blocks.start, end), None);
+        end
+    }
+
+    fn lose_service(&mut self, reason: GapReason) {
         let state = &mut *self.state;
         if !state.lifecycle.detach() {
             return;
@@ -167,9 +198,9 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
         state.claims[0].spoil(&self.shared.geometry.all_blocks());
         // The records for the next service begin with this gap, even if one was open already. Until
         // the server has the begin of a continued session, it is that one.
-        let reason = state.continues.filter(|_| state.epochs.acknowledged_seq() == Seq::default());
+        let before = state.continues.filter(|_| state.epochs.acknowledged_seq() == Seq::default());
         state.gap.close();
-        self.open_gap(Some(reason.unwrap_or(GapReason::ServiceLost)));
+        self.open_gap(Some(before.unwrap_or(reason)));
         self.call.wake_all();
     }
 

@@ -205,8 +205,8 @@ impl World {
             _ => (Urgency::MayWait, true, false),
         };
         let is_true = match reason {
-            // A session that continues is in a world of its own (`reboots`).
-            None | Some(GapReason::Restarted | GapReason::Diverged) => false,
+            // Restarts and sleep are in a world of their own (`reboots`).
+            None | Some(GapReason::Restarted | GapReason::Diverged | GapReason::Slept) => false,
             Some(GapReason::QueueFull) => {
                 // The engine may have read the clock a moment ago.
                 let limit = self.plan.longest_wait().saturating_sub(MS);
