@@ -250,8 +250,7 @@ impl IntentLog {
             return false;
         }
         extents().for_each(|extent| self.warm.note(&extent));
-        let is_stamp = |extent: Extent| self.stamp.iter().any(|range| range.overlaps(&extent));
-        let writes_stamp = extents().any(is_stamp);
+        let writes_stamp = self.is_of_stamp(&extents);
         self.stamp_writes = self.stamp_writes.wrapping_add(u64::from(writes_stamp));
         true
     }
@@ -315,6 +314,11 @@ impl IntentLog {
         self.stamp_writes
     }
 
+    /// True if a request changes the stamp.
+    pub fn is_of_stamp<I: Iterator<Item = Extent>>(&self, extents: impl Fn() -> I) -> bool {
+        extents().any(|extent| self.stamp.iter().any(|range| range.overlaps(&extent)))
+    }
+
     /// A write to the stamp that has just been let go, by [`IntentLog::goes`], has these bytes.
     pub fn wrote(&mut self, extent: &Extent, bytes: &[u8]) {
         let Some(copied) = self.copied_writes else { return };
@@ -334,11 +338,16 @@ impl IntentLog {
         }
     }
 
-    /// True if the volume has the stamp's bytes as they were written last; false if it has others,
-    /// and if they are not known.
-    pub fn is_stamp(&self, bytes: &[u8]) -> bool {
+    /// Whether the volume has the stamp's bytes as they were written last; `None` if they are not
+    /// known.
+    pub fn is_stamp(&self, bytes: &[u8]) -> Option<bool> {
         let is_known = self.copied_writes == Some(self.stamp_writes);
-        is_known && (*self.copy == *bytes || sabotaged!(SleepNotNoticed))
+        is_known.then(|| *self.copy == *bytes || sabotaged!(SleepNotNoticed))
+    }
+
+    /// The stamp's bytes are not known any more, until it is read.
+    pub fn forget_stamp(&mut self) {
+        self.copied_writes = None;
     }
 
     /// The server may lack something of any region: each is marked from now on. The host has seen to
@@ -711,26 +720,28 @@ mod tests {
     fn the_stamp_is_known_as_long_as_the_bytes_of_each_write_to_it_are() {
         let mut log = live(&[1]);
         let (first, second) = (Extent::new(256, 128).unwrap(), Extent::new(384, 512).unwrap());
-        assert!(!log.is_stamp(&[0; 512]), "it was not read yet");
+        assert_eq!(log.is_stamp(&[0; 512]), None, "it was not read yet");
         log.copy_stamp(log.stamp_writes(), &[1; 512]);
-        assert!(log.is_stamp(&[1; 512]) && !log.is_stamp(&[0; 512]));
+        assert_eq!([&[1; 512], &[0; 512]].map(|it| log.is_stamp(it)), [Some(true), Some(false)]);
         let writes = |log: &mut IntentLog, extent: Extent| {
             assert!(log.goes(|| core::iter::once(extent)));
         };
         writes(&mut log, first);
-        assert!(!log.is_stamp(&[1; 512]), "it is not known what was written");
+        assert_eq!(log.is_stamp(&[1; 512]), None, "it is not known what was written");
         log.wrote(&first, &[3; 128]);
         writes(&mut log, second);
         log.wrote(&second, &[4; 512]);
         writes(&mut log, region(1));
         let whole = [[1; 256].as_slice(), &[3; 128], &[4; 128]].concat();
-        assert!(log.is_stamp(&whole) && !log.is_stamp(&[1; 512]));
+        assert_eq!([&whole[..], &[1; 512]].map(|it| log.is_stamp(it)), [Some(true), Some(false)]);
         writes(&mut log, first);
         log.copy_stamp(log.stamp_writes() - 1, &whole);
-        assert!(!log.is_stamp(&whole), "it was read before that write");
+        assert_eq!(log.is_stamp(&whole), None, "it was read before that write");
         log.copy_stamp(log.stamp_writes(), &[7; 511]);
         log.copy_stamp(log.stamp_writes(), &[7; 512]);
-        assert!(log.is_stamp(&[7; 512]));
+        assert_eq!(log.is_stamp(&[7; 512]), Some(true));
+        log.forget_stamp();
+        assert_eq!(log.is_stamp(&[7; 512]), None);
     }
 
     #[test]

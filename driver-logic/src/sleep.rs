@@ -2,20 +2,23 @@
 //! meanwhile, by another system or another machine (rule RESUME, rules.md#resume).
 //!
 //! ```text
-//! Awake ──falls_asleep──▶ Asleep ──wakes──▶ Woken ──look_at──▶ Awake
-//!                           ▲ └── for long ──▶ │
-//!                           └──falls_asleep────┘
+//! Awake ──falls_asleep──▶ Asleep ──wakes──▶ Woken ──looked_at──▶ Awake
+//!                          ▲ └──── for long ──────────────────────▶
+//!                          └───falls_asleep───┘
 //! ```
 //!
-//! The system tells when it is about to sleep, and when it is awake again. It stops somewhere in
-//! between, and not at an instant that the driver knows: writes come before and after. So none of
-//! them waits. Until the volume was looked at, no record leaves the driver, no watermark is given, and
-//! the stamp is not read for a slot of the log.
+//! The system tells when it is about to sleep or to shut down, and when it is awake again. It stops
+//! somewhere in between, and not at an instant that the driver knows: writes come before and after.
+//! None of them waits, but those to the stamp: until the volume was looked at, no record leaves the
+//! driver, no watermark is given, and the stamp is not read for a slot of the log.
 //!
 //! When the system is awake, the volume's stamp and the slot of its state area that counts are
 //! compared with what the driver has written there last. If they are the same, nobody has mounted the
 //! volume: records leave again, without a gap. If not, or if they cannot be read or are not known, the
 //! records that have not left are lost, and every block is read again.
+//!
+//! A write to the stamp would hide what another system has written there. So the volume is looked at
+//! before it goes; what is found then counts when the system is awake.
 //!
 //! Rule: records that have left were made before the system told, and describe the volume.
 
@@ -35,6 +38,8 @@ pub enum Sleep {
     Asleep {
         /// When it told.
         since: Tick,
+        /// The volume was in doubt before that, or has changed since.
+        has_slept: bool,
     },
     /// It is awake again: the volume is to be looked at.
     Woken {
@@ -44,16 +49,16 @@ pub enum Sleep {
 }
 
 impl Sleep {
-    /// The system is about to sleep.
+    /// The system is about to sleep, or to shut down.
     pub fn falls_asleep(&mut self, now: Tick) {
-        *self = Self::Asleep { since: now };
+        *self = Self::Asleep { since: now, has_slept: self.is_doubtful() };
     }
 
     /// The system is awake again; false if it did not sleep.
     pub fn wakes(&mut self) -> bool {
         let since = match *self {
             Self::Awake => return false,
-            Self::Asleep { since } | Self::Woken { since } => since,
+            Self::Asleep { since, .. } | Self::Woken { since } => since,
         };
         *self = Self::Woken { since };
         true
@@ -66,16 +71,29 @@ impl Sleep {
         }
     }
 
+    /// The volume has changed: it is known before the system says that it is awake.
+    pub fn has_changed(&mut self) {
+        if let Self::Asleep { has_slept, .. } = self {
+            *has_slept = true;
+        }
+    }
+
     /// True while the volume may not be what the driver knows of it.
     pub fn is_doubtful(self) -> bool {
         self != Self::Awake
+    }
+
+    /// True if a state may be saved that speaks of the volume as it is now: the machine shuts down,
+    /// and has not slept before.
+    pub fn may_save(self) -> bool {
+        matches!(self, Self::Awake | Self::Asleep { has_slept: false, .. })
     }
 
     /// True if the volume is to be looked at now.
     pub fn is_to_be_looked_at(self, now: Tick) -> bool {
         match self {
             Self::Awake => false,
-            Self::Asleep { since } => now.since(since) >= TOLD_LIMIT,
+            Self::Asleep { since, .. } => now.since(since) >= TOLD_LIMIT,
             Self::Woken { .. } => true,
         }
     }
@@ -103,6 +121,20 @@ mod tests {
         assert!(sleep.is_doubtful(), "it has woken up since");
         sleep.looked_at(sleep);
         assert!(!sleep.is_doubtful() && !sleep.is_to_be_looked_at(Tick(11)));
+    }
+
+    #[test]
+    fn a_state_is_saved_when_the_machine_shuts_down_and_not_if_it_has_slept_before() {
+        let mut sleep = Sleep::default();
+        assert!(sleep.may_save());
+        sleep.falls_asleep(Tick(5));
+        assert!(sleep.may_save(), "it shuts down");
+        let mut changed = sleep;
+        changed.has_changed();
+        assert!(!changed.may_save());
+        sleep.falls_asleep(Tick(6));
+        assert!(!sleep.may_save(), "it has slept, and shuts down");
+        assert!(sleep.wakes() && !sleep.may_save());
     }
 
     #[test]

@@ -154,6 +154,10 @@ pub struct Tracker {
     /// Clearings that the session has not done with, whatever is known of the volume.
     clearings: u32,
     sleep: Sleep,
+    /// A write to the stamp waits until the volume was looked at.
+    is_look_wanted: bool,
+    /// The volume was looked at just now: writes to the stamp go.
+    is_stamp_open: bool,
 }
 
 impl Tracker {
@@ -174,6 +178,8 @@ impl Tracker {
             log: None,
             clearings: 0,
             sleep: Sleep::Awake,
+            is_look_wanted: false,
+            is_stamp_open: false,
         }
     }
 
@@ -206,6 +212,11 @@ impl Tracker {
             Mode::Voiding => return Arrival::Waits(Next::Nothing),
             Mode::Armed if takes_area() => self.forget(),
             Mode::Live | Mode::Saving if takes_area() => return self.lose(),
+            // It would hide what another system has written there.
+            Mode::Live | Mode::Saving if self.waits_for_look(&extents) => {
+                self.is_look_wanted = true;
+                return Arrival::Waits(Next::Log);
+            }
             Mode::Armed => extents().for_each(|extent| self.note(&extent)),
             Mode::Live | Mode::Saving => {
                 extents().for_each(|extent| self.note(&extent));
@@ -226,6 +237,18 @@ impl Tracker {
             }
         }
         Arrival::Goes
+    }
+
+    /// A write changes an extent to these bytes, if they are known.
+    pub fn writes_bytes(&mut self, extent: Extent, bytes: Option<&[u8]>) -> Arrival {
+        let before = self.log().map(IntentLog::stamp_writes);
+        let arrival = self.writes(|| core::iter::once(extent));
+        if let (Some(log), Some(bytes)) = (self.log_mut(), bytes)
+            && before.is_some_and(|before| before != log.stamp_writes())
+        {
+            log.wrote(&extent, bytes);
+        }
+        arrival
     }
 
     /// A request changes the volume, and where is not known.
@@ -388,7 +411,7 @@ impl Tracker {
     /// From now on requests are noted in this map, which says nothing yet, of a volume that has a
     /// session. False if a state is being read, saved, or taken.
     pub fn begin_save(&mut self, map: RegionMap, area: Extent) -> bool {
-        if !matches!(self.mode, Mode::None | Mode::Live) {
+        if !matches!(self.mode, Mode::None | Mode::Live) || !self.sleep.may_save() {
             return false;
         }
         (self.mode, self.map, self.area) = (Mode::Saving, Some(map), Some(area));
@@ -398,7 +421,7 @@ impl Tracker {
     /// As [`Tracker::begin_save`], for a volume without a session: the state that was saved before
     /// is saved again. `None` if there is none.
     pub fn begin_save_again(&mut self) -> Option<SavedState> {
-        if self.mode != Mode::Armed || self.is_claimed {
+        if self.mode != Mode::Armed || self.is_claimed || !self.sleep.may_save() {
             return None;
         }
         self.mode = Mode::Saving;
@@ -486,17 +509,50 @@ impl Tracker {
         }
     }
 
-    /// True if the volume has the stamp's bytes as they were written last, as far as is known.
-    pub fn is_stamp(&self, bytes: &[u8]) -> bool {
-        self.log().is_some_and(|log| log.is_stamp(bytes))
+    /// True if the volume is to be looked at now: the machine has slept, or a write to the stamp waits
+    /// for that.
+    pub fn is_to_be_looked_at(&self, now: Tick) -> bool {
+        self.is_look_wanted || self.sleep.is_to_be_looked_at(now)
+    }
+
+    /// From now on writes to the stamp go although the machine may have slept, or they wait again.
+    pub fn open_stamp(&mut self, is_open: bool) {
+        self.is_stamp_open = is_open;
+    }
+
+    fn waits_for_look<I: Iterator<Item = Extent>>(&self, extents: impl Fn() -> I) -> bool {
+        let is_doubtful = self.sleep.is_doubtful() && !self.is_stamp_open;
+        is_doubtful && self.log().is_some_and(|log| log.is_of_stamp(extents))
+    }
+
+    /// As [`IntentLog::is_stamp`]; without a log nothing is known.
+    pub fn is_stamp(&self, bytes: &[u8]) -> Option<bool> {
+        self.log()?.is_stamp(bytes)
+    }
+
+    /// The volume was looked at for a write to the stamp, while the machine falls asleep or wakes up:
+    /// `same`, or not, or that is not known.
+    pub fn looked_at_early(&mut self, same: Option<bool>) {
+        self.is_look_wanted = false;
+        if same == Some(false) {
+            self.sleep.has_changed();
+        }
+        if same != Some(true)
+            && let Some(log) = self.log_mut()
+        {
+            log.forget_stamp();
+        }
     }
 
     /// The volume was looked at, as it was to be `then`. If it is not the `same`, the session has lost
     /// what had not left: the server may lack something of every region.
-    pub fn looked_at(&mut self, then: Sleep, same: bool) {
+    pub fn looked_at(&mut self, then: Sleep, now: Tick, same: bool) {
+        self.is_look_wanted = false;
         self.sleep.looked_at(then);
         if let Some(log) = self.log_mut().filter(|_| !same) {
             log.mark_all();
+            // The stamp is another one.
+            log.put_off(now, 0);
         }
     }
 
@@ -840,21 +896,45 @@ mod tests {
         tracker.copy_stamp(0, &[1; 512]);
         tracker.falls_asleep(Tick(5));
         tracker.copy_stamp(0, &[2; 512]);
-        assert!(tracker.is_stamp(&[1; 512]) && !tracker.may_leave(Seq::new(1)));
+        assert!(tracker.is_stamp(&[1; 512]) == Some(true) && !tracker.may_leave(Seq::new(1)));
         assert_eq!(tracker.begin_live(&ends(5), read, &mut [0; 4096]), None);
         assert!(tracker.begin_live(&ends(5), None, &mut [0; 4096]).is_some(), "writes may wait");
         tracker.log_mut().unwrap().written(Tick(6));
         tracker.wakes(true);
         assert!(!tracker.may_leave(Seq::new(1)));
         let then = tracker.sleep();
-        tracker.looked_at(then, true);
+        tracker.looked_at(then, Tick(7), true);
         assert!(tracker.may_leave(Seq::new(1)));
         assert!(matches!(tracker.log_mut().unwrap().todo(Tick(7)), Todo::Nothing(_)));
         tracker.falls_asleep(Tick(8));
         tracker.wakes(true);
         let then = tracker.sleep();
-        tracker.looked_at(then, false);
+        tracker.looked_at(then, Tick(7), false);
         assert_eq!(tracker.log_mut().unwrap().todo(Tick(9)), Todo::Slot, "all is marked");
+    }
+
+    #[test]
+    fn a_write_to_the_stamp_waits_for_a_look_at_what_it_overwrites() {
+        let mut tracker = logged();
+        tracker.copy_stamp(0, &[1; 512]);
+        let write_stamp = |tracker: &mut Tracker| tracker.writes_bytes(region(0), Some(&[2; 512]));
+        assert_eq!(write_stamp(&mut tracker), GOES);
+        assert_eq!(tracker.is_stamp(&[2; 512]), Some(true));
+        tracker.falls_asleep(Tick(5));
+        assert!(!tracker.is_to_be_looked_at(Tick(6)) && write(&mut tracker, 50) == GOES);
+        assert_eq!(write_stamp(&mut tracker), Arrival::Waits(Next::Log));
+        assert!(tracker.is_to_be_looked_at(Tick(6)));
+        tracker.looked_at_early(Some(true));
+        assert!(tracker.sleep().is_doubtful(), "it may sleep only now");
+        tracker.open_stamp(true);
+        assert_eq!(write_stamp(&mut tracker), GOES);
+        tracker.open_stamp(false);
+        assert_eq!(write_stamp(&mut tracker), Arrival::Waits(Next::Log));
+        assert!(tracker.sleep().may_save());
+        tracker.looked_at_early(None);
+        assert!(tracker.sleep().may_save() && tracker.is_stamp(&[2; 512]).is_none());
+        tracker.looked_at_early(Some(false));
+        assert!(!tracker.begin_save(map(), area()), "the state would have another system's stamp");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::kernel::global::Unloading;
 use crate::kernel::log;
 use crate::kernel::mapping_reserve;
 use crate::settings::DriverSettings;
+use crate::sleep;
 use crate::trace;
 
 driver_entry!(Snapless);
@@ -26,6 +27,7 @@ impl DriverCallbacks for Snapless {
             log::line(c"no memory to map writes with while memory is short");
         }
         trace::begin();
+        sleep::begin();
         // Last: the thread ends only when the driver is unloaded.
         boot::start();
         Ok(())
@@ -39,6 +41,7 @@ impl DriverCallbacks for Snapless {
 
     fn unload(unloading: &Unloading) {
         boot::end();
+        sleep::end();
         trace::end();
         mapping_reserve::destroy(unloading);
         globals::destroy(unloading);

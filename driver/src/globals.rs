@@ -13,6 +13,7 @@ use crate::framework::control_device::ControlDevice;
 use crate::framework::queue::Queue;
 use crate::kernel::global::{Global, Unloading};
 use crate::kernel::passive_lock::PassiveLock;
+use crate::kernel::power::PowerNotices;
 use crate::settings::DriverSettings;
 use crate::volume_list::VolumeList;
 
@@ -26,6 +27,8 @@ pub struct Globals {
     pub settings: DriverSettings,
     /// The thread that reads the volumes' state areas.
     pub boot: BootThread,
+    /// The system's notices of sleep.
+    pub power: PassiveLock<Option<PowerNotices>>,
     shutdowns: AtomicU32,
     control: PassiveLock<ControlState>,
 }
@@ -40,13 +43,13 @@ static GLOBALS: Global<Globals> = Global::new();
 /// Creates the state, once. PASSIVE_LEVEL.
 pub fn create(settings: DriverSettings) -> Result<(), NTSTATUS> {
     let control = PassiveLock::new(ControlState { device: None, volumes: 0 });
-    let (Some(control), Some(volumes), Some(claiming), Some(boot)) =
-        (control, VolumeList::new(), Claiming::new(), BootThread::new())
+    let (Some(control), Some(volumes), Some(claiming), Some(boot), Some(power)) =
+        (control, VolumeList::new(), Claiming::new(), BootThread::new(), PassiveLock::new(None))
     else {
         return Err(STATUS_INSUFFICIENT_RESOURCES);
     };
     let shutdowns = AtomicU32::new(0);
-    let globals = Globals { volumes, claiming, settings, boot, shutdowns, control };
+    let globals = Globals { volumes, claiming, settings, boot, power, shutdowns, control };
     GLOBALS.set(globals).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)
 }
 

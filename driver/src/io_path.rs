@@ -263,14 +263,25 @@ fn send(
 #[inline(never)] // Not on the stack of a request that is not watched.
 fn send_watched(volume: &Volume, parked: Parked) -> Preprocessed {
     parked.irp.mark_pending();
-    issue_watched(volume.state(), volume.lower(), parked);
+    issue_watched(volume.state(), volume.lower(), parked, None);
     Preprocessed::Taken(STATUS_PENDING)
 }
 
 /// Sends a request, marked pending, that may have to wait. IRQL <= DISPATCH_LEVEL.
 #[inline(never)] // As above.
-fn issue_watched(state: &Shared<VolumeState>, lower: LowerDevice, parked: Parked) {
-    if let Some(Parked { irp, protection, tag }) = VolumeState::take_in(state, parked) {
+fn issue_watched(
+    state: &Shared<VolumeState>,
+    lower: LowerDevice,
+    parked: Parked,
+    session: Option<&Session>,
+) {
+    // What the disk transfers, if that is from the queue.
+    let payload = Tag::from_bits(parked.tag).payload;
+    let bytes = session.zip(payload).and_then(|(session, payload)| {
+        let (_, len) = parked.irp.extent();
+        session.issued_bytes(payload, len)
+    });
+    if let Some(Parked { irp, protection, tag }) = VolumeState::take_in(state, parked, bytes) {
         let _ = filter_device::send::<IoPath>(irp, lower, protection, tag);
     }
 }
@@ -282,7 +293,7 @@ fn issue_logged(session: &Session, parked: Parked) {
         let Parked { irp, protection, tag } = parked;
         let _ = filter_device::send::<IoPath>(irp, session.lower(), protection, tag);
     } else {
-        issue_watched(session.state(), session.lower(), parked);
+        issue_watched(session.state(), session.lower(), parked, Some(session));
     }
 }
 
@@ -293,7 +304,8 @@ pub fn release(parked: Parked) {
         if Tag::from_bits(parked.tag).on_completion == Some(OnCompletion::Submit) {
             return submit_again(volume, parked);
         }
-        issue_watched(volume.state(), volume.lower(), parked);
+        let session = volume.rundown.session(&parked.protection);
+        issue_watched(volume.state(), volume.lower(), parked, session);
     }
 }
 

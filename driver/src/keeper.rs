@@ -74,6 +74,10 @@ pub struct Place<'a> {
 const FLUSH: Span = Span { offset: 0, at: 0, len: 0 };
 
 impl Found {
+    /// Any slot's place in the buffer: a log's slot has no stamp there.
+    const BUFFER: Self =
+        Self { id: AreaId::NIL, offset: 0, slot: SlotPlace { index: 0, generation: 0 } };
+
     /// The area's identity. PASSIVE_LEVEL.
     pub fn id(&self) -> AreaId {
         self.id
@@ -193,15 +197,45 @@ impl Keeper {
         place: Place<'_>,
         ranges: &Extents<STAMP_RANGES_MAX>,
     ) -> Result<u64, NTSTATUS> {
-        // Any slot's place in the buffer: a log's slot has nothing there.
-        let slot = SlotPlace { index: 0, generation: 0 };
-        let found = Found { id: AreaId::NIL, offset: 0, slot };
-        let len = self.read_stamp(place, &found, ranges)?;
+        let len = self.read_stamp(place, &Found::BUFFER, ranges)?;
         let bytes: &[u8] = self.bytes().ok_or(STATUS_IO_TIMEOUT)?;
-        let at = found.part(STAMP_AT);
+        let at = Found::BUFFER.part(STAMP_AT);
         let mut hash = StampHash::default();
         hash.update(bytes.get(at..at.saturating_add(len)).ok_or(STATUS_IO_TIMEOUT)?);
         Ok(hash.finish())
+    }
+
+    /// The stamp as it is on the volume, after so many writes to it and with none of them under way;
+    /// the log keeps its bytes. PASSIVE_LEVEL.
+    pub fn read_for_log(
+        &mut self,
+        place: Place<'_>,
+        ranges: &Extents<STAMP_RANGES_MAX>,
+        writes: u64,
+    ) -> Result<StampRead, NTSTATUS> {
+        let hash = self.hash_stamp(place, ranges)?;
+        let at = Found::BUFFER.part(STAMP_AT);
+        let len = ranges.iter().fold(0_u64, |sum, range| sum.saturating_add(range.len()));
+        let len = usize::try_from(len).map_err(|_| STATUS_DATA_ERROR)?;
+        let bytes: &[u8] = self.bytes().ok_or(STATUS_IO_TIMEOUT)?;
+        let stamp = bytes.get(at..at.saturating_add(len)).ok_or(STATUS_IO_TIMEOUT)?;
+        place.state.track(|tracker| tracker.copy_stamp(writes, stamp));
+        Ok(StampRead { hash, writes })
+    }
+
+    /// Whether the stamp on the volume, and the slot of its area that counts, are those that were
+    /// written last; `None` if that is not known. From then on slots are numbered behind what is
+    /// there. PASSIVE_LEVEL.
+    pub fn is_as_written(&mut self, place: Place<'_>) -> Result<Option<bool>, NTSTATUS> {
+        let (Some(area), Some(log)) = (self.area.clone(), self.log) else { return Ok(None) };
+        let len = self.read_stamp(place, &Found::BUFFER, &area.stamp)?;
+        let at = Found::BUFFER.part(STAMP_AT);
+        let bytes: &[u8] = self.bytes().ok_or(STATUS_IO_TIMEOUT)?;
+        let stamp = bytes.get(at..at.saturating_add(len)).ok_or(STATUS_IO_TIMEOUT)?;
+        let is_stamp = place.state.track(|tracker| tracker.is_stamp(stamp));
+        let found = self.find(place, log.id, log.offset)?;
+        self.log = Some(found);
+        Ok(is_stamp.map(|is_stamp| is_stamp && found.slot == log.slot))
     }
 
     /// True if the stamp's bytes on the volume are those of the slot. PASSIVE_LEVEL.

@@ -20,6 +20,7 @@ pub mod parked_irps;
 pub mod passive_lock;
 pub mod payload_mdl;
 pub mod pool;
+pub mod power;
 pub mod processor;
 pub mod query;
 pub mod queue_memory;

@@ -23,6 +23,7 @@
 //! | [`volume_query`] | what is known of a volume |
 //! | [`state`], [`keeper`] | what a volume keeps while the machine is off, and where |
 //! | [`boot`], [`boot_thread`], [`saving`] | that is read when the machine comes up, and saved when it goes down |
+//! | [`sleep`] | what is compared when the machine has slept |
 //! | [`settings`], [`globals`] | the driver's settings and state |
 //! | [`trace`] | event tracing |
 //! | [`kernel`], [`framework`] | safe wrappers over kernel routines and over KMDF |
@@ -56,6 +57,7 @@ mod resolving;
 mod saving;
 mod session;
 mod settings;
+mod sleep;
 mod starting;
 mod state;
 mod trace;

@@ -16,13 +16,14 @@ use snapless_types::{Extent, Regions};
 use snapless_wire::state_area::SavedState;
 use wdk_sys::{NTSTATUS, STATUS_DEVICE_BUSY, STATUS_INSUFFICIENT_RESOURCES};
 
-use crate::keeper::{KeptArea, Place};
+use crate::keeper::{Keeper, KeptArea, Place};
 use crate::kernel::log;
 use crate::kernel::shared::Shared;
 use crate::kernel::thread::Run;
 use crate::kernel::time;
 use crate::saving;
 use crate::session::Session;
+use crate::sleep;
 use crate::volume::Volume;
 use crate::volume_query;
 
@@ -65,6 +66,10 @@ fn place(volume: &Volume) -> Place<'_> {
 #[inline(never)]
 fn step(volume: &Volume, session: &Session) -> Tick {
     let state = volume.state();
+    if state.track(|tracker| tracker.is_to_be_looked_at(now())) {
+        sleep::look(volume, session);
+        return now();
+    }
     let todo = state.track(|tracker| tracker.log_mut().map(|log| log.todo(now())));
     match todo {
         None => return begin(volume, session),
@@ -147,7 +152,8 @@ fn pass(volume: &Volume, session: &Session) {
 #[inline(never)]
 fn stamp(volume: &Volume, session: &Session) {
     let state = volume.state();
-    if !session.engine().is_placed() {
+    // Another system may have written it.
+    if !session.engine().is_placed() || state.is_doubtful() {
         return put_off(volume, PLACED_AGAIN);
     }
     if state.track(|tracker| tracker.log().is_some_and(IntentLog::is_new)) {
@@ -158,10 +164,13 @@ fn stamp(volume: &Volume, session: &Session) {
     if area.stamp.iter().any(|range| session.engine().may_write(&range)) {
         return put_off(volume, Timing::DRIVER.settle);
     }
-    let hash = volume.with_keeper(|keeper| keeper.hash_stamp(place(volume), &area.stamp));
-    match (hash, writes) {
-        (Ok(hash), Some(writes)) => slot(volume, session, Some(StampRead { hash, writes })),
-        _ => put_off(volume, PLACED_AGAIN),
+    let read = writes.and_then(|writes| {
+        let read = |keeper: &mut Keeper| keeper.read_for_log(place(volume), &area.stamp, writes);
+        volume.with_keeper(read).ok()
+    });
+    match read {
+        Some(read) => slot(volume, session, Some(read)),
+        None => put_off(volume, PLACED_AGAIN),
     }
 }
 

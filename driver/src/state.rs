@@ -195,6 +195,12 @@ impl VolumeState {
         }
     }
 
+    /// True while the machine may have slept since the volume was looked at. IRQL <=
+    /// DISPATCH_LEVEL.
+    pub fn is_doubtful(&self) -> bool {
+        self.with(|inner| inner.tracker.sleep().is_doubtful())
+    }
+
     /// Calls `act` with the tracker. IRQL <= DISPATCH_LEVEL.
     pub fn track<R>(&self, act: impl FnOnce(&mut Tracker) -> R) -> R {
         self.with(|inner| act(&mut inner.tracker))
@@ -221,6 +227,13 @@ impl VolumeState {
         }
         self.release_parked();
         self.slot_done.set();
+    }
+
+    /// Lets the writes to the stamp go that waited until the volume was looked at. PASSIVE_LEVEL.
+    pub fn looked_at(&self) {
+        self.track(|tracker| tracker.open_stamp(true));
+        self.slot_done();
+        self.track(|tracker| tracker.open_stamp(false));
     }
 
     /// Counts a slot of the log. IRQL <= DISPATCH_LEVEL.
@@ -267,11 +280,11 @@ impl VolumeState {
         let _ = self.log.since.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// Takes a request, marked pending, that changes the volume; gives it back if it goes now. IRQL
-    /// <= DISPATCH_LEVEL.
+    /// Takes a request, marked pending, that changes the volume; gives it back if it goes now.
+    /// `bytes`: those of a write, if the disk transfers just these. IRQL <= DISPATCH_LEVEL.
     #[inline(never)] // Not on the stack of a request that is not watched.
-    pub fn take_in(this: &Shared<Self>, parked: Parked) -> Option<Parked> {
-        let (parked, next) = this.with(|inner| match arrival(&mut inner.tracker, &parked.irp) {
+    pub fn take_in(this: &Shared<Self>, parked: Parked, bytes: Option<&[u8]>) -> Option<Parked> {
+        let (parked, next) = this.with(|inner| match arrival(inner, &parked.irp, bytes) {
             Arrival::Goes => {
                 let has_news = inner.tracker.log().is_some_and(IntentLog::has_news);
                 (Some(parked), if has_news { Next::Log } else { Next::Nothing })
@@ -462,14 +475,15 @@ impl VolumeState {
 
 /// What a request does, as the tracker sees it.
 #[inline(never)] // Not on the stack of what follows.
-fn arrival(tracker: &mut Tracker, irp: &OwnedIrp) -> Arrival {
+fn arrival(inner: &mut Inner, irp: &OwnedIrp, bytes: Option<&[u8]>) -> Arrival {
+    let tracker = &mut inner.tracker;
     if !irp.is_write() {
         return tracker.controls(irp.control_code(), irp.control_input());
     }
     let (offset, len) = irp.extent();
     let extent = u64::try_from(offset).ok().and_then(|offset| Extent::new(offset, len.into()));
     match extent {
-        Some(extent) => tracker.writes(|| core::iter::once(extent)),
+        Some(extent) => tracker.writes_bytes(extent, bytes),
         // Zero length or out of range: it changes nothing.
         None => Arrival::Goes,
     }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use crate::report::Activity;
 use snapless_driver_client::file_layout::are_still;
 use snapless_driver_client::status::Saved;
-use snapless_driver_client::{Driver, DriverError, DriverPort, Volume};
+use snapless_driver_client::{Driver, DriverError, DriverPort, SessionStatus, Volume};
 use snapless_link::client::{Link, LinkLimits};
 use snapless_types::{Extent, GapReason};
 use snapless_wire::frame::{Hello, Welcome};
@@ -114,6 +114,10 @@ impl Pipeline {
                         self.limits.flush
                     );
                     break;
+                }
+                Ok(StreamEnd::VolumeChanged) => {
+                    log::warn!("{name}: {}", GapReason::Slept.text());
+                    continue;
                 }
                 Ok(StreamEnd::SessionEnded) if self.is_gone() => {
                     served = Served::default();
@@ -224,6 +228,10 @@ impl Pipeline {
                         }
                         None => Beginning::Verified { why, diverged, length: status.length },
                     }
+                }
+                Ok(false) if has_slept(&status) => {
+                    let (why, length) = (status.gap_reason, status.length);
+                    Beginning::Verified { why, diverged: None, length }
                 }
                 Ok(has_all) => Beginning::Resumed { has_all, is_known: remembered.is_some() },
             }
@@ -473,6 +481,11 @@ impl Pipeline {
             notice::report(Event::DriverOlder, &text);
         }
     }
+}
+
+/// True if every block of the session is read again because the machine has slept.
+fn has_slept(status: &SessionStatus) -> bool {
+    status.gap_reason == Some(GapReason::Slept) && !status.consistent
 }
 
 /// A session that is claimed, of a volume.

@@ -57,6 +57,9 @@ pub enum StreamEnd {
     },
     /// An administrator ended the session, or its volume was removed.
     SessionEnded,
+    /// The machine has slept, and its disk may have been written to: the session goes on with a
+    /// verification once it is claimed again.
+    VolumeChanged,
     /// Driver and server do not agree: stop the session, and go on as [`Reason::verdict`] says.
     Diverged(Reason),
 }
@@ -140,6 +143,10 @@ impl Stream<'_> {
                     window.finish();
                     last_words = Some(Instant::now() + self.flush_limit);
                 }
+                Ok(
+                    Event::Drain(Err(StreamError::Driver(DriverError::VolumeChanged(_))))
+                    | Event::Links(Err(StreamError::Driver(DriverError::VolumeChanged(_)))),
+                ) => return Ok(StreamEnd::VolumeChanged),
                 Ok(Event::Links(_)) if last_words.is_some() => return Ok(StreamEnd::SessionEnded),
                 Ok(Event::Links(Ok(Some(reason)))) => return Ok(StreamEnd::Diverged(reason)),
                 Ok(Event::Drain(Err(error)) | Event::Links(Err(error))) => return Err(error),

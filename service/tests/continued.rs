@@ -91,6 +91,28 @@ fn after_a_restart_of_the_machine_the_session_goes_on_behind_what_the_server_has
 }
 
 #[test]
+fn a_volume_that_may_have_changed_while_the_machine_slept_is_verified_in_the_same_session() {
+    support::log::record();
+    let (harness, running, session, last) = durable();
+    harness.driver.sleep_and_change();
+    wait_for(&harness, Seen::DrainedFrom(last, false));
+    harness.driver.end_gap();
+    write_durably(&harness, 3);
+    let arrived = harness.server.arrived(session);
+    let after = arrived.iter().find(|it| it.header.seq().get() > last).unwrap();
+    assert_eq!(after.header.gap_reason(), Some(GapReason::Slept));
+    let seen = harness.driver.seen();
+    let is_anew = |seen: &&Seen| matches!(seen, Seen::Stopped(_) | Seen::Continued(..));
+    assert!(seen.contains(&Seen::Resumed(session)) && !seen.iter().any(|seen| is_anew(&seen)));
+    assert_eq!(running.counters.report().last_error, None);
+    let told = |event: &str| {
+        let text = format!("(event {event})");
+        support::log::lines().iter().any(|it| it.contains(&text) && it.contains("has slept"))
+    };
+    assert!(told("205") && told("220"), "{:?}", support::log::lines());
+}
+
+#[test]
 fn a_service_that_dies_before_it_says_where_a_session_stands_leaves_that_to_the_next_one() {
     let (harness, running, session, last) = durable();
     running.stop();

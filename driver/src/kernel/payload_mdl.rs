@@ -59,6 +59,14 @@ impl PayloadMdl {
     }
 }
 
+impl PayloadMdl {
+    /// Where in the queue a payload of this length is. IRQL <= DISPATCH_LEVEL.
+    pub fn span(self, len: u32) -> MemorySpan {
+        let page = u64::from(self.0.get()).saturating_sub(1);
+        MemorySpan { offset: page.saturating_mul(PAGE), len: len.into() }
+    }
+}
+
 impl PayloadMdls {
     /// MDLs for a queue of `bytes`; `None` if there is no memory. IRQL <= DISPATCH_LEVEL.
     pub fn new(bytes: usize) -> Option<Self> {

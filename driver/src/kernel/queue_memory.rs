@@ -56,6 +56,16 @@ impl QueueMemory {
         self.payloads.replace(irp, &self.mdl, payload)
     }
 
+    /// The payload of a write that is about to be issued from the queue ([`QueueMemory::issue_from`]);
+    /// `None` if it is not inside. IRQL <= DISPATCH_LEVEL.
+    pub fn issued(&self, MemorySpan { offset, len }: MemorySpan) -> Option<&[u8]> {
+        let source = self.buffer.range(offset, len)?;
+        let len = usize::try_from(len).ok()?;
+        // SAFETY: the span has `len` bytes, which are the record's, and the write's until it has
+        // completed: nothing writes to them meanwhile.
+        Some(unsafe { core::slice::from_raw_parts(source.as_ptr(), len) })
+    }
+
     /// Gives an IRP its caller's buffer back. IRQL <= DISPATCH_LEVEL.
     pub fn put_back(&self, irp: &CompletedIrp, payload: PayloadMdl) {
         self.payloads.put_back(irp, payload);

@@ -21,13 +21,15 @@ pub(super) struct State {
     pub(super) claimant: Option<FileObject>,
     /// The session has ended: a drain gets no more records.
     pub(super) ended: bool,
+    /// The claimant's records are lost: it gets no more, and is to claim the session anew.
+    pub(super) is_lost: bool,
 }
 
 impl Claim {
     /// A claim of `claimant`, if there is one yet; drain requests wait in `requests`. `None` if
     /// there is no memory. PASSIVE_LEVEL.
     pub fn new(claimant: Option<FileObject>, requests: Queue) -> Option<Self> {
-        let state = State { claimant, ended: false };
+        let state = State { claimant, ended: false, is_lost: false };
         Some(Self { state: PassiveLock::new(state)?, requests })
     }
 }

@@ -7,7 +7,7 @@ use snapless_wire::ioctl::{DrainFrom, Verify};
 use snapless_wire::record::{Position, RECORD_HEADER_LEN, RecordError, RecordHeader};
 use wdk_sys::{
     NTSTATUS, STATUS_DEVICE_BUSY, STATUS_DEVICE_NOT_CONNECTED, STATUS_DEVICE_NOT_READY,
-    STATUS_INVALID_PARAMETER, STATUS_SUCCESS,
+    STATUS_INVALID_PARAMETER, STATUS_SUCCESS, STATUS_WRONG_VOLUME,
 };
 
 use super::Session;
@@ -30,7 +30,7 @@ impl Session {
             if state.ended || self.is_stopped() {
                 return Err(STATUS_DEVICE_NOT_CONNECTED);
             }
-            state.claimant = Some(file);
+            (state.claimant, state.is_lost) = (Some(file), false);
             Ok(())
         })
     }
@@ -40,10 +40,13 @@ impl Session {
     ///
     /// # Errors
     /// `STATUS_INVALID_PARAMETER` for a record that the server cannot have, or that another past of
-    /// the machine has made.
+    /// the machine has made; `STATUS_WRONG_VOLUME` after [`Session::doubt`].
     pub fn drain_from(&self, from: DrainFrom) -> Result<bool, NTSTATUS> {
         // No record is being copied for an earlier claimant.
-        let joined = self.claim.state.with(|_| {
+        let joined = self.claim.state.with(|state| {
+            if state.is_lost {
+                return Ok(Err(STATUS_WRONG_VOLUME));
+            }
             let DrainFrom { durable, made, origin, lose } = from;
             // What it continues with speaks of servers whose streams end with what it lists.
             let end = End { seq: durable, made };
@@ -59,9 +62,9 @@ impl Session {
             if lose {
                 self.engine.detach();
             }
-            self.engine.drain_from(durable)
+            self.engine.drain_from(durable).map(Ok)
         });
-        joined.map_err(|_| STATUS_INVALID_PARAMETER)
+        joined.map_err(|ImpossibleSeq| STATUS_INVALID_PARAMETER)?
     }
 
     /// Ends the claim of a file object that is being closed: what it has not acknowledged is kept
@@ -80,8 +83,18 @@ impl Session {
     pub fn end_claim(&self) {
         self.claim.state.with(|state| {
             self.engine.detach();
-            self.refuse_drains(state);
+            self.refuse_drains(state, STATUS_DEVICE_NOT_CONNECTED);
             state.claimant = None;
+        });
+    }
+
+    /// The volume may have been written to past the session, while the machine slept: every block is
+    /// read again. The claimant's requests fail until it claims the session anew. PASSIVE_LEVEL.
+    pub fn doubt(&self) {
+        self.claim.state.with(|state| {
+            self.engine.doubt();
+            self.refuse_drains(state, STATUS_WRONG_VOLUME);
+            state.is_lost = true;
         });
     }
 
@@ -90,6 +103,8 @@ impl Session {
         self.claim.state.with(|state| {
             if state.ended {
                 request.complete(STATUS_DEVICE_NOT_CONNECTED);
+            } else if state.is_lost {
+                request.complete(STATUS_WRONG_VOLUME);
             } else if let Err((request, status)) = self.claim.requests.forward(request) {
                 request.complete(status);
             }
@@ -97,11 +112,15 @@ impl Session {
         self.event(Worker::Drain).set();
     }
 
-    /// Notes that everything up to an epoch is durable at the server. IRQL <= DISPATCH_LEVEL.
+    /// Notes that everything up to an epoch is durable at the server. PASSIVE_LEVEL.
     ///
     /// # Errors
-    /// `STATUS_INVALID_PARAMETER` for an epoch that the server cannot have.
+    /// `STATUS_INVALID_PARAMETER` for an epoch that the server cannot have; `STATUS_WRONG_VOLUME`
+    /// after [`Session::doubt`].
     pub fn acknowledge(&self, epoch: EpochId) -> Result<(), NTSTATUS> {
+        if self.claim.state.with(|state| state.is_lost) {
+            return Err(STATUS_WRONG_VOLUME);
+        }
         self.engine.acknowledge(epoch).map_err(|_| STATUS_INVALID_PARAMETER)
     }
 
@@ -131,9 +150,11 @@ impl Session {
     pub fn answer_drains(&self) {
         while let Some((request, filled, end)) = self.answer_next() {
             // RESUME (rules.md#resume): not before the log lists what the server's stream may end
-            // with.
+            // with, and not while the volume may have been changed past the session.
             self.state.wait_to_leave(end);
+            let is_lost = self.claim.state.with(|state| state.is_lost);
             match filled {
+                _ if is_lost => request.complete(STATUS_WRONG_VOLUME),
                 Ok(bytes) => request.complete_with(STATUS_SUCCESS, bytes),
                 Err(status) => request.complete(status),
             }
@@ -143,7 +164,9 @@ impl Session {
     /// Fills the next request; with the last record in it that ends an epoch.
     fn answer_next(&self) -> Option<(Request, Result<usize, NTSTATUS>, Seq)> {
         self.claim.state.with(|state| {
-            let claimant = state.claimant.filter(|_| self.engine.has_records())?;
+            let may_leave =
+                self.engine.has_records() && !state.is_lost && !self.state.is_doubtful();
+            let claimant = state.claimant.filter(|_| may_leave)?;
             let request = self.claim.requests.retrieve(claimant)?;
             let mut end = Seq::default();
             let filled = match request.output() {
@@ -162,14 +185,14 @@ impl Session {
     pub fn end_drains(&self) {
         self.claim.state.with(|state| {
             state.ended = true;
-            self.refuse_drains(state);
+            self.refuse_drains(state, STATUS_DEVICE_NOT_CONNECTED);
         });
     }
 
-    fn refuse_drains(&self, state: &State) {
+    fn refuse_drains(&self, state: &State, status: NTSTATUS) {
         let Some(claimant) = state.claimant else { return };
         while let Some(request) = self.claim.requests.retrieve(claimant) {
-            request.complete(STATUS_DEVICE_NOT_CONNECTED);
+            request.complete(status);
         }
     }
 

@@ -67,7 +67,7 @@ impl Session {
             outgrown: status.outgrown,
             shrunk: self.shrunk.load(Ordering::Relaxed),
             base_complete: status.base_complete,
-            consistent: status.consistent,
+            consistent: status.consistent && !self.state.is_doubtful(),
             continues: status.continues,
             placed: status.placed,
             verifying: status.verifying,

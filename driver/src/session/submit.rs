@@ -109,6 +109,12 @@ impl Session {
         self.queue.issue_from(irp, payload)
     }
 
+    /// The bytes of a write of this length that is about to go to the disk from the queue. IRQL <=
+    /// DISPATCH_LEVEL.
+    pub fn issued_bytes(&self, payload: PayloadMdl, len: u32) -> Option<&[u8]> {
+        self.queue.issued(payload.span(len))
+    }
+
     /// Gives a request that has completed its caller's buffer back. IRQL <= DISPATCH_LEVEL.
     pub fn put_back(&self, irp: &CompletedIrp, payload: PayloadMdl) {
         self.queue.put_back(irp, payload);

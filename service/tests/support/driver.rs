@@ -110,6 +110,8 @@ struct Session {
     claimant: Option<u64>,
     /// Where the next drain begins is known.
     drains: bool,
+    /// The claimant's records are lost, for this reason, until it says anew where the stream stands.
+    lost: Option<GapReason>,
     /// Why it continues one of an earlier start, until it is known behind which record.
     unplaced: Option<GapReason>,
     /// What it continues with.
@@ -313,6 +315,15 @@ impl FakeDriver {
         });
     }
 
+    /// The machine sleeps and wakes up, and the volume is not as it was.
+    pub fn sleep_and_change(&self) {
+        self.lose();
+        self.state.change(|state| {
+            let session = state.session.as_mut().expect("a session over a sleep");
+            session.lost = Some(GapReason::Slept);
+        });
+    }
+
     /// How often the service has asked for the status.
     pub fn asked(&self) -> u64 {
         self.state.lock().asked
@@ -455,6 +466,7 @@ impl State {
             in_gap: false,
             claimant: None,
             drains: continues.is_none(),
+            lost: None,
             unplaced: continues,
             saved: self.saved.take().filter(|_| continues.is_some()),
             after_crash: false,
@@ -691,7 +703,9 @@ impl DriverPort for FakePort {
             if !is_known || !may_be.contains(&durable.get()) {
                 return Err(DriverError::ImpossibleSeq);
             }
-            let has_all = session.first() <= durable.get().max(session.origin) + 1 && !lose;
+            let lost = session.lost.take();
+            let has_first = session.first() <= durable.get().max(session.origin) + 1;
+            let has_all = has_first && lost.is_none() && !lose;
             let kept = std::mem::take(&mut session.kept);
             if has_all {
                 let rest = std::mem::take(&mut session.queue);
@@ -699,7 +713,7 @@ impl DriverPort for FakePort {
                 session.queue = kept.into_iter().filter(after).chain(rest).collect();
             } else {
                 session.queue.clear();
-                session.begin_gap(GapReason::ServiceLost);
+                session.begin_gap(lost.unwrap_or(GapReason::ServiceLost));
             }
             session.drains = true;
             state.seen.push(Seen::DrainedFrom(durable.get(), has_all));
@@ -726,6 +740,9 @@ impl DriverPort for FakePort {
             assert_eq!(session.claimant, Some(self.id), "only the claimant drains");
             let mut len = 0;
             assert!(session.drains, "a service says first where it goes on");
+            if session.lost.is_some() {
+                return Err(DriverError::VolumeChanged(Call::Drain));
+            }
             while let Some((_, record)) = session.queue.front().filter(|_| !withholds) {
                 if len + record.len() > buffer.len() {
                     break;
@@ -794,7 +811,7 @@ impl DriverPort for FakePort {
         reply.time = session.time();
         reply.monotonic = U64::new(session.monotonic());
         let flags = StatusFlags {
-            consistent: !session.in_gap,
+            consistent: !session.in_gap && session.lost.is_none(),
             continues: session.unplaced.is_some(),
             placed: session.unplaced.is_none(),
             ..StatusFlags::default()
@@ -805,7 +822,8 @@ impl DriverPort for FakePort {
             reply.saved_captured_seq = Seq::new(captured).into();
             reply.saved_bytes = U64::new(SAVED_BYTES);
         }
-        reply.gap_reason = U16::new(session.unplaced.map_or(0, GapReason::to_wire));
+        let reason = session.unplaced.or(session.lost);
+        reply.gap_reason = U16::new(reason.map_or(0, GapReason::to_wire));
         reply.flags = U32::new(flags.to_wire());
         SessionStatus::parse(&reply)
     }

@@ -7,7 +7,7 @@
 //! power, the server is put back to an older state, or exchanged for a copy and back; the machine
 //! is put back to a snapshot of its disk; or the
 //! driver saves its state, the machine goes down and comes up, and the next session takes it; or
-//! the driver does something for its write-intent log. The disk has a cache that a loss of power
+//! the driver does something for its write-intent log; or the machine sleeps and wakes up. The disk has a cache that a loss of power
 //! empties. Whenever the stream describes the volume and nothing is on its way, the replica must
 //! be the disk; at the end every such instant must be a point still.
 
@@ -15,6 +15,7 @@ mod logging;
 mod saved;
 mod saving;
 mod server;
+mod sleep;
 
 use snapless_engine::{
     Config, MemorySpan, Read, ReadOutcome, Session, Step, Submission, Ticket, Urgency,
@@ -28,6 +29,7 @@ use crate::volume::WriteId;
 
 use saved::{Kept, STAMP, Saved};
 use server::{Repository, SECTOR, SECTORS, SECTORS_IN_BLOCK, Server, extent, sectors};
+use sleep::Nap;
 
 /// Steps of a run under load, and at most until it comes to rest.
 const STEPS: u64 = 3_000;
@@ -63,6 +65,12 @@ pub struct Played {
     pub put_back: u64,
     /// Writes that waited for the log.
     pub waited: u64,
+    /// Sleeps of the machine.
+    pub slept: u64,
+    /// Those after which the volume was as it was.
+    pub woken: u64,
+    /// Those after which every block was read again.
+    pub doubted: u64,
 }
 
 struct Flight {
@@ -115,6 +123,7 @@ struct World {
     is_attached: bool,
     /// The system is being shut down.
     is_going_down: bool,
+    nap: Nap,
     server: Server,
     known: Vec<Known>,
     /// A snapshot of the disk.
@@ -172,6 +181,7 @@ impl World {
             saved: Saved::new(&geometry()),
             is_attached: true,
             is_going_down: false,
+            nap: Nap::None,
             server: Server::new(geometry()),
             known: Vec::new(),
             snapshot: None,
@@ -197,6 +207,9 @@ impl World {
     /// One thing happens.
     fn act(&mut self, under_load: bool) -> Result<(), String> {
         self.host.advance(self.rng.below(2 * MS));
+        if self.rng.once_in(6) && self.nap_step() {
+            return Ok(());
+        }
         if self.is_going_down && self.rng.once_in(2) {
             self.save();
             return Ok(());
@@ -224,9 +237,13 @@ impl World {
                 0..6 => self.leave(),
                 6 => self.copy(),
                 7 => self.exchange(),
-                8..12 => self.is_going_down = true,
+                8..12 => {
+                    self.is_going_down = true;
+                    self.fall_asleep();
+                }
                 12 => self.snapshot = Some(self.take_snapshot()),
                 13 => self.put_back(),
+                14..17 => self.begin_nap(),
                 _ => {}
             },
             _ if self.rng.once_in(4) => self.restart(),
@@ -493,7 +510,7 @@ impl World {
             }
         }
         self.reads.clear();
-        self.is_going_down = false;
+        (self.is_going_down, self.nap) = (false, Nap::None);
         self.lose_power();
     }
 
@@ -545,7 +562,9 @@ impl World {
     fn check(&mut self) -> Result<(), String> {
         let is_still = self.is_attached && self.is_disk_idle() && !self.session.has_records();
         let status = self.session.status();
-        if !is_still || !status.consistent || status.blocks_synced < status.blocks_total {
+        // As the driver's status says.
+        let is_consistent = status.consistent && !self.saved.tracker.sleep().is_doubtful();
+        if !is_still || !is_consistent || status.blocks_synced < status.blocks_total {
             return Ok(());
         }
         let Some(seq) = self.server.describes(&self.disk)? else { return Ok(()) };
@@ -556,6 +575,10 @@ impl World {
     }
 
     fn come_to_rest(mut self) -> Result<Played, String> {
+        if self.is_going_down {
+            // A shutdown comes to its end: nothing leaves meanwhile.
+            self.restart();
+        }
         for _ in 0..CALM_STEPS {
             self.act(false)?;
             self.check()?;

@@ -98,6 +98,11 @@ fn a_log_that_counts_whatever_the_stamp_is_breaks_loss() {
 }
 
 #[test]
+fn a_volume_that_counts_as_unchanged_after_a_sleep_breaks_loss() {
+    restarts_find(Sabotage::SleepNotNoticed, &["LOSS", "no point"]);
+}
+
+#[test]
 fn a_slot_that_is_torn_where_it_counted_breaks_loss_or_resume() {
     restarts_find(Sabotage::NewestSlotOverwritten, &["LOSS", "RESUME"]);
 }

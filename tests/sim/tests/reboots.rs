@@ -23,6 +23,9 @@ fn whenever_the_machine_restarts_the_session_goes_on_and_the_replica_is_the_disk
         all.slots += played.slots;
         all.waited += played.waited;
         all.put_back += played.put_back;
+        all.slept += played.slept;
+        all.woken += played.woken;
+        all.doubted += played.doubted;
     }
     println!("{seeds} seeds: {all:?}");
     assert!(all.continued > seeds && all.rolled_back > seeds / 4, "{all:?}");
@@ -30,5 +33,6 @@ fn whenever_the_machine_restarts_the_session_goes_on_and_the_replica_is_the_disk
     assert!(all.saved > seeds / 4 && all.spared > 0, "{all:?}");
     assert!(all.logged > seeds / 4 && all.log_spared > 0, "{all:?}");
     assert!(all.slots > seeds && all.waited > seeds, "{all:?}");
+    assert!(all.slept > seeds && all.woken > seeds / 4 && all.doubted > seeds / 4, "{all:?}");
     assert!(all.points > seeds && all.unchanged > seeds / 10, "{all:?}");
 }

@@ -5,7 +5,7 @@ use snapless_driver_logic::tracker::{Mode, new_log};
 use snapless_types::{Regions, Tick};
 use snapless_wire::state_area::{self, MAP_AT, STAMP_AT};
 
-use super::saved::{AREA, LogStage, STAMP, Saved, SlotWrite};
+use super::saved::{AREA, LogStage, STAMP, Saved, SlotWrite, stamp_bytes};
 use super::saving::hash_of;
 use super::server::extent;
 use super::{Flight, World};
@@ -108,9 +108,12 @@ impl World {
     fn read_stamp(&mut self, now: Tick) {
         let Some(log) = self.saved.tracker.log() else { return };
         let writes = log.stamp_writes();
-        if self.session.may_write(&extent(STAMP, 1)) {
+        let is_doubtful = self.saved.tracker.sleep().is_doubtful();
+        if is_doubtful || self.session.may_write(&extent(STAMP, 1)) {
             return log_put_off(self, now, TIMING.settle);
         }
+        let bytes = stamp_bytes(self.disk[STAMP]);
+        self.saved.tracker.copy_stamp(writes, &bytes);
         self.saved.log = LogStage::Read(StampRead { hash: hash_of(&self.disk), writes });
     }
 

@@ -8,6 +8,7 @@ use snapless_types::{Ends, Extent, Geometry, Regions};
 use snapless_wire::id::{AreaId, Extents, SessionId};
 use snapless_wire::state_area::{self, AREA_LEN, SLOT_LEN, STAMP_AT, Slot};
 
+use super::Write;
 use super::server::{SECTOR, extent};
 
 /// The area's identity.
@@ -167,6 +168,21 @@ impl<F> Saved<F> {
 /// The stamp's bytes on this disk, as far as they are not zeros.
 pub(super) fn stamp_of(disk: &[u32]) -> [u8; 4] {
     disk[STAMP].to_le_bytes()
+}
+
+/// All of the stamp's bytes, with this content.
+pub(super) fn stamp_bytes(content: u32) -> Vec<u8> {
+    write_bytes(&Write { first: STAMP, count: 1, content })
+}
+
+/// The bytes of a write.
+pub(super) fn write_bytes(write: &Write) -> Vec<u8> {
+    let len = usize::try_from(SECTOR).expect("a short sector");
+    let mut bytes = vec![0; len * write.count];
+    for sector in bytes.chunks_mut(len) {
+        sector[..4].copy_from_slice(&write.content.to_le_bytes());
+    }
+    bytes
 }
 
 /// Puts the stamp's bytes into a slot.

@@ -8,7 +8,7 @@ use snapless_types::{End, Ends, GapReason, Regions, Seq};
 use snapless_wire::id::FileTime;
 use snapless_wire::state_area::{self, MAP_AT, STAMP_AT, SavedState, StampHash};
 
-use super::saved::{AREA, LogStage, Saved, SlotWrite, Stage, put_stamp, stamp_of};
+use super::saved::{AREA, LogStage, Saved, SlotWrite, Stage, put_stamp, stamp_of, write_bytes};
 use super::server::{SECTORS, extent};
 use super::{Flight, Played, World};
 
@@ -30,7 +30,9 @@ impl World {
             self.flights.push(flight);
             return;
         }
-        match self.saved.tracker.writes(|| [change].into_iter()) {
+        // What the disk transfers from the queue is known.
+        let bytes = flight.memory.map(|_| write_bytes(&write));
+        match self.saved.tracker.writes_bytes(change, bytes.as_deref()) {
             Arrival::Goes => self.flights.push(flight),
             Arrival::Waits(next) => {
                 self.played.waited += u64::from(next == Next::Log);

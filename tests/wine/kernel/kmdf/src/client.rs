@@ -28,7 +28,7 @@ use crate::{
     abi::{BindInfo, DriverGlobals},
     checks::violation,
     driver,
-    gaps::{etw, thread},
+    gaps::{etw, power, thread},
     imports,
     irql::{PASSIVE_LEVEL, require_at_most},
     ledger, object,
@@ -232,6 +232,9 @@ pub(crate) unsafe extern "system" fn WdfVersionUnbind(
     watch::require_empty(function);
     etw::require_empty(function);
     ledger::require_empty(function);
+    if power::is_registered() {
+        violation!(Leak, function, "a driver's registration for notices of sleep is left");
+    }
     thread::require_priorities(function);
     // Release: pairs with the loads in `find`.
     client.bound.store(false, Ordering::Release);

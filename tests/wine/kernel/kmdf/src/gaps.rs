@@ -7,6 +7,7 @@ pub(crate) mod etw;
 pub(crate) mod irp;
 pub(crate) mod mdl;
 pub(crate) mod pool;
+pub(crate) mod power;
 pub(crate) mod processor;
 pub(crate) mod spinlock;
 pub(crate) mod stack;

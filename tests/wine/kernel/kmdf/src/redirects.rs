@@ -6,7 +6,7 @@
 
 use core::ffi::c_void;
 
-use crate::gaps::{etw, irp, mdl, pool, processor, spinlock, stack, thread, time, wait};
+use crate::gaps::{etw, irp, mdl, pool, power, processor, spinlock, stack, thread, time, wait};
 
 /// The rig's routine for a name.
 pub(crate) fn find(name: &str) -> Option<*const c_void> {
@@ -31,6 +31,9 @@ fn lacking() -> &'static [(&'static str, *const c_void)] {
         "EtwSetInformation" => etw::set_information,
         "EtwUnregister" => etw::unregister,
         "EtwWriteTransfer" => etw::write_transfer,
+        "ExCreateCallback" => power::create,
+        "ExRegisterCallback" => power::register,
+        "ExUnregisterCallback" => power::unregister,
         "IoBuildPartialMdl" => mdl::build_partial,
         "IoGetLowerDeviceObject" => stack::lower_device_object,
         "IoSetIoPriorityHint" => irp::set_priority_hint,
@@ -72,6 +75,7 @@ fn checked() -> &'static [(&'static str, *const c_void)] {
         "KeReleaseSpinLock" => spinlock::release,
         "KeSetEvent" => wait::set_event,
         "KeWaitForSingleObject" => wait::single,
+        "ObfDereferenceObject" => power::dereference,
         "PsCreateSystemThread" => thread::create,
         "PsTerminateSystemThread" => thread::terminate,
     }

@@ -19,7 +19,7 @@ use protocol::{
         ATTACH, ATTACH_SECOND, Counters, DeviceFlags, FAIL_ALLOCATIONS, FAIL_READS, FAILED_READS,
         FLUSH, HANG, LOSE_SECTORS, MEMORY, PAUSE, PNP, QUERY, REFUSE_USAGE, REMOVE, REMOVE_SECOND,
         RESIZE, RESUME, SET_DEVICE_FLAGS, SET_PAGING_FILE, SET_POWER, SET_TRIM_SUPPORT, SHUTDOWN,
-        SURPRISE_REMOVE, TOP_WRITE, USAGE, WRITE_PROTECT,
+        SLEEP, SURPRISE_REMOVE, TOP_WRITE, USAGE, WRITE_PROTECT,
     },
     zerocopy::{FromBytes, Immutable, IntoBytes},
 };
@@ -188,6 +188,10 @@ impl Inner {
             PNP => parsed(input).and_then(|minor| stack.pnp(minor)),
             USAGE => parsed(input).and_then(|usage| stack.usage(usage)),
             SET_POWER => parsed(input).and_then(|state| stack.set_power(state)),
+            SLEEP => parsed(input).map(|is_awake| {
+                let told = framework::power(is_awake);
+                println!("snapless-test-volume: awake {is_awake}, {told} drivers told");
+            }),
             SHUTDOWN => {
                 let notified = framework::shut_down();
                 println!("snapless-test-volume: shutdown, {notified} devices notified");

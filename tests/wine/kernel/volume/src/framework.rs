@@ -12,6 +12,7 @@ unsafe extern "system" {
     safe fn SnaplessRigRaiseIrql() -> u8;
     safe fn SnaplessRigLowerIrql(level: u8);
     safe fn SnaplessRigShutdown() -> u32;
+    safe fn SnaplessRigPower(is_awake: u32) -> u32;
     safe fn SnaplessRigFailAllocations(kinds: u32, nth: u64);
     fn SnaplessRigMemory(memory: *mut Memory);
 }
@@ -26,6 +27,12 @@ pub(crate) fn complete(irp: Irp, status: NTSTATUS, information: usize) {
 /// Notifies the devices that registered for the system's shutdown; returns how many there were.
 pub(crate) fn shut_down() -> u32 {
     SnaplessRigShutdown()
+}
+
+/// Tells the drivers that registered for it that the system is about to sleep, or is awake again;
+/// returns how many there were.
+pub(crate) fn power(is_awake: u32) -> u32 {
+    SnaplessRigPower(is_awake)
 }
 
 /// Makes allocations of the driver under test fail.

@@ -1,0 +1,111 @@
+//! The machine sleeps and wakes up, with all that its driver has in memory; another system may write
+//! to the disk meanwhile. Between the notices of sleep everything goes on, as shortly before the
+//! machine stops and shortly after it goes on.
+
+use snapless_driver_logic::sleep::Sleep;
+use snapless_types::Tick;
+
+use super::World;
+use super::saved::{STAMP, stamp_bytes};
+use super::server::SECTORS;
+
+/// How far a sleep is.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Nap {
+    /// The machine is awake.
+    #[default]
+    None,
+    /// It has told that it is about to sleep.
+    Falling,
+    /// It goes on, and has not told yet that it is awake.
+    Waking,
+}
+
+impl World {
+    fn now(&self) -> Tick {
+        Tick(self.host.ticks())
+    }
+
+    /// The system is about to sleep, or to shut down.
+    pub(super) fn fall_asleep(&mut self) {
+        let now = self.now();
+        self.saved.tracker.falls_asleep(now);
+    }
+
+    /// The machine is about to sleep.
+    pub(super) fn begin_nap(&mut self) {
+        if self.nap == Nap::None && !self.is_going_down {
+            self.nap = Nap::Falling;
+            self.fall_asleep();
+        }
+    }
+
+    /// The next step of a sleep; false if there is none.
+    pub(super) fn nap_step(&mut self) -> bool {
+        if self.saved.tracker.is_to_be_looked_at(self.now()) && self.look() {
+            return true;
+        }
+        match self.nap {
+            Nap::None => return false,
+            Nap::Falling => {
+                self.played.slept += 1;
+                if self.rng.once_in(2) {
+                    self.write_while_asleep();
+                }
+                self.nap = Nap::Waking;
+            }
+            Nap::Waking => {
+                self.saved.tracker.wakes(true);
+                self.nap = Nap::None;
+            }
+        }
+        true
+    }
+
+    /// Another system mounts the volume.
+    fn write_while_asleep(&mut self) {
+        for _ in 0..self.rng.below(4) {
+            let sector = self.rng.index(SECTORS);
+            let id = self.content(sector, 1);
+            self.disk[sector] = self.writes[id.0 as usize].content;
+        }
+        let id = self.content(STAMP, 1);
+        self.disk[STAMP] = self.writes[id.0 as usize].content;
+        self.make_disk_durable();
+    }
+
+    /// As the driver's thread looks at the volume; false if it has to wait for a write to the stamp.
+    fn look(&mut self) -> bool {
+        let (then, now) = (self.saved.tracker.sleep(), self.now());
+        let same = self.saved.tracker.is_stamp(&stamp_bytes(self.disk[STAMP]));
+        let is_stamp = |first: usize, count: usize| (first..first + count).contains(&STAMP);
+        let is_written = self.flights.iter().any(|flight| {
+            let write = self.writes[flight.write.0 as usize];
+            is_stamp(write.first, write.count)
+        });
+        if same == Some(false) && is_written {
+            return false;
+        }
+        if then.is_to_be_looked_at(now) {
+            self.look_awake(then, now, same == Some(true));
+        } else {
+            self.saved.tracker.looked_at_early(same);
+        }
+        self.saved.tracker.open_stamp(true);
+        self.release();
+        self.saved.tracker.open_stamp(false);
+        true
+    }
+
+    fn look_awake(&mut self, then: Sleep, now: Tick, same: bool) {
+        if same {
+            self.played.woken += 1;
+        } else {
+            self.played.doubted += 1;
+            self.session.doubt();
+            self.server.cut();
+            self.is_attached = false;
+        }
+        self.saved.tracker.looked_at(then, now, same);
+    }
+}
