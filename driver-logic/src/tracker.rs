@@ -154,10 +154,18 @@ pub struct Tracker {
     /// Clearings that the session has not done with, whatever is known of the volume.
     clearings: u32,
     sleep: Sleep,
-    /// A write to the stamp waits until the volume was looked at.
-    is_look_wanted: bool,
-    /// The volume was looked at just now: writes to the stamp go.
-    is_stamp_open: bool,
+    stamp_writes: StampWrites,
+}
+
+/// What is done with writes to the stamp while the volume is in doubt.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum StampWrites {
+    /// One that comes waits until the volume was looked at.
+    Wait,
+    /// One does.
+    Waiting,
+    /// They go: the volume was looked at just now.
+    Go,
 }
 
 impl Tracker {
@@ -178,8 +186,7 @@ impl Tracker {
             log: None,
             clearings: 0,
             sleep: Sleep::Awake,
-            is_look_wanted: false,
-            is_stamp_open: false,
+            stamp_writes: StampWrites::Wait,
         }
     }
 
@@ -214,7 +221,7 @@ impl Tracker {
             Mode::Live | Mode::Saving if takes_area() => return self.lose(),
             // It would hide what another system has written there.
             Mode::Live | Mode::Saving if self.waits_for_look(&extents) => {
-                self.is_look_wanted = true;
+                self.stamp_writes = StampWrites::Waiting;
                 return Arrival::Waits(Next::Log);
             }
             Mode::Armed => extents().for_each(|extent| self.note(&extent)),
@@ -512,16 +519,16 @@ impl Tracker {
     /// True if the volume is to be looked at now: the machine has slept, or a write to the stamp waits
     /// for that.
     pub fn is_to_be_looked_at(&self, now: Tick) -> bool {
-        self.is_look_wanted || self.sleep.is_to_be_looked_at(now)
+        self.stamp_writes == StampWrites::Waiting || self.sleep.is_to_be_looked_at(now)
     }
 
     /// From now on writes to the stamp go although the machine may have slept, or they wait again.
     pub fn open_stamp(&mut self, is_open: bool) {
-        self.is_stamp_open = is_open;
+        self.stamp_writes = if is_open { StampWrites::Go } else { StampWrites::Wait };
     }
 
     fn waits_for_look<I: Iterator<Item = Extent>>(&self, extents: impl Fn() -> I) -> bool {
-        let is_doubtful = self.sleep.is_doubtful() && !self.is_stamp_open;
+        let is_doubtful = self.sleep.is_doubtful() && self.stamp_writes != StampWrites::Go;
         is_doubtful && self.log().is_some_and(|log| log.is_of_stamp(extents))
     }
 
@@ -533,7 +540,7 @@ impl Tracker {
     /// The volume was looked at for a write to the stamp, while the machine falls asleep or wakes up:
     /// `same`, or not, or that is not known.
     pub fn looked_at_early(&mut self, same: Option<bool>) {
-        self.is_look_wanted = false;
+        self.stamp_writes = StampWrites::Wait;
         if same == Some(false) {
             self.sleep.has_changed();
         }
@@ -547,7 +554,7 @@ impl Tracker {
     /// The volume was looked at, as it was to be `then`. If it is not the `same`, the session has lost
     /// what had not left: the server may lack something of every region.
     pub fn looked_at(&mut self, then: Sleep, now: Tick, same: bool) {
-        self.is_look_wanted = false;
+        self.stamp_writes = StampWrites::Wait;
         self.sleep.looked_at(then);
         if let Some(log) = self.log_mut().filter(|_| !same) {
             log.mark_all();
