@@ -239,8 +239,9 @@ mod tests {
     fn a_file_that_cannot_be_parsed_is_renamed() {
         let folder = tempfile::tempdir().unwrap();
         let store = SessionStore::new(folder.path(), VOLUME);
-        let other = Remembered { version: 1, ..state() };
-        for text in [b"{".to_vec(), serde_json::to_vec(&other).unwrap()] {
+        let [older, newer] = [STATE_VERSION - 1, STATE_VERSION + 1]
+            .map(|version| serde_json::to_vec(&Remembered { version, ..state() }).unwrap());
+        for text in [b"{".to_vec(), older, newer] {
             fs::write(&store.file, &text).unwrap();
             assert_eq!(store.load().unwrap(), None);
             assert_eq!(fs::read(store.file.with_extension("unreadable")).unwrap(), text);

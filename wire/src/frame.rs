@@ -446,6 +446,19 @@ mod tests {
     }
 
     #[test]
+    fn a_frame_of_an_older_or_a_newer_release_is_refused_with_both_versions_and_what_to_do() {
+        for version in [FRAME_VERSION - 1, FRAME_VERSION + 1] {
+            let mut bytes = FrameHeader::new(FrameKind::Hello, &[]).unwrap().to_bytes();
+            bytes[4..6].copy_from_slice(&version.to_le_bytes());
+            let refused = FrameHeader::read(&bytes).unwrap_err();
+            assert_eq!(refused, FrameError::Version(version));
+            let text = std::format!("{refused}");
+            assert!(text.contains(&std::format!("version {version}, this one {FRAME_VERSION}")));
+            assert!(text.contains("bring service and server to the same release"), "{text}");
+        }
+    }
+
+    #[test]
     fn the_frames_of_an_acknowledged_end_are_pinned_byte_for_byte() {
         let [epoch, seq, time, monotonic] = [0x11_u64, 0x22, 0x33, 0x44];
         let bytes = |fields: [u64; 3]| fields.map(u64::to_le_bytes).concat();

@@ -560,6 +560,20 @@ mod tests {
     }
 
     #[test]
+    fn a_slot_of_an_older_or_a_newer_release_does_not_count() {
+        for version in [VERSION - 1, VERSION + 1] {
+            let mut area = saved(&state());
+            let index = newest(&area, ID).unwrap().index();
+            let slot = slot(&mut area, index);
+            slot[8..12].copy_from_slice(&version.to_le_bytes());
+            let crc = checksum(slot);
+            slot[CRC_AT..HEADER_LEN].copy_from_slice(&crc.to_le_bytes());
+            // The other one says nothing: every block is verified.
+            assert!(newest(&area, ID).is_none_or(|slot| slot.saved().is_none()), "{version}");
+        }
+    }
+
+    #[test]
     fn a_state_that_cannot_be_does_not_count() {
         let geometry = |sector_size| Geometry::new(1 << 30, sector_size, 64 << 10).unwrap();
         let stamp = |offset, len| Extents::new(&[Extent::new(offset, len).unwrap()]).unwrap();
