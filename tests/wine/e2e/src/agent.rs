@@ -153,6 +153,16 @@ impl Agent {
         self.command(ioctl::SHUTDOWN, &())
     }
 
+    /// Tells the drivers that the system is about to sleep.
+    pub fn fall_asleep(&mut self) -> Result<(), E2eError> {
+        self.command(ioctl::SLEEP, &0_u32)
+    }
+
+    /// Tells the drivers that the system is awake again.
+    pub fn wake_up(&mut self) -> Result<(), E2eError> {
+        self.command(ioctl::SLEEP, &1_u32)
+    }
+
     /// Ends the agent; Wine unloads what is still loaded.
     pub fn finish(&mut self) -> Result<(), E2eError> {
         self.input = None;

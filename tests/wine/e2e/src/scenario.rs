@@ -19,6 +19,7 @@
 //! | [`Scenario::Preemption`] | threads of the driver lose the processor at the worst instants; short sessions before it |
 //! | [`Scenario::Removal`] | no load, but plug and play that asks, stops, removes and surprises in each state; a shutdown |
 //! | [`Scenario::Reboot`] | reboots with records lost, and the volume changed while the machine is off: verified |
+//! | [`Scenario::Sleep`] | the machine sleeps twice; the second time another system writes to its disk: verified |
 //! | [`Scenario::Verification`] | the copy is verified under load; a block that changes behind the driver is found, and repaired |
 //! | [`Scenario::Seed`] | an older image of the volume was imported: what has not changed is not sent |
 //! | [`Scenario::ServerCrash`] | the server is killed ten times during it and after it: no gap |
@@ -44,6 +45,7 @@ mod seed;
 mod server_crash;
 mod service_crash;
 mod settings;
+mod sleep;
 mod verification;
 
 use std::path::PathBuf;
@@ -134,6 +136,8 @@ scenarios! {
     Removal: "removal", removal::run;
     /// The machine restarts, in order or by a power cut.
     Reboot: "reboot", reboot::run;
+    /// The machine sleeps and wakes up.
+    Sleep: "sleep", sleep::run;
     /// The copy is verified while the volume is in use.
     Verification: "verification", verification::run;
     /// The repository has an older image of the volume.

@@ -1,5 +1,5 @@
-//! The machine restarts: by a power cut with records that no server has, in order, and each of
-//! them with another system that changes the volume while the machine is off. The session goes on,
+//! The machine restarts: by a power cut with records that no server has, once while it sleeps, in
+//! order, and each of them with another system that changes the volume while the machine is off. The session goes on,
 //! behind what the server has. If nothing changed the volume meanwhile, only what the server may
 //! lack is read, after a power cut what the write-intent log has, and the driver does so before any
 //! service is there: every instant from then on is a point. Else every block is read. What differs
@@ -61,7 +61,7 @@ const GAP_ENDED: u16 = 221;
 /// How the machine goes down, and what happens while it is off.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
-    /// The power is cut, and nothing happens.
+    /// The power is cut while the machine sleeps, and nothing happens.
     PowerCut,
     /// The power is cut, and another system changes the volume.
     PowerCutAndChanged,
@@ -116,9 +116,9 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
         match end {
             End::PowerCut => {
                 run.watch("write the log", |status| status.log == "live")?;
-                cut_the_power(&mut run)?;
+                cut_the_power(&mut run, true)?;
             }
-            End::PowerCutAndChanged => cut_the_power(&mut run)?,
+            End::PowerCutAndChanged => cut_the_power(&mut run, false)?,
             End::InOrder | End::InOrderAndChanged => shut_down(&mut run)?,
         }
         let ended = set_aside(&run, reboot - 1, std::mem::take(&mut moments))?;
@@ -214,11 +214,15 @@ fn lack_records(run: &mut Run<'_>) -> Result<(), E2eError> {
     Ok(())
 }
 
-/// The power is cut: what the server lacks is lost.
-fn cut_the_power(run: &mut Run<'_>) -> Result<(), E2eError> {
+/// The power is cut, maybe while the machine sleeps or hibernates: what the server lacks is lost.
+fn cut_the_power(run: &mut Run<'_>, asleep: bool) -> Result<(), E2eError> {
     lack_records(run)?;
     let rig = &mut run.rig;
     step(run.console, "cut the machine's power", |_| {
+        if asleep {
+            rig.agent().fall_asleep()?;
+            written_to(rig)?;
+        }
         rig.stop_writer()?;
         let address = rig.server().address().to_owned();
         rig.server().program.kill();
