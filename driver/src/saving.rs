@@ -150,7 +150,7 @@ pub fn records(session: &Session) -> Option<Records> {
 fn numbers(session: &Session) -> Option<(Seq, Seq)> {
     let status = session.engine().status();
     let runs = matches!(status.phase, Phase::Capturing | Phase::Uncaptured);
-    if !runs || status.outgrown || session.has_shrunk() {
+    if !runs || status.resized {
         return None;
     }
     Some((Seq::new(status.acknowledged_seq), Seq::new(status.last_seq)))

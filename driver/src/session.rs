@@ -80,7 +80,7 @@ pub struct Session {
     no_zero: AtomicBool,
     /// The drain thread queries the volume's length next.
     length_query: AtomicBool,
-    /// The volume has become shorter than the session's table.
+    /// The volume has become shorter than the session's table, when its length changed last.
     shrunk: AtomicBool,
     /// Set when t0 could not be stamped in time.
     failed: AtomicBool,
@@ -250,19 +250,12 @@ impl Session {
     /// Notes the volume's length. IRQL <= DISPATCH_LEVEL.
     pub fn note_length(&self, length: u64) {
         let known = self.geometry().length();
-        if length > known {
-            self.engine.grow(length);
-        }
-        if length < known {
+        if length != known {
             // Relaxed: shown in the status only.
-            self.shrunk.store(true, Ordering::Relaxed);
+            self.shrunk.store(length < known, Ordering::Relaxed);
+            self.engine.resize(length);
+            VolumeState::changes(&self.state);
         }
-    }
-
-    /// True if the volume has become shorter. IRQL <= DISPATCH_LEVEL.
-    pub fn has_shrunk(&self) -> bool {
-        // Relaxed: as in `note_length`.
-        self.shrunk.load(Ordering::Relaxed)
     }
 
     /// Notes whether the files still have the excluded extents; `STATUS_DEVICE_NOT_READY` before

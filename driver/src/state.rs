@@ -315,6 +315,15 @@ impl VolumeState {
         }
     }
 
+    /// The volume is another one than before: what is kept of its state is void. IRQL <=
+    /// DISPATCH_LEVEL.
+    #[inline(never)]
+    pub fn changes(this: &Shared<Self>) {
+        if let Arrival::Waits(next) = this.with(|inner| inner.tracker.changes()) {
+            Self::act(this, next);
+        }
+    }
+
     /// Notes that the area was read ([`Tracker::loaded`]), and lets the requests go that waited.
     /// PASSIVE_LEVEL.
     #[inline(never)]

@@ -9,8 +9,8 @@ pub struct Gap {
     is_open: bool,
     /// Of the gap that is open, or of the last one.
     reason: Option<GapReason>,
-    /// The volume is longer than the table: the gap does not end.
-    outgrown: bool,
+    /// The volume's length is not, or was not meanwhile, that of the table: the gap does not end.
+    resized: bool,
 }
 
 impl Gap {
@@ -44,13 +44,15 @@ impl Gap {
         self.is_open = false;
     }
 
-    /// The volume has outgrown the session: what lies past the table is never captured.
-    pub fn outgrow(&mut self) {
-        self.outgrown = true;
+    /// The volume's length has changed: what lies past the table is not captured, and a tail that
+    /// was cut off may come back with other content. Only a session with the new length describes
+    /// the volume again.
+    pub fn resize(&mut self) {
+        self.resized = true;
     }
 
-    /// True if the volume has outgrown the session.
-    pub fn is_outgrown(&self) -> bool {
-        self.outgrown
+    /// True if the volume's length has changed.
+    pub fn is_resized(&self) -> bool {
+        self.resized
     }
 }

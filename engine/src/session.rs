@@ -388,12 +388,13 @@ impl<H: Host> Session<H> {
         self.locked(|core| core.end_verification());
     }
 
-    /// Notes that the volume has `length` bytes now. A session describes the blocks that there were
-    /// at its start (rule BOUND, rules.md#bound): if the volume has outgrown them, a gap begins
-    /// that does not end, and [`Status::outgrown`] is set. Earlier points stay restorable; a new
-    /// session follows the grown volume. A session that has not begun is stopped.
-    pub fn grow(&self, length: u64) {
-        self.locked(|core| core.grow(length));
+    /// Notes that the volume has `length` bytes now. The table and all else that follows from the
+    /// length is made when a session starts (rule BOUND, rules.md#bound): if it is another one, a
+    /// gap begins that does not end here, and [`Status::resized`] is set. The host then starts the
+    /// session as one that continues, with the new length; earlier points stay. A session that has
+    /// not begun is stopped.
+    pub fn resize(&self, length: u64) {
+        self.locked(|core| core.resize(length));
     }
 
     /// Ends the session: held writes are issued uncaptured, nothing more is captured.

@@ -20,9 +20,9 @@ macro_rules! status {
             pub paused: bool,
             /// True while the copy is being verified.
             pub verifying: bool,
-            /// True if the volume has grown past what the session can describe: the gap does not
-            /// end.
-            pub outgrown: bool,
+            /// True if the volume's length has changed: the gap does not end before the session is
+            /// started again, as one that continues.
+            pub resized: bool,
             /// True if the stream describes the volume: no gap is open.
             pub consistent: bool,
             /// True while blocks of a service that is lost still turn dirty: until then nothing is

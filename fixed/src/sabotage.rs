@@ -20,6 +20,8 @@ pub enum Sabotage {
     OverlapForgotten,
     /// LOSS: an uncaptured write leaves its blocks as they are.
     GapForgotten,
+    /// LOSS: a gap ends although the volume's length is not that of the session.
+    LengthForgotten,
     /// LOSS: an epoch does not note the blocks of its records.
     EpochForgotten,
     /// LOSS: dirty blocks are read under a write in flight.
@@ -84,6 +86,7 @@ impl Sabotage {
         Self::ExclusionUnconfirmed,
         Self::OverlapForgotten,
         Self::GapForgotten,
+        Self::LengthForgotten,
         Self::EpochForgotten,
         Self::ResyncUnderWrites,
         Self::CheckUnderWrites,

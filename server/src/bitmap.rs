@@ -28,6 +28,11 @@ impl BlockSet {
         Self { blocks: RoaringBitmap::new(), capacity, count: 0 }
     }
 
+    /// Blocks of the volume.
+    pub(crate) fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
     /// Blocks in the set.
     pub fn count(&self) -> u64 {
         self.count
@@ -59,6 +64,21 @@ impl BlockSet {
     /// Takes a run of blocks out of the set.
     pub fn remove(&mut self, run: &BlockRange) {
         self.count -= numbers(run).map_or(0, |run| self.blocks.remove_range(run));
+    }
+
+    /// The volume has so many blocks now, at most [`BLOCKS_MAX`]: those past its end leave the set.
+    pub(crate) fn set_capacity(&mut self, capacity: u64) {
+        assert!(capacity <= BLOCKS_MAX, "a larger volume is refused");
+        if capacity < self.capacity {
+            self.remove(&BlockRange::new(BlockIndex(capacity), BlockIndex(self.capacity)));
+        }
+        self.capacity = capacity;
+    }
+
+    /// The blocks of the volume that are not in the set.
+    pub(crate) fn complement(&self) -> Self {
+        let all = BlockRange::new(BlockIndex(0), BlockIndex(self.capacity));
+        Self::missing_from_both(&all, self, self)
     }
 
     /// The first block of the set.
@@ -239,6 +259,18 @@ mod tests {
         assert!(missing.is_subset(&a) && missing.is_disjoint(&b));
         a.remove(&run(0, 12));
         assert_eq!((a.first(), a.count()), (Some(BlockIndex(12)), 13));
+    }
+
+    #[test]
+    fn what_a_shorter_volume_has_lost_does_not_come_back_with_a_longer_one() {
+        let mut set = BlockSet::new(100);
+        set.insert(&run(10, 90));
+        set.set_capacity(50);
+        assert_eq!(set.count(), 40);
+        set.set_capacity(120);
+        assert_eq!(set.runs().collect::<Vec<_>>(), [run(10, 50)]);
+        let rest: Vec<_> = set.complement().runs().collect();
+        assert_eq!(rest, [run(0, 10), run(50, 120)]);
     }
 
     #[test]

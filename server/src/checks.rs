@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use serde::Serialize;
-use snapless_types::{Extent, RecordKind, Seq};
+use snapless_types::{Extent, Geometry, RecordKind, Seq};
 use snapless_wire::check::{CHECK_TILE, CheckHash, tile_hash, tiles};
 use snapless_wire::id::FileTime;
 use snapless_wire::record::{Record, RecordHeader};
@@ -111,6 +111,8 @@ pub(crate) struct Checker<'a> {
 /// A map, and what has changed since.
 struct Window {
     image: PointReader,
+    /// The volume's shape.
+    geometry: Geometry,
     touched: BlockSet,
 }
 
@@ -150,6 +152,11 @@ impl<'a> Checker<'a> {
             RecordKind::Check => self.check(header, record.payload)?,
             // The content stays the same.
             RecordKind::Unchanged => {}
+            // The map is of the volume as it was.
+            _ if header.volume_length().is_some() => {
+                self.finish()?;
+                self.window = None;
+            }
             _ => self.touch(header),
         }
         self.last = header.seq();
@@ -223,9 +230,9 @@ impl<'a> Checker<'a> {
 
     fn touch(&mut self, header: &RecordHeader) {
         let (start, len) = (header.extent_offset(), header.extent_len());
-        let geometry = self.reader.header().geometry;
-        let run = Extent::new(start, len).and_then(|extent| geometry.blocks_of(&extent));
-        let (Some(window), Some(run)) = (&mut self.window, run) else { return };
+        let Some(window) = &mut self.window else { return };
+        let run = Extent::new(start, len).and_then(|extent| window.geometry.blocks_of(&extent));
+        let Some(run) = run else { return };
         window.touched.insert(&run);
         let first = start.saturating_sub(CHECK_TILE as u64);
         let near = self.waiting.range(first..start.saturating_add(len));
@@ -238,12 +245,9 @@ impl<'a> Checker<'a> {
     }
 
     fn is_touched(&self, offset: u64, len: u64) -> bool {
-        let geometry = self.reader.header().geometry;
-        let run = Extent::new(offset, len).and_then(|extent| geometry.blocks_of(&extent));
-        match (&self.window, run) {
-            (Some(window), Some(run)) => window.touched.first_in(&run).is_some(),
-            _ => true,
-        }
+        let Some(window) = &self.window else { return true };
+        let run = Extent::new(offset, len).and_then(|extent| window.geometry.blocks_of(&extent));
+        run.is_none_or(|run| window.touched.first_in(&run).is_some())
     }
 
     /// The map of what the stream gives behind the last record.
@@ -251,8 +255,9 @@ impl<'a> Checker<'a> {
         // No point, perhaps, but what the stream gives.
         let cut = Cut::Through(self.last);
         let map = PointMap::build(self.reader, cut, Seq::new(0), self.stop, |_, _| ())?;
-        let touched = BlockSet::new(self.reader.header().geometry.block_count());
-        Ok(Window { image: PointReader::new(self.reader.clone(), map), touched })
+        let geometry = map.geometry();
+        let touched = BlockSet::new(geometry.block_count());
+        Ok(Window { image: PointReader::new(self.reader.clone(), map), geometry, touched })
     }
 
     /// Compares what waits with what the stream gives now: nothing has changed it since its check.

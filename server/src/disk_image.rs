@@ -59,7 +59,7 @@ pub fn restore(
     // What would fail at the end fails before the work.
     let program = QemuImg::find()?;
     let found = Found::find(repository, &request.source, stop)?;
-    let geometry = found.header().geometry;
+    let geometry = *found.geometry();
     let target = ImageFile::for_program(&request.to, &request.demand(0, None))?;
     let image = found.open(stop, &mut progress)?;
     let (records, unreadable) = (image.map().records(), image.map().unreadable());

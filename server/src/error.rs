@@ -531,8 +531,8 @@ pub enum Error {
     /// The volume has too many blocks.
     #[error("the volume has more than {BLOCKS_MAX} blocks: protect it with a larger block size")]
     TooManyBlocks,
-    /// The volume of the session had another geometry before.
-    #[error("session {0} began with another length, sector or block size: start a new session")]
+    /// The volume of the session had other sectors or blocks before.
+    #[error("session {0} began with another sector or block size: start a new session")]
     OtherGeometry(SessionId),
     /// The session's earlier connection did not end in time.
     #[error("session {0} is still served on an earlier connection: try again")]

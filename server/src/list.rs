@@ -71,7 +71,7 @@ pub struct Session {
 pub struct Shape {
     /// When the server first opened the session.
     pub created: String,
-    /// Bytes of the volume.
+    /// Bytes of the volume at t0.
     pub length: u64,
     /// Bytes of a sector.
     pub sector_size: u32,
@@ -142,6 +142,8 @@ pub struct Stream {
     pub blocks_with_holes_at_t0: u64,
     /// Every gap.
     pub gaps: Vec<Gap>,
+    /// Every change of the volume's length.
+    pub resizes: Vec<Resized>,
     /// What came of the last verification of the copy; `None` if there was none, or if nothing
     /// sound tells it.
     pub verified: Option<Verification>,
@@ -185,6 +187,15 @@ impl Points {
     fn between((from, to): (FileTime, FileTime)) -> Self {
         Self { from: time::to_text(from), to: time::to_text(to) }
     }
+}
+
+/// A change of the volume's length.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Resized {
+    /// When the session went on with it: in a gap.
+    pub at: String,
+    /// Bytes of the volume from then on.
+    pub length: u64,
 }
 
 /// A stretch of instants in which writes were not captured.
@@ -260,7 +271,7 @@ fn content(repository: &Repository, header: SessionHeader, stop: &StopFlag) -> R
         Content::Empty
     } else if timeline.open_gap_now().is_some() {
         Content::Gap(stream)
-    } else if timeline.coverage().known < timeline.coverage().total {
+    } else if !timeline.first_sync_is_done() {
         Content::FirstSync(stream)
     } else {
         Content::Complete(stream)
@@ -277,6 +288,8 @@ fn stream(reader: &SessionReader, state: &StreamState) -> Result<Stream> {
         reason: gap.reason.to_wire(),
         reason_text: gap.reason.name(),
     };
+    let resized =
+        |it: &timeline::Resize| Resized { at: time::to_text(it.place.time()), length: it.length };
     let latest = resolve(At::Latest).ok().map(|point| point.time);
     Ok(Stream {
         t0: timeline.t0().map(|place| time::to_text(place.time())),
@@ -296,7 +309,8 @@ fn stream(reader: &SessionReader, state: &StreamState) -> Result<Stream> {
         blocks_with_holes: state.blocks_with_holes(),
         blocks_with_holes_at_t0: state.blocks_with_holes_at_t0(),
         gaps: timeline.gaps().iter().map(gap).collect(),
-        verified: Verification::of(reader),
+        resizes: timeline.resizes().iter().map(resized).collect(),
+        verified: Verification::of(reader, state.geometry()),
         epochs: timeline.epochs(),
         last_epoch: reader.acknowledged().epoch.get(),
         last_seq: reader.acknowledged().seq.get(),

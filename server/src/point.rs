@@ -15,11 +15,11 @@
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use snapless_types::{Extent, Seq};
+use snapless_types::{Extent, Geometry, Seq};
 
 use crate::bytes::append;
 use crate::error::{Error, Result};
-use crate::format::map::{PageRef, page_bytes};
+use crate::format::map::{PageRef, page_bytes, page_extent};
 use crate::format::segment::SegmentNumber;
 use crate::reader::SessionReader;
 use crate::stop::StopFlag;
@@ -35,7 +35,7 @@ mod read;
 pub(crate) mod runs;
 
 use base::Base;
-pub(crate) use base::{extent, newest_up_to, read_page};
+pub(crate) use base::{newest_up_to, read_page};
 pub use read::PointReader;
 pub(crate) use read::{Plan, Tiles};
 use runs::{Entry, Records, Runs, Source};
@@ -89,6 +89,11 @@ impl PointMap {
     /// Bytes of the image.
     pub fn length(&self) -> u64 {
         self.top.end
+    }
+
+    /// The volume's shape at the point.
+    pub(crate) fn geometry(&self) -> Geometry {
+        build::with_length(&self.origin.reader.header().geometry, self.length())
     }
 
     /// Records of which the image was made, those included that later ones covered.
@@ -165,9 +170,7 @@ impl PointMap {
 
     /// The part of the volume that a page covers.
     pub(crate) fn window(&self, page: u64) -> Range<u64> {
-        let step = page_bytes(&self.origin.reader.header().geometry);
-        let start = page.saturating_mul(step);
-        start..start.saturating_add(step).min(self.length())
+        page_extent(&self.origin.reader.header().geometry, page, self.length())
     }
 
     /// True if both maps have this page from the same kept map, so that they are the same there.
@@ -185,7 +188,9 @@ impl PointMap {
     /// The page of the base, if nothing in it has changed.
     pub(crate) fn same_page(&self, page: u64) -> Option<PageRef> {
         let base = self.base.as_ref()?;
-        let is_same = self.top.parts(self.window(page)).all(|(_, it)| it == Source::Below);
+        let window = self.window(page);
+        let is_same = window == base.extent(page)
+            && self.top.parts(window).all(|(_, it)| it == Source::Below);
         let index = usize::try_from(page).ok().filter(|_| is_same)?;
         base.image().pages.get(index).copied()
     }

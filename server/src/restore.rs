@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 
 use serde::{Serialize, Serializer};
-use snapless_types::{Extent, Seq};
+use snapless_types::{Extent, Geometry, Seq};
 use snapless_wire::id::FileTime;
 
 use crate::bytes::Bytes;
@@ -98,8 +98,7 @@ pub fn restore(
     progress: impl FnMut(Progress),
 ) -> Result<Report> {
     let found = Found::find(repository, &request.source, stop)?;
-    let (length, sector_size) =
-        (found.header().geometry.length(), found.header().geometry.sector_size());
+    let (length, sector_size) = (found.geometry().length(), found.geometry().sector_size());
     let demand = request.demand(length, Some(sector_size));
     let (image, time) = (found.image_id(), found.point.time);
     let mut target = FileTarget::open_resumable(&request.to, &demand, image, time, stop)?;
@@ -133,6 +132,8 @@ pub fn restore(
 pub struct Found {
     reader: SessionReader,
     point: Point,
+    /// The volume's shape at the point.
+    geometry: Geometry,
     /// The last record that gives a block its content at t0.
     last_base: Seq,
     passed_over: Vec<PassedOver>,
@@ -175,6 +176,11 @@ impl Found {
         self.reader.header()
     }
 
+    /// The volume's shape at the point.
+    pub fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
     /// The point.
     pub fn point(&self) -> &Point {
         &self.point
@@ -182,8 +188,8 @@ impl Found {
 
     /// What tells the image from others.
     fn image_id(&self) -> ImageId {
-        let SessionHeader { volume, session, geometry, .. } = *self.header();
-        ImageId { volume, session, geometry, cut: self.point.cut }
+        let SessionHeader { volume, session, .. } = *self.header();
+        ImageId { volume, session, geometry: self.geometry, cut: self.point.cut }
     }
 
     /// The newer sessions that have no such point.
@@ -224,9 +230,14 @@ impl Found {
 
 impl From<Choice> for Found {
     fn from(Choice { surveyed, point, passed_over }: Choice) -> Self {
-        let last_base =
-            surveyed.survey.state.timeline().last_base().map_or(Seq::new(0), |it| it.seq);
-        Self { reader: surveyed.reader.clone(), point, last_base, passed_over }
+        let (timeline, reader) = (surveyed.survey.state.timeline(), surveyed.reader.clone());
+        let last_base = timeline.last_base().map_or(Seq::new(0), |it| it.seq);
+        let at_t0 = reader.header().geometry;
+        let length = timeline.length_at(point.cut).unwrap_or(at_t0.length());
+        let resized = Geometry::new(length, at_t0.sector_size(), at_t0.block_size());
+        // The stream's rules have accepted the length.
+        let geometry = resized.unwrap_or(at_t0);
+        Self { reader, point, geometry, last_base, passed_over }
     }
 }
 

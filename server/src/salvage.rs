@@ -97,19 +97,23 @@ pub fn salvage_to<T: Target>(
         |piece| pass.take(piece),
     )?;
     let found = pass.finish();
-    let length = stored.length().unwrap_or(found.extent_end);
+    let cut = found.cut(source.at);
+    let begins_with = stored.begins_with();
+    let length = found.length_at(cut).or(begins_with).unwrap_or(found.extent_end);
     if (found.records == 0 && begin.is_none()) || length == 0 {
         return Err(Error::NothingToSalvage(session));
     }
     let sector_size = stored.sector_size();
     let mut target = open(length, sector_size)?;
-    let mut image = Image::new(&mut target, found.cut(source.at), length);
+    let mut image = Image::new(&mut target, cut, length, begins_with.unwrap_or(length));
     let mut damage = stored.damage.clone();
     if let Some(begin) = begin {
         image.begin(begin.time(), begin.gap_since, begin.records());
         damage.extend(begin.apply(&mut image, stop)?);
     }
-    let mut pass = Pass::new(Limits { length: Some(length), ..stored.limits() }).after(begin);
+    let mut pass =
+        Pass::new(Limits { length: begins_with.or(Some(found.extent_end)), ..stored.limits() })
+            .after(begin);
     stored.walk(
         stop,
         |done| progress(Progress { stage: Stage::Image, done: stored.bytes + done, total }),
@@ -332,8 +336,10 @@ impl Stored {
         }
     }
 
-    fn length(&self) -> Option<u64> {
-        self.header.map(|header| header.geometry.length())
+    /// Bytes of the volume where the stream begins.
+    fn begins_with(&self) -> Option<u64> {
+        let of_fold = self.begin.as_ref().and_then(Begin::length);
+        of_fold.or(self.header.map(|header| header.geometry.length()))
     }
 
     fn sector_size(&self) -> Option<u32> {
@@ -343,7 +349,7 @@ impl Stored {
     fn limits(&self) -> Limits {
         let is_of_stream = self.begin.as_ref().is_none_or(|begin| begin.point.is_none());
         let end = self.end.filter(|_| is_of_stream);
-        Limits { length: self.length(), last_seq: end.map(|end| end.2) }
+        Limits { length: self.begins_with(), last_seq: end.map(|end| end.2) }
     }
 
     /// Where a finished segment of this length ended, as its index or its claim tells; 0 if neither

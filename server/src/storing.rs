@@ -277,7 +277,7 @@ fn welcome(
     info!(
         "{name}: volume {}, {} bytes; durable up to epoch {}, record {}{}",
         header.volume,
-        header.geometry.length(),
+        state.geometry().length(),
         acknowledged.epoch,
         acknowledged.seq,
         if state.last().is_none() { " (new)" } else { "" }
@@ -295,7 +295,7 @@ impl Milestones {
     fn of(state: &StreamState) -> Self {
         let timeline = state.timeline();
         Self {
-            base_complete: timeline.coverage().known == timeline.coverage().total,
+            base_complete: timeline.first_sync_is_done(),
             in_gap: timeline.open_gap_now().map(|gap| gap.reason),
         }
     }

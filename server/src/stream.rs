@@ -13,20 +13,23 @@ use snapless_wire::record::RecordHeader;
 
 use crate::bitmap::BlockSet;
 use crate::clock::Reading;
-use crate::timeline::{Effect, Place, Timeline};
+use crate::timeline::{Effect, Place, RESIZES_MAX, Timeline};
 
+mod resize;
 mod stored;
 
 /// The state of a stream: all that decides whether the next record is valid.
 #[derive(Clone, Debug)]
 pub struct StreamState {
+    /// The volume's shape as of the last record.
     geometry: Geometry,
-    /// Blocks whose content at t0 is in the stream.
+    /// Blocks whose content at t0 is in the stream. Of the volume as it was then: none is added
+    /// once its length has changed.
     base: BlockSet,
     /// Blocks whose content at some instant is in the stream. Holds all of `base`.
     known: BlockSet,
     /// Blocks that a write in the open gap touched before they were captured, and that are not in
-    /// `known`.
+    /// `known`. Since the volume's length changed, all that are not in `known`.
     spoiled: BlockSet,
     /// Blocks with a hole in the base image: the volume's disk could not read some of their bytes.
     /// `base` holds all of them.
@@ -38,6 +41,8 @@ pub struct StreamState {
     last_base: BlockRange,
     ended_epoch: EpochId,
     joint: Joint,
+    /// Bytes of the volume that a connection speaks of.
+    announced: Option<u64>,
     timeline: Timeline,
 }
 
@@ -88,6 +93,7 @@ impl StreamState {
             last_base: BlockRange::EMPTY,
             ended_epoch: EpochId::new(0),
             joint: Joint::Stored,
+            announced: None,
             timeline: Timeline::new(blocks),
         }
     }
@@ -101,7 +107,7 @@ impl StreamState {
     /// The next records come from another repository, which has stored them: connections broke
     /// where the numbers jump to a `GapBegin`.
     pub fn begin_stored(&mut self) {
-        self.joint = Joint::Stored;
+        (self.joint, self.announced) = (Joint::Stored, None);
     }
 
     /// The volume's shape.
@@ -144,7 +150,8 @@ impl StreamState {
             (&self.holes_at_t0, &other.holes_at_t0),
             (&self.holes, &other.holes),
         ];
-        sets.iter().all(|(one, other)| one.count() == other.count() && one.is_subset(other))
+        self.geometry == other.geometry
+            && sets.iter().all(|(one, other)| one.count() == other.count() && one.is_subset(other))
             && self.last_base == other.last_base
             && self.ended_epoch == other.ended_epoch
             && self.timeline == other.timeline
@@ -165,7 +172,9 @@ impl StreamState {
         // What was captured before a restart and did not arrive is lost, too, whatever the number.
         let after_loss = jumps || record.gap_reason().is_some_and(GapReason::reaches_back);
         self.check_clock(record, continues)?;
+        let resized = self.resize(record)?;
         let run = self.check_extent(record)?;
+        self.check_announced(record.seq())?;
         let before = (self.base.count(), self.known.count());
         match record.kind() {
             RecordKind::Block | RecordKind::Unallocated | RecordKind::Excluded => {
@@ -199,8 +208,15 @@ impl StreamState {
         self.note_holes(record, run, &given);
         let coverage = self.coverage();
         let base = coverage.base > before.0 || given == BaseBlocks::Holes;
-        let t0_lost = coverage.known - before.1 > coverage.base - before.0;
-        let place = self.timeline.note(record, Effect { coverage, base, t0_lost, after_loss });
+        let t0_lost = match resized {
+            // What is not captured by now is of no point before.
+            Some(was_known) => !was_known,
+            None if self.timeline.is_resized() => false,
+            None => coverage.known - before.1 > coverage.base - before.0,
+        };
+        let resized = resized.map(|_| self.geometry.length());
+        let effect = Effect { coverage, base, t0_lost, after_loss, resized };
+        let place = self.timeline.note(record, effect);
         Ok(Accepted { place, base: given })
     }
 
@@ -237,6 +253,7 @@ impl StreamState {
     fn coverage(&self) -> crate::timeline::Coverage {
         crate::timeline::Coverage {
             total: self.geometry.block_count(),
+            at_t0: self.base.capacity(),
             base: self.base.count(),
             known: self.known.count(),
         }
@@ -381,7 +398,7 @@ impl StreamState {
     }
 
     /// True if the stream gives all content of these blocks.
-    pub(crate) fn gives(&self, run: &BlockRange) -> bool {
+    pub fn gives(&self, run: &BlockRange) -> bool {
         self.first_not_given(run).is_none()
     }
 
@@ -518,6 +535,37 @@ pub enum Violation {
         current: EpochId,
         /// The last epoch that ended.
         ended: EpochId,
+    },
+    /// A length that no volume has, or one past the server's limit.
+    #[error(
+        "record {seq} says that the volume has {length} bytes now: that is not whole sectors, or \
+         more than a server takes"
+    )]
+    Length {
+        /// The record.
+        seq: Seq,
+        /// The length.
+        length: u64,
+    },
+    /// A volume whose length has changed too often.
+    #[error(
+        "record {0} says that the volume's length changed once more, and a session takes \
+         {RESIZES_MAX} changes: end it with `snapless stop`, a new one begins then"
+    )]
+    Resizes(Seq),
+    /// The service speaks of a volume of another length than the stream.
+    #[error(
+        "record {seq} comes from a volume of {found} bytes, but the stream is of {length} bytes \
+         and no record says that this has changed: stop the session with `snapless stop` and \
+         restart the service"
+    )]
+    OtherLength {
+        /// The record.
+        seq: Seq,
+        /// Bytes of the service's volume.
+        found: u64,
+        /// Bytes of the stream's.
+        length: u64,
     },
     /// Past the volume's end.
     #[error("record {seq} has {len} bytes at {offset}: past the end of a volume of {length} bytes")]

@@ -23,10 +23,12 @@ use crate::clock::{Clock, Instant, Reading, Readings};
 mod at;
 mod before;
 mod not_restorable;
+mod resize;
 mod stored;
 
 pub use at::{AT_FORMS, At};
 pub use not_restorable::NotRestorable;
+pub use resize::{RESIZES_MAX, Resize};
 
 /// A record's place in the stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -78,6 +80,8 @@ pub struct PointRange {
 pub struct Coverage {
     /// Blocks of the volume.
     pub total: u64,
+    /// Blocks of the volume at t0.
+    pub at_t0: u64,
     /// Blocks whose content at t0 is in the stream.
     pub base: u64,
     /// Blocks whose content at some instant is in the stream: base blocks and resynced ones.
@@ -93,6 +97,7 @@ pub struct Timeline {
     /// What the clocks showed when nothing newer than the last record had been captured.
     watermarks: Readings,
     gaps: Vec<Gap>,
+    resizes: Vec<Resize>,
     coverage: Coverage,
     base_complete: Option<Place>,
     last_base: Option<Place>,
@@ -114,6 +119,8 @@ pub(crate) struct Effect {
     pub(crate) t0_lost: bool,
     /// Records before this one were lost: the instants since the record before are unknown.
     pub(crate) after_loss: bool,
+    /// Bytes of the volume from the record on, if they are others than before.
+    pub(crate) resized: Option<u64>,
 }
 
 /// The changes that belong to a point's image.
@@ -162,7 +169,8 @@ pub struct Point {
 impl Timeline {
     /// The timeline of an empty stream, of a volume of `total` blocks.
     pub(crate) fn new(total: u64) -> Self {
-        Self { coverage: Coverage { total, ..Coverage::default() }, ..Self::default() }
+        let coverage = Coverage { total, at_t0: total, ..Coverage::default() };
+        Self { coverage, ..Self::default() }
     }
 
     /// Takes the next valid record.
@@ -185,6 +193,9 @@ impl Timeline {
         }
         if effect.t0_lost {
             self.last_t0_lost = Some(place);
+        }
+        if let Some(length) = effect.resized {
+            self.resizes.push(Resize { place, length });
         }
         match record.kind() {
             RecordKind::SessionStart => self.t0 = Some(place),
@@ -331,7 +342,7 @@ impl Timeline {
     }
 
     fn stretches(&self) -> impl DoubleEndedIterator<Item = PointRange> {
-        let is_known = self.coverage.known >= self.coverage.total;
+        let is_known = self.first_sync_is_done();
         let (gaps, end) = (if is_known { &self.gaps[..] } else { &[] }, self.end());
         let stretch = move |index: usize| {
             let from = if index == 0 { self.t0 } else { gaps[index - 1].end };
@@ -348,7 +359,7 @@ impl Timeline {
 
     /// True if the t0 image can be made.
     pub fn t0_is_whole(&self) -> bool {
-        self.coverage.total > 0 && self.coverage.base == self.coverage.total
+        self.coverage.at_t0 > 0 && self.coverage.base == self.coverage.at_t0
     }
 
     /// Finds the point that is asked for.
@@ -371,7 +382,10 @@ impl Timeline {
             return Ok(Point { time, cut: Cut::Base, gap_since: None });
         }
         if self.last_t0_lost.is_some() {
-            let blocks = self.coverage.known - self.coverage.base;
+            let blocks = match self.is_resized() {
+                true => self.coverage.at_t0.saturating_sub(self.coverage.base),
+                false => self.coverage.known - self.coverage.base,
+            };
             let first = self.ranges().first().map(|range| range.from.time());
             return Err(NotRestorable::T0Lost { blocks, first });
         }
@@ -384,7 +398,7 @@ impl Timeline {
             (Some(place), _) => {
                 Ok(Point { time: place.time(), cut: Cut::Through(place.seq), gap_since })
             }
-            (None, Some(since)) if self.coverage.known == self.coverage.total => {
+            (None, Some(since)) if self.first_sync_is_done() => {
                 Err(NotRestorable::NoPoint { since })
             }
             (None, _) => Err(NotRestorable::BaseIncomplete(self.coverage)),
@@ -441,7 +455,7 @@ impl Timeline {
         if let Some(first) = self.t0.filter(|t0| instant < t0.at) {
             return NotRestorable::TooEarly { at, first: first.time() };
         }
-        if self.coverage.known < self.coverage.total {
+        if !self.first_sync_is_done() {
             return NotRestorable::BaseIncomplete(self.coverage);
         }
         if instant > last.at && self.open_gap_now().is_none() {

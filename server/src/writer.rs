@@ -20,7 +20,9 @@ use snapless_wire::frame::{FrameHeader, Watermark};
 use crate::error::{Damage, Error, Result};
 use crate::format::acknowledged::{ACKNOWLEDGED_FILE, Acknowledged};
 use crate::format::repository::session_dir;
-use crate::format::segment::{SEGMENT_HEADER_LEN, SegmentForm, SegmentHeader, SegmentNumber};
+use crate::format::segment::{
+    RecordSet, SEGMENT_HEADER_LEN, SegmentForm, SegmentHeader, SegmentNumber,
+};
 use crate::format::session::{SESSION_FILE, SessionHeader};
 use crate::format::state::Entry;
 use crate::reader::{self, End, SessionReader};
@@ -81,8 +83,8 @@ pub struct FileWriter {
 #[derive(Debug)]
 struct OpenSegment {
     number: SegmentNumber,
-    /// Its form may have records of later kinds.
-    has_later_kinds: bool,
+    /// What records its form may have.
+    records: RecordSet,
     file: StoredFile,
     /// Its length, with what has not been written yet.
     len: u64,
@@ -123,7 +125,7 @@ impl FileWriter {
             Presence::Header(stored) => stored,
             Presence::Nothing => create(&store, &dir, header)?,
         };
-        if stored.geometry != header.geometry {
+        if !stored.is_continued_by(header) {
             return Err(Error::OtherGeometry(header.session));
         }
         writable.know(&stored)?;
@@ -174,6 +176,7 @@ impl FileWriter {
             writer.keep_state(&state);
         }
         state.begin_connection();
+        state.announce(header.geometry.length());
         Ok((writer, state))
     }
 
@@ -199,9 +202,9 @@ impl FileWriter {
         let marks = self.marks.take_entries()?;
         let entries = Unplaced::all(&marks, (frame, payload), self.packer.as_mut());
         let len = entries.iter().map(Unplaced::len).sum();
-        let has_later_kinds = entries.iter().any(Unplaced::has_later_kinds);
+        let records = Unplaced::record_set(&entries);
         // Together, so that a segment does not end with a watermark.
-        let segment = self.segment_for(len, has_later_kinds)?;
+        let segment = self.segment_for(len, records)?;
         let mut last = None;
         for entry in entries {
             last = Some(Entry { offset: segment.len, header: entry.frame.to_bytes() });
@@ -338,11 +341,11 @@ impl FileWriter {
     }
 
     /// The segment of the next entry: a new one if the present one would grow past the limit, or is
-    /// of a form without records of later kinds. Those that follow then are of the form with them.
-    fn segment_for(&mut self, entry_len: u64, has_later_kinds: bool) -> Result<&mut OpenSegment> {
+    /// of a form without such records. Those that follow then are of the form with them.
+    fn segment_for(&mut self, entry_len: u64, records: RecordSet) -> Result<&mut OpenSegment> {
+        let before = self.segment.as_ref().map(|it| it.records);
         let form = SegmentForm {
-            has_later_kinds: has_later_kinds
-                || self.segment.as_ref().is_some_and(|it| it.has_later_kinds),
+            records: records.max(before.unwrap_or_default()),
             ..SegmentForm::sealed_if(self.seal.is_sealed())
         };
         let next = match &mut self.segment {
@@ -350,7 +353,7 @@ impl FileWriter {
             Some(open) => {
                 let holds_something = open.len > SEGMENT_HEADER_LEN as u64;
                 let full = holds_something && open.len + entry_len > self.segment_limit;
-                let ends = full || (has_later_kinds && !open.has_later_kinds);
+                let ends = full || records > open.records;
                 if ends {
                     open.sync()?;
                     open.index.finish();
@@ -388,7 +391,7 @@ impl OpenSegment {
         let index = IndexWriter::create(store, dir, session, number, seals.index(number)?);
         store.sync_dir(dir)?;
         let at = (number, SEGMENT_HEADER_LEN as u64);
-        Ok(Self::at(file, at, form.has_later_kinds, place, seal, index))
+        Ok(Self::at(file, at, form.records, place, seal, index))
     }
 
     fn reopen(
@@ -404,23 +407,23 @@ impl OpenSegment {
         let head = store.read_head(&path, SEGMENT_HEADER_LEN)?;
         let form = head.first_chunk().and_then(|head| SegmentHeader::read_any(head).ok());
         // If it cannot be told, the next one is made.
-        let has_later_kinds = form.is_some_and(|(_, form)| form.has_later_kinds);
+        let records = form.map_or(RecordSet::First, |(_, form)| form.records);
         let file = store.open(&path, OpenMode::Write)?;
         let seal = seals.entries(number)?;
         let at = (number, acknowledged.offset);
-        Ok(Self::at(file, at, has_later_kinds, place, seal, index))
+        Ok(Self::at(file, at, records, place, seal, index))
     }
 
     fn at(
         file: StoredFile,
         (number, len): (SegmentNumber, u64),
-        has_later_kinds: bool,
+        records: RecordSet,
         place: &Place,
         seal: Option<EntrySeal>,
         index: IndexWriter,
     ) -> Self {
         let place = place.clone();
-        Self { number, has_later_kinds, file, len, unwritten: Vec::new(), place, seal, index }
+        Self { number, records, file, len, unwritten: Vec::new(), place, seal, index }
     }
 
     /// Appends an entry.

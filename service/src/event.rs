@@ -140,13 +140,13 @@ impl Event {
             | Self::SessionVerified
             | Self::LogFailed
             | Self::GapBegan
+            | Self::Outgrown
+            | Self::Shrunk
             | Self::Unreadable
             | Self::DriverOlder
             | Self::RenewalFailed => Severity::Warning,
             Self::ServiceFailed
             | Self::CopyDiffers
-            | Self::Outgrown
-            | Self::Shrunk
             | Self::DriverAbsent
             | Self::OutOfMemory
             | Self::Unprotectable

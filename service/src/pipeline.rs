@@ -37,7 +37,7 @@ use crate::state::{Remembered, SessionStore};
 use crate::state_keeper::StateKeeper;
 use crate::stop::StopSignal;
 use crate::stream::{Stream, StreamEnd, StreamError, WATERMARK_INTERVAL};
-use crate::watch::{Resized, Watch};
+use crate::watch::Watch;
 use crate::window::AnswerLimits;
 
 use beginning::Beginning;
@@ -140,6 +140,10 @@ impl Pipeline {
                     }
                     continue;
                 }
+                Ok(StreamEnd::Resized { shrunk }) => {
+                    self.report_resized(shrunk);
+                    continue;
+                }
                 Err(error) => {
                     served.lose = error.is_about_records();
                     self.report_failure(&error);
@@ -193,7 +197,7 @@ impl Pipeline {
         }
         let remembered = remembered.filter(|state| state.session == claim.session);
         let fresh = Remembered::new(self.config.guid, claim.session, &claim.geometry);
-        let mut state = remembered.clone().unwrap_or(fresh);
+        let mut state = remembered.clone().unwrap_or(fresh).of_length(claim.geometry.length());
         if !matches!(plan, Plan::Resume(_)) {
             state.set_excluded(excluded.iter());
         }
@@ -243,6 +247,12 @@ impl Pipeline {
         self.save(&mut state);
         match end? {
             StreamEnd::Diverged(reason) => self.give_up(&*port, served, reason),
+            end @ StreamEnd::Resized { .. } => {
+                // The next attempt continues it with the new length.
+                port.stop(claim.session)?;
+                *served = Served::default();
+                Ok(end)
+            }
             end => Ok(end),
         }
     }
@@ -282,16 +292,8 @@ impl Pipeline {
             watermark_interval: self.limits.watermark,
             answer_limits: self.limits.answer,
         };
-        // Without an answer nothing is known to have changed.
-        let resized = || {
-            let status = port.status(claim.session).ok();
-            status.map_or(Resized::default(), |it| Resized {
-                outgrown: it.outgrown,
-                shrunk: it.shrunk,
-            })
-        };
         let sector_size = claim.geometry.sector_size();
-        let watch = Watch::new(&name.to_string(), sector_size, &resized, &notice::report);
+        let watch = Watch::new(&name.to_string(), sector_size, &notice::report);
         let state = Mutex::new(state);
         let keeper = StateKeeper {
             name: &name.to_string(),
@@ -386,11 +388,25 @@ impl Pipeline {
     /// Reports that the session of before is not of this volume as it is now.
     fn report_other_shape(&self) {
         let text = format!(
-            "{}: the volume has another length, sector size or block size than its session: a new \
-             one begins with a full first sync",
+            "{}: the volume has another sector size or block size than its session: a new one \
+             begins with a full first sync",
             self.config.name
         );
         notice::report(Event::SessionReplaced, &text);
+    }
+
+    /// Reports that the volume's length has changed.
+    fn report_resized(&self, shrunk: bool) {
+        let (event, how) = match shrunk {
+            true => (Event::Shrunk, "become shorter"),
+            false => (Event::Outgrown, "grown"),
+        };
+        let text = format!(
+            "{}: the volume has {how}: its session goes on with the new length, and earlier points \
+             keep theirs",
+            self.config.name
+        );
+        notice::report(event, &text);
     }
 
     /// Saves the last acknowledged epoch. A failure loses no data, but weakens [`judge`] after a

@@ -12,8 +12,9 @@
 //! | nothing of it | with a gap, until every block was compared |
 //! | what contradicts the server, or cannot be known to agree with it | it is stopped, and then as above |
 //!
-//! Only if the server has nothing, the volume has another shape, or the numbers of its records are
-//! used up, a new session begins, and an event says why.
+//! Only if the server has nothing, the volume has other sectors or blocks, or the numbers of its
+//! records are used up, a new session begins, and an event says why. A volume whose length has
+//! changed is followed: the session continues with the new length.
 //!
 //! A session that continues skips numbers, at random ([`origin_behind`]): another copy of the
 //! server's repository may have records behind that one, of a past that was left, and come back. No
@@ -95,14 +96,14 @@ pub fn plan(
 ) -> Result<Plan, SessionError> {
     match (volume.phase, volume.session) {
         (_, None) | (SessionPhase::None | SessionPhase::Failed, _) => {
+            let sector_size = volume.sector_size;
             let has_shape = |state: &&Remembered| {
-                let size = volume.length.zip(volume.sector_size);
-                size.is_some_and(|(length, sector_size)| {
-                    state.has_shape(length, sector_size, config.block_size)
-                })
+                sector_size.is_some_and(|bytes| state.has_shape(bytes, config.block_size))
             };
-            let known = remembered.filter(has_shape);
-            Ok(known.map_or(Plan::Start, |state| Plan::Continue(state.session, reason)))
+            let Some(state) = remembered.filter(has_shape) else { return Ok(Plan::Start) };
+            let is_resized = volume.length != Some(state.length());
+            let reason = if is_resized { GapReason::Resized } else { reason };
+            Ok(Plan::Continue(state.session, reason))
         }
         (SessionPhase::Detached, Some(session)) => Ok(Plan::Resume(session)),
         (_, Some(session)) => Err(SessionError::Claimed { device: volume.device.clone(), session }),
@@ -528,11 +529,13 @@ mod tests {
         let other = SessionId([6; 16]);
         assert_eq!(plan(&volume(Failed, Some(other)), &config()), continues);
         assert_eq!(plan(&volume(Detached, Some(other)), &config()), Plan::Resume(other));
-        let longer = Volume { length: Some(2 << 30), ..none.clone() };
-        let of_4k = Volume { sector_size: Some(4096), ..none.clone() };
-        for volume in [&longer, &of_4k] {
-            assert_eq!(plan(volume, &config()), Plan::Start);
+        for length in [512, 2 << 30] {
+            let resized = Volume { length: Some(length), ..none.clone() };
+            let continues = Plan::Continue(SESSION, GapReason::Resized);
+            assert_eq!(plan(&resized, &config()), continues);
         }
+        let of_4k = Volume { sector_size: Some(4096), ..none.clone() };
+        assert_eq!(plan(&of_4k, &config()), Plan::Start);
         assert_eq!(plan(&none, &VolumeConfig { block_size: 64 << 10, ..config() }), Plan::Start);
     }
 

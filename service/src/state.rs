@@ -70,9 +70,20 @@ impl Remembered {
         self.excluded.iter().filter_map(|&(offset, len)| Extent::new(offset, len))
     }
 
-    /// True if the session is of a volume of this shape.
-    pub fn has_shape(&self, length: u64, sector_size: u32, block_size: u32) -> bool {
-        (self.length, self.sector_size, self.block_size) == (length, sector_size, block_size)
+    /// True if the session can go on, on a volume of whatever length with such sectors and blocks.
+    pub fn has_shape(&self, sector_size: u32, block_size: u32) -> bool {
+        (self.sector_size, self.block_size) == (sector_size, block_size)
+    }
+
+    /// Bytes of the volume when the session was claimed last.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// The session, claimed on a volume of so many bytes.
+    #[must_use]
+    pub fn of_length(self, length: u64) -> Self {
+        Self { length, ..self }
     }
 
     /// Reads the bytes of a file.
@@ -184,11 +195,9 @@ mod tests {
 
     #[test]
     fn a_session_has_one_shape() {
-        assert!(state().has_shape(1 << 30, 512, 64 << 10));
-        for (length, sector, block) in
-            [(1 << 29, 512, 64 << 10), (1 << 30, 4096, 64 << 10), (1 << 30, 512, 128 << 10)]
-        {
-            assert!(!state().has_shape(length, sector, block));
+        assert!(state().has_shape(512, 64 << 10));
+        for (sector, block) in [(4096, 64 << 10), (512, 128 << 10)] {
+            assert!(!state().has_shape(sector, block));
         }
     }
 

@@ -44,6 +44,8 @@ pub use error::StreamError;
 const TICK: Duration = Duration::from_millis(50);
 /// How often the server is told that nothing is written.
 pub const WATERMARK_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the driver is asked whether the volume's length has changed.
+const LENGTH_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the caller saves the acknowledged epoch.
 const SAVE_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -60,6 +62,12 @@ pub enum StreamEnd {
     /// The machine has slept, and its disk may have been written to: the session goes on with a
     /// verification once it is claimed again.
     VolumeChanged,
+    /// The volume's length has changed, and what was captured is durable as far as it could be:
+    /// stop the session, and let it go on with the new length.
+    Resized {
+        /// The volume has become shorter.
+        shrunk: bool,
+    },
     /// Driver and server do not agree: stop the session, and go on as [`Reason::verdict`] says.
     Diverged(Reason),
 }
@@ -134,7 +142,8 @@ impl Stream<'_> {
         let mut flush: Option<Flush> = None;
         let mut last_words: Option<Instant> = None;
         let mut saved = Instant::now();
-        let mut marked = saved;
+        let (mut marked, mut measured) = (saved, saved);
+        let mut resized: Option<(Flush, bool)> = None;
         loop {
             match happened.recv_timeout(TICK) {
                 Err(RecvTimeoutError::Timeout) => {}
@@ -173,6 +182,18 @@ impl Stream<'_> {
                     return Ok(StreamEnd::Stopped { flushed });
                 }
             }
+            if let Some((flush, shrunk)) = &resized {
+                // Without a link it goes on later: the driver keeps what the server lacks.
+                if window.has_link() && (flush.is_done(self.counters) || now >= flush.limit) {
+                    return Ok(StreamEnd::Resized { shrunk: *shrunk });
+                }
+            } else if now.duration_since(measured) >= LENGTH_INTERVAL && last_words.is_none() {
+                measured = now;
+                if let Some(shrunk) = self.has_resized() {
+                    resized = Some((self.begin_flush(now)?, shrunk));
+                    window.hurry();
+                }
+            }
             if now.duration_since(marked) >= self.watermark_interval && window.is_settled() {
                 marked = now;
                 self.mark(window);
@@ -182,6 +203,13 @@ impl Stream<'_> {
                 save();
             }
         }
+    }
+
+    /// Whether the volume has become shorter, if its length has changed.
+    fn has_resized(&self) -> Option<bool> {
+        // The drain fails with the same error, and says so.
+        let status = self.port.status(self.session).ok()?;
+        (status.outgrown || status.shrunk).then_some(status.shrunk)
     }
 
     /// Tells the server up to when nothing newer was captured, if that is so.

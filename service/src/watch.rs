@@ -1,7 +1,6 @@
 //! The events of a session's stream: base image complete, gap begun or ended, blocks unreadable.
 //!
-//! The records say what happened, in order, and why a gap began. Only that the volume was resized
-//! is in no record; the driver is asked for it when a gap begins.
+//! The records say what happened, in order, and why a gap began.
 
 use std::mem;
 use std::time::{Duration, Instant};
@@ -16,24 +15,11 @@ const GAP_INTERVAL: Duration = Duration::from_mins(1);
 /// Most unreadable parts that are reported; later ones are only logged.
 const UNREADABLE_MAX: u32 = 32;
 
-/// How the volume differs from the session's table.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub struct Resized {
-    /// The volume has grown.
-    pub outgrown: bool,
-    /// The volume has become shorter.
-    pub shrunk: bool,
-}
-
 /// Watches the stream of one claim.
 pub struct Watch<'a> {
     name: String,
     sector_size: u64,
-    /// Asks the driver.
-    resized: &'a (dyn Fn() -> Resized + Sync),
     report: &'a (dyn Fn(Event, &str) + Sync),
-    /// What has been reported of `resized`.
-    reported: Resized,
     gap_reported_at: Option<Instant>,
     in_reported_gap: bool,
     unreadable: u32,
@@ -41,18 +27,11 @@ pub struct Watch<'a> {
 
 impl<'a> Watch<'a> {
     /// Watches the stream of volume `name`.
-    pub fn new(
-        name: &str,
-        sector_size: u32,
-        resized: &'a (dyn Fn() -> Resized + Sync),
-        report: &'a (dyn Fn(Event, &str) + Sync),
-    ) -> Self {
+    pub fn new(name: &str, sector_size: u32, report: &'a (dyn Fn(Event, &str) + Sync)) -> Self {
         Self {
             name: name.to_owned(),
             sector_size: u64::from(sector_size.max(1)),
-            resized,
             report,
-            reported: Resized::default(),
             gap_reported_at: None,
             in_reported_gap: false,
             unreadable: 0,
@@ -83,21 +62,6 @@ impl<'a> Watch<'a> {
 
     fn gap_began(&mut self, reason: Option<GapReason>) {
         let why = reason.map_or("for an unknown reason", GapReason::text);
-        let resized = (self.resized)();
-        if resized.outgrown && !mem::replace(&mut self.reported.outgrown, true) {
-            self.report(
-                Event::Outgrown,
-                "the volume has grown past its session's table: no later point can be restored; \
-                 stop the session with `snapless stop` and restart the service to begin a new one",
-            );
-        }
-        if resized.shrunk && !mem::replace(&mut self.reported.shrunk, true) {
-            self.report(
-                Event::Shrunk,
-                "the volume has become shorter than its session's table; stop the session with \
-                 `snapless stop` and restart the service to begin a new one",
-            );
-        }
         if self.gap_reported_at.is_some_and(|reported| reported.elapsed() < GAP_INTERVAL) {
             log::warn!("{}: another gap has begun: {why}", self.name);
             return;
@@ -144,12 +108,11 @@ mod tests {
         [RecordHeader::gap_begin(AT, reason), marker(RecordKind::Consistent)]
     }
 
-    /// The events of `records` while the driver answers `resized`.
-    fn events(resized: Resized, records: &[RecordHeader]) -> Vec<(Event, String)> {
+    /// The events of `records`.
+    fn events(records: &[RecordHeader]) -> Vec<(Event, String)> {
         let events = Mutex::new(Vec::new());
         let report = |event, text: &str| events.lock().unwrap().push((event, text.to_owned()));
-        let ask = || resized;
-        let mut watch = Watch::new("{guid}", 512, &ask, &report);
+        let mut watch = Watch::new("{guid}", 512, &report);
         for record in records {
             watch.see(record);
         }
@@ -161,7 +124,7 @@ mod tests {
         let write = RecordHeader::extent(RecordKind::Write, AT, 0, 512).unwrap();
         let records = [marker(RecordKind::SessionStart), write, marker(RecordKind::BaseComplete)];
         assert_eq!(
-            events(Resized::default(), &records),
+            events(&records),
             [(Event::BaseComplete, "{guid}: the base image is complete".to_owned())]
         );
     }
@@ -169,7 +132,7 @@ mod tests {
     #[test]
     fn a_gap_has_the_reason_of_its_record_and_an_end() {
         for &reason in GapReason::ALL {
-            let events = events(Resized::default(), &gap(reason));
+            let events = events(&gap(reason));
             assert_eq!(events.len(), 2, "{events:?}");
             assert_eq!(events[0].0, Event::GapBegan);
             assert!(events[0].1.contains(reason.text()), "{events:?}");
@@ -180,25 +143,13 @@ mod tests {
     #[test]
     fn gaps_close_together_are_reported_once() {
         let many = gap(GapReason::QueueFull).repeat(4);
-        assert_eq!(events(Resized::default(), &many).len(), 2);
-    }
-
-    #[test]
-    fn a_resized_volume_is_reported_once() {
-        for (resized, event) in [
-            (Resized { outgrown: true, shrunk: false }, Event::Outgrown),
-            (Resized { outgrown: false, shrunk: true }, Event::Shrunk),
-        ] {
-            let events = events(resized, &gap(GapReason::Outgrown).repeat(3));
-            let kinds: Vec<_> = events.iter().map(|(event, _)| *event).collect();
-            assert_eq!(kinds, [event, Event::GapBegan, Event::GapEnded]);
-        }
+        assert_eq!(events(&many).len(), 2);
     }
 
     #[test]
     fn unreadable_parts_are_reported_with_their_sectors_up_to_a_limit() {
         let bad = RecordHeader::extent(RecordKind::Unreadable, AT, 5120, 1024).unwrap();
-        let events = events(Resized::default(), &[bad; 40]);
+        let events = events(&[bad; 40]);
         assert_eq!(events.len(), 32);
         assert!(events[0].1.contains("2 sectors from sector 10"), "{events:?}");
     }

@@ -315,12 +315,54 @@ fn after_a_restart_a_server_that_has_nothing_of_the_session_gets_a_new_one() {
 }
 
 #[test]
-fn a_volume_of_another_length_gets_a_new_session() {
-    let (harness, running, session, _) = durable();
+fn a_volume_of_another_length_continues_its_session() {
+    for length in [LENGTH / 2, 2 * LENGTH] {
+        let (harness, running, session, last) = durable();
+        running.stop();
+        harness.driver.restart();
+        harness.driver.set_length(length);
+        let _running = harness.start();
+        goes_on(&harness, session, (last, 2), GapReason::Resized);
+        says_length(&harness, session, length);
+    }
+}
+
+#[test]
+fn a_volume_whose_length_changes_is_followed_when_what_was_captured_is_durable() {
+    for length in [LENGTH / 2, 2 * LENGTH] {
+        let (harness, running, session, _) = durable();
+        let epoch = harness.driver.epoch();
+        let last = harness.driver.write(0, &[7]) + 1;
+        harness.driver.set_length(length);
+        harness.driver.end_epoch();
+        goes_on(&harness, session, (last, epoch), GapReason::Resized);
+        let seen = harness.driver.seen();
+        let at = |call: Seen| seen.iter().position(|it| *it == call).unwrap();
+        assert!(at(Seen::Acknowledged(epoch)) < at(Seen::Stopped(session)), "{seen:?}");
+        says_length(&harness, session, length);
+        assert_eq!(running.counters.report().activity, Activity::Streaming);
+    }
+}
+
+#[test]
+fn a_service_that_finds_a_session_of_another_length_lets_it_go_on_with_the_new_one() {
+    let (harness, running, session, last) = durable();
     running.stop();
-    harness.driver.restart();
-    harness.driver.set_length(LENGTH / 2);
+    harness.driver.set_length(2 * LENGTH);
     let _running = harness.start();
-    begins_anew(&harness, session);
-    assert_eq!(continued(&harness), 0);
+    wait_for(&harness, Seen::Resumed(session));
+    // Behind the same record as before.
+    let drained = |seen: &Seen| *seen == Seen::DrainedFrom(last, true);
+    let is_twice = || harness.driver.seen().iter().filter(|seen| drained(seen)).count() == 2;
+    wait_until("it went on behind that record", is_twice);
+    goes_on(&harness, session, (last, 2), GapReason::Resized);
+    says_length(&harness, session, 2 * LENGTH);
+}
+
+/// The last Hello of the session, and the marker of its last gap, say this length.
+#[track_caller]
+fn says_length(harness: &Harness, session: SessionId, length: u64) {
+    let arrived = harness.server.arrived(session);
+    assert_eq!(arrived.iter().rev().find_map(|it| it.header.volume_length()), Some(length));
+    assert_eq!(harness.server.hellos().last().unwrap().length.get(), length);
 }

@@ -77,7 +77,8 @@ pub struct Record {
     pub monotonic: Tick,
     /// The epoch it belongs to.
     pub epoch: EpochId,
-    /// The bytes of the volume that it describes; none for a marker.
+    /// The bytes of the volume that it describes. The whole volume for the `GapBegin` of a session
+    /// that continues; none for any other marker.
     pub extent: Option<Extent>,
     /// Why the gap began; for `GapBegin` only.
     pub gap_reason: Option<GapReason>,

@@ -26,8 +26,9 @@ crate::numbered_enum! {
         UrgentWrite = 5 => "urgent_write",
         /// A write failed or was cancelled below (rule TRUTH).
         WriteFailed = 6 => "write_failed",
-        /// The volume grew past the session's table.
-        Outgrown = 7 => "outgrown",
+        /// The volume's length changed. The gap ends when the session goes on with the new length,
+        /// for [`Self::Resized`].
+        LengthChanged = 7 => "length_changed",
         /// The disk failed to read a block, and a write to it had been held as long as it may.
         ReadFailed = 8 => "read_failed",
         /// The session goes on after a restart of the machine or of the driver, or after the volume
@@ -41,14 +42,17 @@ crate::numbered_enum! {
         Repair = 11 => "repair",
         /// The machine has slept, and the volume may have been written to meanwhile.
         Slept = 12 => "slept",
+        /// The session goes on after its volume's length changed.
+        Resized = 13 => "resized",
     }
 }
 
 impl GapReason {
     /// True if the session goes on with nothing that is known from before: numbers and the clock
-    /// that is never set begin anew in the driver, and every block is compared.
+    /// that is never set begin anew in the driver, and every block is compared. Its marker says how
+    /// long the volume is.
     pub const fn continues_session(self) -> bool {
-        matches!(self, Self::Restarted | Self::Diverged)
+        matches!(self, Self::Restarted | Self::Diverged | Self::Resized)
     }
 
     /// True if it is not known what the volume was since the last record before the gap: no instant
@@ -73,7 +77,7 @@ impl GapReason {
                  once"
             }
             Self::WriteFailed => "the disk failed a write",
-            Self::Outgrown => "the volume has grown past its session",
+            Self::LengthChanged => "the volume's length changed",
             Self::ReadFailed => {
                 "the disk failed to read a block for as long as a write to it could be held"
             }
@@ -91,6 +95,7 @@ impl GapReason {
                 "the machine has slept, and its disk may have been written to meanwhile: what \
                  changed is not known"
             }
+            Self::Resized => "the session goes on with the volume's new length",
         }
     }
 }

@@ -40,6 +40,7 @@ struct RawRecordHeader {
     time: FileTime,
     epoch: EpochIdLe,
     extent_offset: U64,
+    /// Of a [`RecordKind::GapBegin`] that continues a session the volume's length, or 0.
     extent_len: U64,
     payload_len: U32,
     /// [`GapReason`] of a [`RecordKind::GapBegin`]; 0 for the other kinds.
@@ -63,6 +64,8 @@ pub struct RecordHeader {
     extent_offset: u64,
     extent_len: u64,
     gap_reason: Option<GapReason>,
+    /// Bytes of the volume from here on; 0 where the record does not say it.
+    volume_length: u64,
 }
 
 impl RecordHeader {
@@ -104,8 +107,18 @@ impl RecordHeader {
         Self { gap_reason: Some(reason), ..Self::bare(RecordKind::GapBegin, position) }
     }
 
+    /// The same marker, of a session that continues on a volume of `length` bytes.
+    ///
+    /// # Errors
+    /// [`RecordError::Extent`] for a length that no volume has, or a record that cannot say it.
+    pub fn of_volume(self, length: u64) -> Result<Self, RecordError> {
+        let header = Self { volume_length: length, ..self };
+        header.check()?;
+        Ok(header)
+    }
+
     /// The header of any record, from what the driver's engine says of it: the bytes it describes,
-    /// or for a marker of a gap why the gap began.
+    /// or for a marker of a gap why the gap began, and the whole volume if the session continues.
     ///
     /// # Errors
     /// As for [`RecordHeader::extent`] and [`RecordHeader::marker`].
@@ -116,7 +129,10 @@ impl RecordHeader {
         gap_reason: Option<GapReason>,
     ) -> Result<Self, RecordError> {
         match (extent, gap_reason) {
-            (Some(extent), _) => Self::extent(kind, position, extent.offset(), extent.len()),
+            (Some(volume), Some(reason)) => {
+                Self::gap_begin(position, reason).of_volume(volume.end())
+            }
+            (Some(extent), None) => Self::extent(kind, position, extent.offset(), extent.len()),
             (None, Some(reason)) => Ok(Self::gap_begin(position, reason)),
             (None, None) => Self::marker(kind, position),
         }
@@ -135,6 +151,7 @@ impl RecordHeader {
             extent_offset: 0,
             extent_len: 0,
             gap_reason: None,
+            volume_length: 0,
         }
     }
 
@@ -160,6 +177,7 @@ impl RecordHeader {
             0 => None,
             _ => Some(GapReason::from_wire(reason).ok_or(RecordError::GapReason(reason))?),
         };
+        let (len, is_gap) = (raw.extent_len.get(), kind == RecordKind::GapBegin);
         let header = Self {
             kind,
             zero: flags & RECORD_FLAG_ZERO != 0,
@@ -169,8 +187,9 @@ impl RecordHeader {
             monotonic: raw.monotonic.get(),
             epoch: raw.epoch.get(),
             extent_offset: raw.extent_offset.get(),
-            extent_len: raw.extent_len.get(),
+            extent_len: if is_gap { 0 } else { len },
             gap_reason,
+            volume_length: if is_gap { len } else { 0 },
         };
         header.check()?;
         if header.payload_len() as u64 != u64::from(raw.payload_len.get()) {
@@ -191,7 +210,8 @@ impl RecordHeader {
             time: self.time,
             epoch: self.epoch.into(),
             extent_offset: U64::new(self.extent_offset),
-            extent_len: U64::new(self.extent_len),
+            // One of them is 0.
+            extent_len: U64::new(self.extent_len | self.volume_length),
             // Fits: `check` bounds it by RECORD_PAYLOAD_MAX.
             payload_len: U32::new(u32::try_from(self.payload_len()).unwrap_or(u32::MAX)),
             gap_reason: U16::new(self.gap_reason.map_or(0, GapReason::to_wire)),
@@ -334,11 +354,22 @@ impl RecordHeader {
         self.gap_reason
     }
 
+    /// Bytes of the volume from this record on, if it says it: only the marker of a gap does in
+    /// which the session continues.
+    pub fn volume_length(&self) -> Option<u64> {
+        (self.volume_length != 0).then_some(self.volume_length)
+    }
+
     fn check(&self) -> Result<(), RecordError> {
         if self.gap_reason.is_some() != (self.kind == RecordKind::GapBegin) {
             return Err(RecordError::GapReason(self.gap_reason.map_or(0, GapReason::to_wire)));
         }
         let bad = RecordError::Extent { offset: self.extent_offset, len: self.extent_len };
+        let length = self.volume_length;
+        let may_say = self.gap_reason.is_some_and(GapReason::continues_session);
+        if (length != 0 && !may_say) || !length.is_multiple_of(RECORD_GRANULE) {
+            return Err(RecordError::Extent { offset: self.extent_offset, len: length });
+        }
         if !self.kind.has_extent() {
             let empty = self.extent_offset == 0 && self.extent_len == 0;
             let empty = empty && !self.zero && !self.hashed;
@@ -615,6 +646,32 @@ mod tests {
         let mut bytes = write(512).to_bytes();
         bytes[52] = 1;
         assert_eq!(RecordHeader::read(&bytes), Err(RecordError::GapReason(1)));
+    }
+
+    #[test]
+    fn the_marker_of_a_session_that_continues_says_how_long_the_volume_is() {
+        for &reason in GapReason::ALL {
+            let marker = RecordHeader::gap_begin(AT, reason);
+            assert_eq!(marker.volume_length(), None);
+            let Ok(said) = marker.of_volume(1 << 30) else {
+                assert!(!reason.continues_session());
+                continue;
+            };
+            assert!(reason.continues_session());
+            assert_eq!((said.volume_length(), said.extent_len()), (Some(1 << 30), 0));
+            assert_eq!(said.to_bytes()[40..48], (1_u64 << 30).to_le_bytes());
+            assert_eq!(RecordHeader::read(&said.to_bytes()), Ok(said));
+            let volume = Extent::new(0, 1 << 30);
+            assert_eq!(RecordHeader::new(said.kind(), AT, volume, Some(reason)), Ok(said));
+            assert!(marker.of_volume(513).is_err());
+            let mut elsewhere = said.to_bytes();
+            elsewhere[33] = 2;
+            assert!(RecordHeader::read(&elsewhere).is_err());
+        }
+        assert!(write(512).of_volume(512).is_err());
+        let mut other = RecordHeader::gap_begin(AT, GapReason::QueueFull).to_bytes();
+        other[41] = 2;
+        assert!(RecordHeader::read(&other).is_err());
     }
 
     #[test]

@@ -62,10 +62,12 @@ impl Session {
     }
 
     fn flags(&self, status: &Status) -> StatusFlags {
+        // Relaxed: shown in the status only.
+        let shrunk = self.shrunk.load(Ordering::Relaxed);
         StatusFlags {
             paused: status.paused,
-            outgrown: status.outgrown,
-            shrunk: self.shrunk.load(Ordering::Relaxed),
+            outgrown: status.resized && !shrunk,
+            shrunk,
             base_complete: status.base_complete,
             consistent: status.consistent && !self.state.is_doubtful(),
             continues: status.continues,

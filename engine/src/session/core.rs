@@ -16,7 +16,7 @@
 //! | [`stream`] | how records are appended, when an epoch closes |
 //! | [`drain`] | what leaves the queue |
 //! | [`gap`] | when capturing stops and resumes, when a gap opens and closes |
-//! | [`service`] | what t0, a service that goes or comes, growth and stop do |
+//! | [`service`] | what t0, a service that goes or comes, a change of length and stop do |
 //! | [`report`] | what the status says |
 //! | [`saved`] | what a state that is saved over a restart says, and what one is taken for |
 

@@ -84,18 +84,18 @@ fn the_status_says_where_a_session_stands() {
 }
 
 #[test]
-fn a_volume_that_outgrows_its_session_leaves_a_gap_that_does_not_end() {
+fn a_volume_whose_length_changes_leaves_a_gap_that_does_not_end() {
     let session = session(|_| ());
     session.begin();
-    session.grow(4 * BLOCK);
-    assert!(!session.status().outgrown, "it has not grown");
-    session.grow(4 * BLOCK + 512);
+    session.resize(4 * BLOCK);
+    assert!(!session.status().resized, "it has not changed");
+    session.resize(4 * BLOCK + 512);
     let issue =
         issued(session.submit("w", Extent::new(0, 512).unwrap(), Urgency::PayloadUnavailable));
     session.completed(issue.ticket, true);
     sweep_all(&session);
     let status = session.status();
-    assert_eq!((status.blocks_synced, status.outgrown, status.consistent), (4, true, false));
+    assert_eq!((status.blocks_synced, status.resized, status.consistent), (4, true, false));
     // It does not end with a new service either.
     session.detach();
     attach(&session);
@@ -107,21 +107,21 @@ fn a_volume_that_outgrows_its_session_leaves_a_gap_that_does_not_end() {
 }
 
 #[test]
-fn a_session_whose_volume_grows_before_t0_is_stopped() {
+fn a_session_whose_volume_is_resized_before_t0_is_stopped() {
     let session = session(|_| ());
     assert_held(&submit(&session, "w", 0, 512));
-    session.grow(u64::MAX);
+    session.resize(u64::MAX);
     session.begin();
     complete_issued(&session, dispatched(&session));
-    assert!(session.is_settled() && session.status().outgrown);
+    assert!(session.is_settled() && session.status().resized);
 }
 
 #[test]
-fn a_volume_that_outgrows_its_session_still_has_its_base_image() {
+fn a_volume_that_is_resized_still_gets_its_base_image() {
     let session = session(|_| ());
     session.begin();
     done(&session, read(session.sweep()), true);
-    session.grow(u64::MAX);
+    session.resize(u64::MAX);
     sweep_all(&session);
     assert!(session.status().base_complete && !session.status().consistent);
 }

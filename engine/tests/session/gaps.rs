@@ -262,7 +262,7 @@ fn writes_wait_for_a_disk_that_has_the_whole_queue_and_make_no_gap() {
         drain(&session);
         assert_eq!((session.status().queue_used, session.status().queue_with_disk), (0, 4 * BLOCK));
         if gap_is_open {
-            session.grow(5 * BLOCK);
+            session.resize(5 * BLOCK);
         }
         let gaps = u64::from(gap_is_open);
         // It overlaps none of them.
@@ -667,13 +667,20 @@ fn a_failed_write_is_the_reason_of_its_gap_and_not_of_the_next_one() {
 }
 
 #[test]
-fn a_volume_that_outgrows_its_session_is_the_reason_of_its_gap() {
+fn a_change_of_the_volumes_length_is_the_reason_of_its_gap() {
     let grown = synced(|_| ());
-    grown.grow(u64::MAX);
-    assert_eq!(gap_reasons(&grown), [GapReason::Outgrown]);
+    grown.resize(u64::MAX);
+    assert_eq!(gap_reasons(&grown), [GapReason::LengthChanged]);
+    let shrunk = synced(|_| ());
+    shrunk.resize(4 * BLOCK - 512);
+    // It is not known what the tail is when it comes back.
+    shrunk.resize(4 * BLOCK);
+    sweep_all(&shrunk);
+    assert_eq!(gap_reasons(&shrunk), [GapReason::LengthChanged]);
+    assert!(!shrunk.status().consistent);
     let written = synced(|_| ());
     complete_issued(&written, submit(&written, "across the end", 4 * BLOCK - 512, 1024));
-    assert_eq!(gap_reasons(&written), [GapReason::Outgrown]);
+    assert_eq!(gap_reasons(&written), [GapReason::LengthChanged]);
 }
 
 /// A session over many blocks, all of them synced in one epoch that is not acknowledged.

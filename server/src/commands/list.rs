@@ -110,6 +110,10 @@ fn print_stream(stream: &Stream) {
             None => outln!("    gap       since {}: {}", gap.from, gap.reason_text),
         }
     }
+    for resized in &stream.resizes {
+        let length = resized.length;
+        outln!("    resized   {} to {} ({length} bytes)", resized.at, bytes(length));
+    }
     if let Some(found) = &stream.verified {
         outln!("    verified  {}", verified::text(found));
     }

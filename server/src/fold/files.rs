@@ -49,7 +49,7 @@ pub(super) fn publish(
     let mut points = Vec::new();
     for (index, map) in images.maps[..images.boundary].iter().enumerate() {
         let Of::Point { cut, at } = map.of else { unreachable!("points are before the boundary") };
-        let mut bytes = images.image(index).to_bytes();
+        let mut bytes = images.image(index).to_bytes(reader.header());
         seal.seal(root_part(index), &mut bytes, 0)?;
         let sum = page_sum(reader.header(), root_part(index), &bytes);
         let root = RootRef { offset: pages.append(&bytes)?, len: bytes.len() as u64, sum };

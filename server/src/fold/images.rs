@@ -1,5 +1,6 @@
 //! The maps that remain after a fold: of the retained points, of the boundary, and younger ones.
 
+use std::ops::Range;
 use std::path::PathBuf;
 
 use snapless_types::{Extent, Seq};
@@ -10,11 +11,11 @@ use crate::clock::Instant;
 use crate::error::{Error, Result};
 use crate::format::FormatError;
 use crate::format::history::HistoryNumber;
-use crate::format::map::{Image, MapNumber, PageRef, page_count};
+use crate::format::map::{Image, MapNumber, PageRef, page_count, page_extent};
 use crate::format::state::Checkpoint;
 use crate::point::keep::gather_at;
 use crate::point::runs::Runs;
-use crate::point::{PointMap, extent, newest_up_to, page, read_page};
+use crate::point::{PointMap, newest_up_to, page, read_page};
 use crate::reader::SessionReader;
 use crate::stop::StopFlag;
 use crate::storage::{OpenMode, StoredFile};
@@ -33,6 +34,8 @@ pub(super) struct Images {
 /// A map that remains.
 pub(super) struct MapImage {
     pub(super) of: Of,
+    /// Bytes of the volume.
+    pub(super) length: u64,
     pub(super) records: u64,
     pub(super) unreadable: Vec<Extent>,
     pub(super) pages: Vec<PageAt>,
@@ -85,9 +88,8 @@ impl Images {
         let edge = images.boundary(reader, boundary, stop)?;
         let edge = edge.ok_or_else(|| cannot("no acknowledged epoch ends with it"))?;
         let Of::Boundary { state, .. } = &edge.of else { return Err(cannot("it is no boundary")) };
-        let coverage = state.timeline().coverage();
         let last_base = timeline.last_base().map_or(Seq::new(0), |it| it.seq);
-        if coverage.known < coverage.total || last_base > boundary {
+        if !state.timeline().first_sync_is_done() || last_base > boundary {
             return Err(cannot("the first sync was not complete then: choose a later boundary"));
         }
         let last = state.last().ok_or_else(|| cannot("nothing was stored then"))?;
@@ -169,7 +171,7 @@ impl Images {
         stop: &StopFlag,
     ) -> Result<MapImage> {
         let mut pages = Vec::new();
-        for page in 0..page_count(&reader.header().geometry) {
+        for page in 0..page_count(&reader.header().geometry, map.length()) {
             if stop.is_set() {
                 return Err(Error::Stopped);
             }
@@ -178,29 +180,46 @@ impl Images {
                 None => self.staged.add(reader, page, map.page(page)?)?,
             });
         }
-        Ok(MapImage { of, records: map.records(), unreadable: map.unreadable(), pages })
+        let (length, records, unreadable) = (map.length(), map.records(), map.unreadable());
+        Ok(MapImage { of, length, records, unreadable, pages })
     }
 
-    /// Reads a page.
-    pub(super) fn read(&self, reader: &SessionReader, page: u64, at: &PageAt) -> Result<Runs> {
-        match at {
-            PageAt::Kept(at) | PageAt::New(at) => read_page(reader, page, at),
-            PageAt::Staged { offset, len } => self.staged.read(reader, page, *offset, *len),
-        }
+    /// How many pages the longest map has.
+    pub(super) fn page_count(&self) -> u64 {
+        self.maps.iter().map(|map| map.pages.len()).max().unwrap_or(0) as u64
     }
 
-    /// The different pages at a place of the volume, and of each map which of them is its.
-    pub(super) fn pages(&self, page: u64) -> (Vec<PageAt>, Vec<usize>) {
-        let mut found: Vec<PageAt> = Vec::new();
-        let mut of = Vec::new();
+    /// Reads a page, and says which part of the volume it covers.
+    pub(super) fn read(
+        &self,
+        reader: &SessionReader,
+        page: u64,
+        (at, length): &(PageAt, u64),
+    ) -> Result<(Range<u64>, Runs)> {
+        let extent = page_extent(&reader.header().geometry, page, *length);
+        let runs = match at {
+            PageAt::Kept(at) | PageAt::New(at) => read_page(reader, page, at, *length)?,
+            PageAt::Staged { offset, len } => {
+                self.staged.read(reader, page, &extent, (*offset, *len))?
+            }
+        };
+        Ok((extent, runs))
+    }
+
+    /// The different pages at a place of the volume, each with the length of a map that has it, and
+    /// of each map which of them is its; `None` for a map of a volume that ends before.
+    pub(super) fn pages(&self, page: u64) -> (Vec<(PageAt, u64)>, Vec<Option<usize>>) {
+        let mut found: Vec<(PageAt, u64)> = Vec::new();
         let index = usize::try_from(page).unwrap_or(usize::MAX);
         let mut known = std::collections::HashMap::new();
-        for at in self.maps.iter().filter_map(|map| map.pages.get(index)) {
-            of.push(*known.entry(*at).or_insert_with(|| {
-                found.push(*at);
+        let of = self.maps.iter().map(|map| {
+            let at = *map.pages.get(index)?;
+            Some(*known.entry(at).or_insert_with(|| {
+                found.push((at, map.length));
                 found.len() - 1
-            }));
-        }
+            }))
+        });
+        let of = of.collect();
         (found, of)
     }
 
@@ -214,20 +233,25 @@ impl Images {
 
     /// The root of a map whose pages are all in the file of the fold.
     pub(super) fn image(&self, index: usize) -> Image {
-        let MapImage { records, unreadable, pages, .. } = &self.maps[index];
+        let MapImage { length, records, unreadable, pages, .. } = &self.maps[index];
         let pages = pages.iter().filter_map(|at| match at {
             PageAt::Kept(at) | PageAt::New(at) => Some(*at),
             PageAt::Staged { .. } => None,
         });
-        Image { records: *records, unreadable: unreadable.clone(), pages: pages.collect() }
+        Image {
+            length: *length,
+            records: *records,
+            unreadable: unreadable.clone(),
+            pages: pages.collect(),
+        }
     }
 }
 
 impl MapImage {
     fn kept(of: Of, image: Image) -> Self {
-        let Image { records, unreadable, pages } = image;
+        let Image { length, records, unreadable, pages } = image;
         let pages = pages.into_iter().map(PageAt::Kept).collect();
-        Self { of, records, unreadable, pages }
+        Self { of, length, records, unreadable, pages }
     }
 
     /// The order of retained points; of equal instants the base comes first.
@@ -262,13 +286,19 @@ impl Staged {
         Ok(at)
     }
 
-    fn read(&self, reader: &SessionReader, page: u64, offset: u64, len: u32) -> Result<Runs> {
+    fn read(
+        &self,
+        reader: &SessionReader,
+        page: u64,
+        extent: &Range<u64>,
+        (offset, len): (u64, u32),
+    ) -> Result<Runs> {
         let mut bytes = vec![0; len as usize];
         let read = self.read.read_exact_at(offset, &mut bytes);
         read.map_err(Error::file("read", self.read.path()))?;
         let damaged = |why| Error::damaged(self.read.path(), offset, why);
         let bytes = reader.seal().map(MapNumber::PAGES)?.open(page, &mut bytes).map_err(damaged)?;
-        let read = page::read(bytes, extent(reader, page));
+        let read = page::read(bytes, extent.clone());
         read.ok_or_else(|| damaged(FormatError::Content("page")))
     }
 }

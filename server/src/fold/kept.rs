@@ -1,12 +1,12 @@
 //! Checks what a fold has kept, which is the only copy: damage names the retained points that it
 //! touches.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::error::{Damage, Error, Result};
 use crate::format::map::{Image, MapNumber, PageRef};
 use crate::format::segment::SegmentNumber;
-use crate::point::{extent, read_page};
+use crate::point::read_page;
 use crate::reader::{SessionReader, history};
 use crate::stop::StopFlag;
 use crate::time;
@@ -63,8 +63,8 @@ pub(crate) fn check<'a>(
         if stop.is_set() {
             return Err(Error::Stopped);
         }
-        for at in touched.pages(page) {
-            if let Err(error) = read_page(reader, page, &at) {
+        for (at, length) in touched.pages(page) {
+            if let Err(error) = read_page(reader, page, &at, length) {
                 let with_page = |image: &Image| image.pages.get(index(page)) == Some(&at);
                 let error = needed(error.or_gone(), &touched.names(with_page));
                 each_part(reader, (at.offset, at.len.into()), error, &mut found)?;
@@ -92,7 +92,7 @@ fn check_younger(
             }
             if at.map == MapNumber::PAGES
                 && before.get(index(page)) != Some(at)
-                && let Err(error) = read_page(reader, page, at)
+                && let Err(error) = read_page(reader, page, at, root.image.length)
             {
                 each_part(reader, (at.offset, at.len.into()), error.or_gone(), found)?;
             }
@@ -127,13 +127,12 @@ impl Touched<'_> {
     pub(crate) fn name(&self, error: Error, segment: SegmentNumber, entry: Option<u64>) -> Error {
         let mut with_entry = HashSet::new();
         for page in 0..self.page_count() {
-            let of_page = extent(self.reader, page);
-            for at in self.pages(page) {
-                let Ok(runs) = read_page(self.reader, page, &at) else { continue };
+            for (at, length) in self.pages(page) {
+                let Ok(runs) = read_page(self.reader, page, &at, length) else { continue };
                 let needs = |it: &crate::point::runs::Entry| {
                     it.segment == segment && entry.is_none_or(|entry| it.offset == entry)
                 };
-                if of_page.start < of_page.end && runs.entries.iter().any(needs) {
+                if runs.entries.iter().any(needs) {
                     with_entry.insert((page, at));
                 }
             }
@@ -150,13 +149,17 @@ impl Touched<'_> {
     }
 
     fn page_count(&self) -> u64 {
-        self.points.first().map_or(0, |(_, image)| image.pages.len() as u64)
+        self.points.iter().map(|(_, image)| image.pages.len()).max().unwrap_or(0) as u64
     }
 
-    /// The different pages at a place of the volume.
-    fn pages(&self, page: u64) -> HashSet<PageRef> {
-        let of = self.points.iter().filter_map(|(_, image)| image.pages.get(index(page)).copied());
-        of.filter(|at| at.map == MapNumber::PAGES).collect()
+    /// The different pages at a place of the volume, each with the length of an image that has it:
+    /// it ends at the same byte in all of them.
+    fn pages(&self, page: u64) -> HashMap<PageRef, u64> {
+        let of = self
+            .points
+            .iter()
+            .filter_map(|(_, image)| image.pages.get(index(page)).map(|at| (*at, image.length)));
+        of.filter(|(at, _)| at.map == MapNumber::PAGES).collect()
     }
 }
 

@@ -17,11 +17,11 @@ use super::images::{Images, Of, PageAt};
 use crate::error::{Error, Result};
 use crate::format::history::{HistoryNumber, KeptSegment};
 use crate::format::index::TILE_BYTES;
-use crate::format::map::{MapNumber, PageRef, page_count, page_sum};
+use crate::format::map::{MapNumber, PageRef, page_sum};
 use crate::format::segment::{OBJECT_LIMIT_BYTES, SegmentNumber};
 use crate::point::page::PageBuilder;
 use crate::point::runs::{Entry, Records, Runs, Source};
-use crate::point::{Plan, Tiles, extent};
+use crate::point::{Plan, Tiles};
 use crate::reader::SessionReader;
 use crate::stop::StopFlag;
 use crate::storage::{Store, StoredFile};
@@ -76,7 +76,7 @@ pub(super) fn rewrite(
         Of::Point { .. } | Of::Younger(_) => unreachable!("the boundary's map is the boundary's"),
     };
     let Some(boundary) = last else { unreachable!("a boundary follows a record") };
-    let count = page_count(&reader.header().geometry);
+    let count = images.page_count();
     let fate = Fate::find(reader, images, first, stop, |page| progress(page, 2 * count))?;
     let limit = reader.store().objects().map_or(limit, |_| limit.min(OBJECT_LIMIT_BYTES));
     let pages = PagesFile::new(reader, number, limit)?;
@@ -101,14 +101,14 @@ impl Fate {
     ) -> Result<Self> {
         let mut fate = Self { first, copied: BTreeSet::new(), kept: Vec::new() };
         let mut live: BTreeMap<SegmentNumber, u64> = BTreeMap::new();
-        for page in 0..page_count(&reader.header().geometry) {
+        for page in 0..images.page_count() {
             if stop.is_set() {
                 return Err(Error::Stopped);
             }
             let mut cover = Cover::default();
             for at in images.pages(page).0 {
-                let runs = images.read(reader, page, &at)?;
-                for (part, source) in runs.parts(extent(reader, page)) {
+                let (extent, runs) = images.read(reader, page, &at)?;
+                for (part, source) in runs.parts(extent) {
                     let Some(of) = Stored::of(&runs, source) else { continue };
                     if !fate.is_old(of.segment) {
                         continue;
@@ -193,18 +193,18 @@ impl<'a> Rewriter<'a> {
     fn page(&mut self, images: &mut Images, page: u64) -> Result<()> {
         let (places, of) = images.pages(page);
         let read = places.iter().map(|at| images.read(self.reader, page, at));
-        let runs: Vec<Runs> = read.collect::<Result<_>>()?;
-        let extent = extent(self.reader, page);
+        let (extents, runs): (Vec<_>, Vec<Runs>) =
+            read.collect::<Result<Vec<_>>>()?.into_iter().unzip();
         let mut moved = Moved::default();
         let mut met = Cover::default();
         let boundary = of[images.boundary];
         for is_newest in [true, false] {
             let mut pieces = Vec::new();
             for (index, runs) in runs.iter().enumerate() {
-                if is_newest && index != boundary {
+                if is_newest && Some(index) != boundary {
                     continue;
                 }
-                for (part, source) in runs.parts(extent.clone()) {
+                for (part, source) in runs.parts(extents[index].clone()) {
                     let Some(of) = self.copied(runs, source) else { continue };
                     for part in met.missing(of, &part) {
                         met.insert(of, &part, ());
@@ -216,13 +216,15 @@ impl<'a> Rewriter<'a> {
             self.copy(&runs, &pieces, is_newest, &mut moved)?;
         }
         let mut written = Vec::new();
-        for runs in &runs {
-            let bytes = self.translate(runs, &extent, &moved);
+        for (runs, extent) in runs.iter().zip(&extents) {
+            let bytes = self.translate(runs, extent, &moved);
             written.push(PageAt::New(self.pages.add(self.reader, page, bytes)?));
         }
         let index = usize::try_from(page).unwrap_or(usize::MAX);
         for (map, of) in images.maps.iter_mut().zip(of) {
-            map.pages[index] = written[of];
+            if let Some(of) = of {
+                map.pages[index] = written[of];
+            }
         }
         Ok(())
     }

@@ -36,6 +36,9 @@ pub const TILE_BYTES: usize = 64 << 10;
 
 const MAGIC: [u8; 8] = *b"SLINDEX\0";
 const VERSION: u32 = 1;
+/// Beside the reason of a gap: the volume's length follows. A release that does not know it does
+/// not take the index.
+const SAYS_LENGTH: u64 = 1 << 16;
 
 /// What tells an index from others: the first bytes of its file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -235,7 +238,12 @@ impl Last {
             put_number(out, header.extent_len() / RECORD_GRANULE);
         } else {
             // A marker has no extent: the next one's is a difference to the one before.
-            put_number(out, header.gap_reason().map_or(0, GapReason::to_wire).into());
+            let reason = header.gap_reason().map_or(0, GapReason::to_wire);
+            let length = header.volume_length();
+            put_number(out, u64::from(reason) | length.map_or(0, |_| SAYS_LENGTH));
+            if let Some(length) = length {
+                put_number(out, length / RECORD_GRANULE);
+            }
         }
         *self = if header.kind().has_extent() { now } else { Self { end: self.end, ..now } };
     }
@@ -255,22 +263,29 @@ impl Last {
             monotonic,
             epoch: EpochId::new(epoch),
         };
-        let (mut extent, mut reason) = (None, None);
+        let (mut extent, mut volume, mut reason) = (None, None, None);
         if kind.has_extent() {
             let start = self.end.wrapping_add(input.difference()?);
             let [offset, len] =
                 [start, input.number()?].map(|granules| granules.checked_mul(RECORD_GRANULE));
             extent = Some(Extent::new(offset?, len?)?);
         } else {
-            reason = match u16::try_from(input.number()?).ok()? {
+            let number = input.number()?;
+            if number & SAYS_LENGTH != 0 {
+                let length = input.number()?.checked_mul(RECORD_GRANULE)?;
+                volume = Some(Extent::new(0, length)?);
+            }
+            reason = match u16::try_from(number & !SAYS_LENGTH).ok()? {
                 0 => None,
                 reason => Some(GapReason::from_wire(reason)?),
             };
         }
-        if reason.is_some() != (kind == RecordKind::GapBegin) {
+        if reason.is_some() != (kind == RecordKind::GapBegin)
+            || (volume.is_some() > reason.is_some())
+        {
             return None;
         }
-        let mut header = RecordHeader::new(kind, position, extent, reason).ok()?;
+        let mut header = RecordHeader::new(kind, position, extent.or(volume), reason).ok()?;
         if has_flag {
             let is_check = kind == RecordKind::Check;
             header = if is_check { header.hashed() } else { header.zeroed() }.ok()?;
@@ -323,7 +338,10 @@ mod tests {
             let reasons = GapReason::ALL;
             let reason = reasons[usize::try_from(numbers.below(reasons.len() as u64)).unwrap()];
             let reason = (kind == RecordKind::GapBegin).then_some(reason);
-            return RecordHeader::new(kind, position, None, reason).unwrap().to_bytes().to_vec();
+            let length = RECORD_GRANULE * (1 + numbers.any() / 2 / RECORD_GRANULE);
+            let says_length = reason.is_some_and(GapReason::continues_session);
+            let volume = Extent::new(0, length).filter(|_| says_length && numbers.below(2) == 0);
+            return RecordHeader::new(kind, position, volume, reason).unwrap().to_bytes().to_vec();
         }
         let offset = numbers.any() / 2 / RECORD_GRANULE * RECORD_GRANULE;
         let len = (1 + numbers.below(300)) * RECORD_GRANULE;

@@ -14,6 +14,8 @@
 //!
 //! In an encrypted repository each page and the root are encrypted, and the checksums are of that.
 
+use std::ops::Range;
+
 use snapless_types::{Extent, Geometry, Seq};
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -113,6 +115,8 @@ pub struct Root {
 /// What an image is made of: the root of a retained point, and the rest of that of any other map.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Image {
+    /// Bytes of the volume.
+    pub length: u64,
     /// Records of which it is made.
     pub records: u64,
     /// The extents that the volume's disk could not read, in order.
@@ -156,9 +160,15 @@ pub fn page_bytes(geometry: &Geometry) -> u64 {
     PAGE_BLOCKS.saturating_mul(geometry.block_size().into())
 }
 
-/// How many pages a volume has.
-pub fn page_count(geometry: &Geometry) -> u64 {
-    geometry.length().div_ceil(page_bytes(geometry))
+/// How many pages a volume of `length` bytes has.
+pub fn page_count(geometry: &Geometry, length: u64) -> u64 {
+    length.div_ceil(page_bytes(geometry))
+}
+
+/// The part of a volume of `length` bytes that a page covers; empty past its end.
+pub fn page_extent(geometry: &Geometry, page: u64, length: u64) -> Range<u64> {
+    let start = page.saturating_mul(page_bytes(geometry)).min(length);
+    start..start.saturating_add(page_bytes(geometry)).min(length)
 }
 
 impl Root {
@@ -168,11 +178,11 @@ impl Root {
         let mut out = Vec::new();
         (state.len() as u64).put(&mut out);
         out.extend(state);
-        self.image.put(&mut out);
+        self.image.put(&mut out, session);
         out
     }
 
-    /// The volume's shape in a root whose checksum is right, whatever its session.
+    /// The volume's shape at t0 in a root whose checksum is right, whatever its session.
     pub fn geometry(bytes: &[u8]) -> Option<Geometry> {
         let mut input = Input::new(bytes);
         let len = usize::try_from(u64::take(&mut input)?).ok()?;
@@ -193,8 +203,10 @@ impl Root {
         let state = u64::take(&mut input).and_then(|len| usize::try_from(len).ok());
         let state = state.and_then(|len| input.bytes(len)).ok_or(FormatError::Short)?;
         let (checkpoint, state) = Checkpoint::read(state, session)?;
-        let image = Image::take(&mut input).ok_or(FormatError::Short)?;
-        let is_whole = input.is_empty() && image.is_possible(session, number);
+        let image = Image::take(&mut input, session).ok_or(FormatError::Short)?;
+        let is_whole = input.is_empty()
+            && image.is_possible(session, number)
+            && image.length == state.geometry().length();
         if !is_whole || MapNumber::of(checkpoint.seq) != number {
             return Err(FormatError::Content("root"));
         }
@@ -204,9 +216,9 @@ impl Root {
 
 impl Image {
     /// The bytes of the root of a retained point.
-    pub fn to_bytes(&self) -> Vec<u8> {
+    pub fn to_bytes(&self, session: &SessionHeader) -> Vec<u8> {
         let mut out = Vec::new();
-        self.put(&mut out);
+        self.put(&mut out, session);
         out
     }
 
@@ -216,7 +228,7 @@ impl Image {
     /// [`FormatError`] for a root that no retained point of this session can have.
     pub fn read(bytes: &[u8], session: &SessionHeader) -> Result<Self, FormatError> {
         let mut input = Input::new(bytes);
-        let image = Self::take(&mut input).ok_or(FormatError::Short)?;
+        let image = Self::take(&mut input, session).ok_or(FormatError::Short)?;
         let is_whole = input.is_empty() && image.is_possible(session, MapNumber::PAGES);
         if is_whole { Ok(image) } else { Err(FormatError::Content("root")) }
     }
@@ -224,20 +236,29 @@ impl Image {
     /// True if it has all pages, and none of a map after `number`.
     fn is_possible(&self, session: &SessionHeader, number: MapNumber) -> bool {
         let is_there = |page: &PageRef| page.map <= number && page.len <= PAGE_LEN_MAX;
-        self.pages.len() as u64 == page_count(&session.geometry) && self.pages.iter().all(is_there)
+        self.pages.len() as u64 == page_count(&session.geometry, self.length)
+            && self.pages.iter().all(is_there)
     }
 }
 
-impl Stored for Image {
-    fn put(&self, out: &mut Vec<u8>) {
+impl Image {
+    /// Appends it. The length comes last, and only if it is not that at t0.
+    fn put(&self, out: &mut Vec<u8>, session: &SessionHeader) {
         self.records.put(out);
         self.unreadable.put(out);
         self.pages.put(out);
+        if self.length != session.geometry.length() {
+            self.length.put(out);
+        }
     }
 
-    fn take(input: &mut Input<'_>) -> Option<Self> {
+    /// Reads it from the end of the input.
+    fn take(input: &mut Input<'_>, session: &SessionHeader) -> Option<Self> {
         let (records, unreadable) = (Stored::take(input)?, Stored::take(input)?);
-        Some(Self { records, unreadable, pages: Stored::take(input)? })
+        let pages = Stored::take(input)?;
+        let at_t0 = session.geometry.length();
+        let length = if input.is_empty() { at_t0 } else { Stored::take(input)? };
+        Some(Self { length, records, unreadable, pages })
     }
 }
 

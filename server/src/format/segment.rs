@@ -14,6 +14,7 @@
 
 use snapless_types::RecordKind;
 use snapless_wire::id::{SessionId, VolumeGuid};
+use snapless_wire::record::RecordHeader;
 use zerocopy::little_endian::U64;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -33,8 +34,8 @@ pub const OBJECT_NUMBER_MAX: SegmentNumber = SegmentNumber(99_999_999);
 const MAGIC: [u8; 8] = *b"SLSEGMT\0";
 /// Of a segment of frames; the other forms add to it.
 const VERSION: u32 = 1;
-/// Of a segment of sealed entries with a claim and records of later kinds.
-const VERSION_MAX: u32 = 8;
+/// Of a segment of sealed entries with a claim and all records that there are.
+const VERSION_MAX: u32 = 12;
 
 /// The numbers of compacted segments have this bit; those of the log never grow so far.
 const COMPACTED: u64 = 1 << 62;
@@ -121,8 +122,21 @@ pub struct SegmentForm {
     pub is_sealed: bool,
     /// A [`super::claim::Claim`] comes first.
     pub has_claim: bool,
-    /// There may be records of later kinds ([`Self::is_later`]).
-    pub has_later_kinds: bool,
+    /// What records there may be.
+    pub records: RecordSet,
+}
+
+/// What records a segment may have. A release takes those that it does not know for damage: the
+/// version of a segment keeps it from that.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub enum RecordSet {
+    /// Those of the first release.
+    #[default]
+    First,
+    /// Of all kinds.
+    AllKinds,
+    /// Also markers that say how long the volume is.
+    WithLengths,
 }
 
 impl SegmentForm {
@@ -131,20 +145,30 @@ impl SegmentForm {
         Self { is_sealed, ..Self::default() }
     }
 
-    /// True for a kind of records that a release takes for damage if it knows segments of the first
-    /// four versions only.
-    pub fn is_later(kind: RecordKind) -> bool {
-        matches!(kind, RecordKind::Unchanged | RecordKind::Check)
-    }
-
     fn version(self) -> u32 {
-        let Self { is_sealed, has_claim, has_later_kinds } = self;
-        VERSION + u32::from(is_sealed) + 2 * u32::from(has_claim) + 4 * u32::from(has_later_kinds)
+        let Self { is_sealed, has_claim, records } = self;
+        VERSION + u32::from(is_sealed) + 2 * u32::from(has_claim) + 4 * (records as u32)
     }
 
     fn of_version(version: u32) -> Self {
-        let has = |bit| version.wrapping_sub(VERSION) & bit != 0;
-        Self { is_sealed: has(1), has_claim: has(2), has_later_kinds: has(4) }
+        let form = version.wrapping_sub(VERSION);
+        let records = match form >> 2 {
+            0 => RecordSet::First,
+            1 => RecordSet::AllKinds,
+            _ => RecordSet::WithLengths,
+        };
+        Self { is_sealed: form & 1 != 0, has_claim: form & 2 != 0, records }
+    }
+}
+
+impl RecordSet {
+    /// The smallest set that has this record.
+    pub fn of(record: &RecordHeader) -> Self {
+        match record.kind() {
+            RecordKind::Unchanged | RecordKind::Check => Self::AllKinds,
+            _ if record.volume_length().is_some() => Self::WithLengths,
+            _ => Self::First,
+        }
     }
 }
 

@@ -28,7 +28,7 @@ pub struct SessionHeader {
     pub volume: VolumeGuid,
     /// The session.
     pub session: SessionId,
-    /// The volume's shape.
+    /// The volume's shape at t0. Its length may be another one since.
     pub geometry: Geometry,
     /// When the server first opened the session, by the server's clock.
     pub created: FileTime,
@@ -52,6 +52,13 @@ impl SessionHeader {
     /// The volume and the session.
     pub(crate) fn ids(&self) -> (VolumeGuid, SessionId) {
         (self.volume, self.session)
+    }
+
+    /// True if a service that says this may continue the session: the volume's length may have
+    /// changed, as the stream then says, but nothing else.
+    pub(crate) fn is_continued_by(&self, said: &Self) -> bool {
+        let shape = |it: &Self| (it.geometry.sector_size(), it.geometry.block_size());
+        shape(self) == shape(said)
     }
 
     /// The header of a session that a service announces now; `None` for a volume past the server's

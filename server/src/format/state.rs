@@ -30,6 +30,8 @@ pub const STATE_SEAL_LEN_MAX: u64 = 64;
 const MAGIC: [u8; 8] = *b"SLSTATE\0";
 /// 1 had no sets of blocks with holes.
 const VERSION: u32 = 2;
+/// Of a volume whose length has changed since t0.
+const VERSION_RESIZED: u32 = 3;
 const MAGIC_SEALED: [u8; 8] = *b"SLSTASE\0";
 const VERSION_SEALED: u32 = 1;
 
@@ -136,8 +138,9 @@ impl Checkpoint {
 
     /// The file's bytes, for the state of the session's stream at this place.
     pub fn to_bytes(&self, session: &SessionHeader, state: &StreamState) -> Vec<u8> {
+        let version = if state.timeline().is_resized() { VERSION_RESIZED } else { VERSION };
         let raw = Raw {
-            head: Head::new(MAGIC, VERSION),
+            head: Head::new(MAGIC, version),
             volume: session.volume,
             session: session.session,
             geometry: GeometryLe::from(&session.geometry),
@@ -155,9 +158,9 @@ impl Checkpoint {
         bytes
     }
 
-    /// The volume's shape in a sound file, whatever its session.
+    /// The volume's shape at t0 in a sound file, whatever its session.
     pub fn geometry(bytes: &[u8]) -> Option<Geometry> {
-        check(bytes, MAGIC, VERSION).ok()?;
+        check_version(bytes).ok()?;
         let (raw, _) = Raw::read_from_prefix(bytes).ok()?;
         raw.geometry.get()
     }
@@ -174,7 +177,7 @@ impl Checkpoint {
     /// # Errors
     /// Any [`FormatError`]. One for a state of another session, or that no stream can have.
     pub fn read(bytes: &[u8], session: &SessionHeader) -> Result<(Self, StreamState), FormatError> {
-        check(bytes, MAGIC, VERSION)?;
+        let is_resized = check_version(bytes)? == VERSION_RESIZED;
         let (raw, body) = Raw::read_from_prefix(bytes).map_err(|_| FormatError::Short)?;
         if (raw.volume, raw.session) != (session.volume, session.session) {
             return Err(FormatError::Content("identity"));
@@ -184,7 +187,7 @@ impl Checkpoint {
         }
         let (body, _) = body.split_last_chunk::<4>().ok_or(FormatError::Short)?;
         let mut input = Input::new(body);
-        let state = StreamState::take(&mut input, session.geometry);
+        let state = StreamState::take(&mut input, session.geometry, is_resized);
         let state = state.filter(|_| input.is_empty()).ok_or(FormatError::Content("state"))?;
         let entry = Entry { offset: raw.entry.get(), header: raw.entry_header };
         let checkpoint = Self {
@@ -201,5 +204,15 @@ impl Checkpoint {
             return Err(FormatError::Content("place"));
         }
         Ok((checkpoint, state))
+    }
+}
+
+/// Checks the head and the checksum; returns the version.
+fn check_version(bytes: &[u8]) -> Result<u32, FormatError> {
+    match check(bytes, MAGIC, VERSION) {
+        Err(FormatError::Version { .. }) => {
+            check(bytes, MAGIC, VERSION_RESIZED).map(|()| VERSION_RESIZED)
+        }
+        checked => checked.map(|()| VERSION),
     }
 }

@@ -1,6 +1,7 @@
 //! What a list tells of the last verification of a copy.
 
 use serde::Serialize;
+use snapless_types::Geometry;
 use snapless_wire::verified::Verified;
 
 use crate::checks::Differing;
@@ -34,14 +35,14 @@ pub struct Verification {
 }
 
 impl Verification {
-    /// `None` if nothing was compared yet, or the outcome is damaged: `verify` tells that.
-    pub(super) fn of(reader: &SessionReader) -> Option<Self> {
+    /// Of a volume of this shape. `None` if nothing was compared yet, or the outcome is damaged:
+    /// `verify` tells that.
+    pub(super) fn of(reader: &SessionReader, geometry: &Geometry) -> Option<Self> {
         let verified = reader.verified().unwrap_or_else(|why| {
             log::warn!("{why}");
             None
         });
         let verified = verified.filter(Verified::has_begun)?;
-        let geometry = &reader.header().geometry;
         let blocks = verified.extents.iter().filter_map(|it| geometry.blocks_of(&it.extent));
         let differing = verified.extents.iter().map(|it| Differing {
             offset: it.extent.offset(),

@@ -10,7 +10,7 @@ use snapless_types::Seq;
 
 use crate::error::{Damage, Error, Result};
 use crate::format::FormatError;
-use crate::format::map::{Image, MapNumber, PageRef, Root, page_bytes, page_sum};
+use crate::format::map::{Image, MapNumber, PageRef, Root, page_bytes, page_extent, page_sum};
 use crate::format::state::Checkpoint;
 use crate::reader::SessionReader;
 use crate::stream::StreamState;
@@ -74,7 +74,7 @@ impl Base {
 
     /// The part of the volume that a page covers.
     pub(super) fn extent(&self, page: u64) -> Range<u64> {
-        extent(&self.reader, page)
+        page_extent(&self.reader.header().geometry, page, self.image.length)
     }
 
     /// A page.
@@ -99,7 +99,7 @@ impl Base {
         let index = usize::try_from(page).unwrap_or(usize::MAX);
         // A root has all pages of its volume.
         let at = self.image.pages.get(index).ok_or(Error::PointTooLarge)?;
-        read_page(&self.reader, page, at)
+        read_page(&self.reader, page, at, self.image.length)
     }
 
     fn cache(&self) -> MutexGuard<'_, Cache> {
@@ -108,31 +108,29 @@ impl Base {
     }
 }
 
-/// Reads a page of a kept map.
+/// Reads a page of a kept map of a volume that had `length` bytes.
 ///
 /// # Errors
 /// [`Error::Damaged`], or what keeps its file from being read.
-pub(crate) fn read_page(reader: &SessionReader, page: u64, at: &PageRef) -> Result<Runs> {
+pub(crate) fn read_page(
+    reader: &SessionReader,
+    page: u64,
+    at: &PageRef,
+    length: u64,
+) -> Result<Runs> {
     let (path, mut bytes) = reader.map_bytes(at.map, at.offset, u64::from(at.len))?;
     let damaged = |why: FormatError| Error::damaged(&path, at.offset, why);
     if page_sum(reader.header(), page, &bytes) != at.sum {
         return Err(damaged(FormatError::Checksum));
     }
     let bytes = reader.seal().map(at.map)?.open(page, &mut bytes).map_err(damaged)?;
-    let runs = page::read(bytes, extent(reader, page));
+    let runs = page::read(bytes, page_extent(&reader.header().geometry, page, length));
     let runs = runs.ok_or_else(|| damaged(FormatError::Content("page")))?;
     // Of a map of another history, the places are gone, or may be removed.
     if runs.entries.iter().all(|entry| reader.keeps(entry.segment)) {
         return Ok(runs);
     }
     Err(Error::damaged(&path, at.offset, Damage::Foreign("history")))
-}
-
-/// The part of the volume that a page covers.
-pub(crate) fn extent(reader: &SessionReader, page: u64) -> Range<u64> {
-    let geometry = &reader.header().geometry;
-    let start = page.saturating_mul(page_bytes(geometry));
-    start..start.saturating_add(page_bytes(geometry)).min(geometry.length())
 }
 
 /// The newest kept map that is usable and of which `includes` says so; the maps are in stream

@@ -119,6 +119,7 @@ impl PointMap {
 /// The changes since a kept map.
 pub(super) struct Builder {
     base: Option<Base>,
+    /// The volume's shape as of the last record that belongs to the image.
     geometry: Geometry,
     cut: Cut,
     runs: Overlay,
@@ -135,8 +136,10 @@ pub(super) struct Builder {
 
 impl Builder {
     pub(super) fn new(base: Option<Base>, reader: &SessionReader, cut: Cut) -> Self {
+        let at_t0 = reader.header().geometry;
+        let length = base.as_ref().map_or(at_t0.length(), |base| base.image().length);
         Self {
-            geometry: reader.header().geometry,
+            geometry: with_length(&at_t0, length),
             cut,
             runs: Overlay::default(),
             entries: Vec::new(),
@@ -162,8 +165,11 @@ impl Builder {
         if included {
             self.last = Some(found.accepted.place);
         }
+        if included && let Some(length) = header.volume_length() {
+            self.resize(length);
+        }
         let Some(extent) = Extent::new(header.extent_offset(), header.extent_len()) else {
-            // A marker changes no byte.
+            // Any other marker changes no byte.
             return;
         };
         match (header.kind(), &found.accepted.base) {
@@ -185,6 +191,14 @@ impl Builder {
             _ => return,
         }
         self.records += 1;
+    }
+
+    /// The volume has so many bytes from here on. What lies past the end of the shorter one is
+    /// gone: it does not come back when the volume grows.
+    fn resize(&mut self, length: u64) {
+        let before = self.geometry.length();
+        self.runs.insert(before.min(length)..before.max(length), Source::Zero);
+        self.geometry = with_length(&self.geometry, length);
     }
 
     fn content(&mut self, found: &Located<'_>, extent: &Extent) {
@@ -253,28 +267,40 @@ impl Builder {
 
     /// What no record gives is what the base has, or zeros.
     pub(super) fn finish(mut self, origin: Origin) -> Result<PointMap> {
+        self.runs.truncate(self.geometry.length());
         self.compact();
         if self.is_too_large {
             return Err(Error::PointTooLarge);
         }
         let length = self.geometry.length();
-        let rest = if self.base.is_some() { Source::Below } else { Source::Zero };
+        let below = self.base.as_ref().map_or(0, |base| base.image().length);
         let Self { entries, tiles, records, base, last, mut runs, .. } = self;
         let mut top = Runs { entries, tiles, ..Runs::default() };
         for part in runs.parts() {
-            if part.start > top.end {
-                top.append(&(top.end..part.start), rest);
-            }
+            give_rest(&mut top, part.start, below);
             top.append(&(part.start..part.end), part.source);
         }
-        if top.end < length {
-            top.append(&(top.end..length), rest);
-        }
+        give_rest(&mut top, length, below);
         top.list.shrink_to_fit();
         top.entries.shrink_to_fit();
         top.tiles.shrink_to_fit();
         Ok(PointMap { top, base, records, last, origin, whole: OnceLock::new() })
     }
+}
+
+/// What no record gives up to `end`: what is below as far as that goes, and then zeros.
+fn give_rest(top: &mut Runs, end: u64, below: u64) {
+    for (end, source) in [(end.min(below), Source::Below), (end, Source::Zero)] {
+        if top.end < end {
+            top.append(&(top.end..end), source);
+        }
+    }
+}
+
+/// The same volume with another length, which the stream's rules have accepted.
+pub(super) fn with_length(geometry: &Geometry, length: u64) -> Geometry {
+    let resized = Geometry::new(length, geometry.sector_size(), geometry.block_size());
+    resized.unwrap_or(*geometry)
 }
 
 /// An index of an entry or a checksum: there are less than 2^32.

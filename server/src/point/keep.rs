@@ -165,7 +165,7 @@ fn write(
     let seal = reader.seal().map(number)?;
     let mut pages = Vec::new();
     let mut offset = 0;
-    for page in 0..page_count(&session.geometry) {
+    for page in 0..page_count(&session.geometry, map.length()) {
         // One whose file is missing is written again.
         let is_there = |same: &PageRef| {
             same.map == MapNumber::PAGES || present.binary_search(&same.map).is_ok()
@@ -184,7 +184,7 @@ fn write(
         offset += u64::from(len);
     }
     let (records, unreadable) = (map.records(), map.unreadable());
-    let image = Image { records, unreadable, pages };
+    let image = Image { length: map.length(), records, unreadable, pages };
     write_root(file, offset, reader, &Root { checkpoint, state, image })
 }
 

@@ -56,6 +56,15 @@ impl Overlay {
         &mut self.settled
     }
 
+    /// Forgets what lies at or past `end`.
+    pub(super) fn truncate(&mut self, end: u64) {
+        self.settle();
+        self.settled.retain_mut(|part| {
+            part.end = part.end.min(end);
+            part.start < part.end
+        });
+    }
+
     fn settle(&mut self) {
         if self.fresh.is_empty() {
             return;

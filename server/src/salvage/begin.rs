@@ -81,6 +81,11 @@ impl Begin {
         self.point.map_or(self.boundary.place.time(), |point| point.time())
     }
 
+    /// Bytes of the image, if its map can be read.
+    pub(super) fn length(&self) -> Option<u64> {
+        self.image.as_ref().map(|image| image.map().length())
+    }
+
     /// Records of which it is made.
     pub(super) fn records(&self) -> u64 {
         self.image.as_ref().map_or(0, |image| image.map().records())

@@ -20,6 +20,8 @@ pub(super) struct Image<'a, T> {
     target: &'a mut T,
     cut: Cut,
     length: u64,
+    /// Bytes of the volume as of the last record.
+    volume: u64,
     /// Bytes that a record has given.
     given: RangeSet<u64>,
     doubtful: RangeSet<u64>,
@@ -44,11 +46,12 @@ pub(super) struct Salvaged {
 }
 
 impl<'a, T: Target> Image<'a, T> {
-    pub(super) fn new(target: &'a mut T, cut: Cut, length: u64) -> Self {
+    pub(super) fn new(target: &'a mut T, cut: Cut, length: u64, volume: u64) -> Self {
         Self {
             target,
             cut,
             length,
+            volume,
             given: RangeSet::new(),
             doubtful: RangeSet::new(),
             unreadable: RangeSet::new(),
@@ -66,12 +69,21 @@ impl<'a, T: Target> Image<'a, T> {
 
     /// Bytes of the image of a fold.
     pub(super) fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<()> {
+        let left = usize::try_from(self.length.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let bytes = bytes.get(..left).unwrap_or(bytes);
+        if bytes.is_empty() {
+            return Ok(());
+        }
         self.given.insert(offset..offset + bytes.len() as u64);
         self.target.write(offset, bytes)
     }
 
     /// Zeros of the image of a fold, maybe in place of what the volume's disk could not read.
     pub(super) fn zero(&mut self, part: &Range<u64>, is_unreadable: bool) -> Result<()> {
+        let part = &(part.start.min(self.length)..part.end.min(self.length));
+        if part.is_empty() {
+            return Ok(());
+        }
         self.given.insert(part.clone());
         if is_unreadable {
             self.unreadable.insert(part.clone());
@@ -94,7 +106,13 @@ impl<'a, T: Target> Image<'a, T> {
             RecordKind::Consistent if included => self.gap_since = None,
             _ => {}
         }
-        let Some(extent) = Extent::new(header.extent_offset(), header.extent_len()) else {
+        if included && let Some(length) = header.volume_length() {
+            self.resize(length)?;
+        }
+        // A volume that was longer has had more than the image.
+        let left = self.length.saturating_sub(header.extent_offset());
+        let len = header.extent_len().min(left);
+        let Some(extent) = Extent::new(header.extent_offset(), len) else {
             return Ok(());
         };
         let is_base = match header.kind() {
@@ -123,8 +141,23 @@ impl<'a, T: Target> Image<'a, T> {
         if record.payload.is_empty() {
             self.target.zero(extent.offset(), extent.len())
         } else {
-            self.target.write(extent.offset(), record.payload)
+            let len = usize::try_from(extent.len()).unwrap_or(usize::MAX);
+            let payload = record.payload.get(..len).unwrap_or(record.payload);
+            self.target.write(extent.offset(), payload)
         }
+    }
+
+    /// The volume has so many bytes from here on: what lay past the end of the shorter one is gone.
+    fn resize(&mut self, length: u64) -> Result<()> {
+        let gone = self.volume.min(length)..self.length;
+        self.volume = length;
+        if gone.is_empty() {
+            return Ok(());
+        }
+        for set in [&mut self.given, &mut self.doubtful, &mut self.unreadable] {
+            set.remove(gone.clone());
+        }
+        self.target.zero(gone.start, gone.end - gone.start)
     }
 
     fn note(&mut self, extent: &Extent, is_unreadable: bool, is_sound: bool) {

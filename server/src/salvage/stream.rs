@@ -8,12 +8,12 @@ use crate::clock::{Clock, Instant, Reading};
 use crate::error::Result;
 use crate::target::Target;
 use crate::time;
-use crate::timeline::{At, Cut};
+use crate::timeline::{At, Cut, Place, Resize};
 
 use super::begin::Begin;
 use super::entries::Piece;
 use super::image::Image;
-use super::report::{Lost, Place};
+use super::report::{self, Lost};
 
 /// What a record must be within.
 #[derive(Clone, Copy, Default)]
@@ -42,7 +42,9 @@ pub(super) struct Found {
     pub(super) records: u64,
     /// Where the last of all extents ends.
     pub(super) extent_end: u64,
-    pub(super) damage: Vec<Place>,
+    /// The changes of the volume's length, in order.
+    resizes: Vec<Resize>,
+    pub(super) damage: Vec<report::Place>,
     pub(super) lost: Vec<Lost>,
     clock: Clock,
 }
@@ -129,14 +131,15 @@ impl Pass {
 
     /// True if these records may come next. Of doubtful ones the numbers must follow each other.
     fn is_next(&self, records: &[Record<'_>], is_sound: bool) -> bool {
-        let mut last = self.last.map_or(0, |last| last.0.get());
+        let (mut last, mut length) = (self.last.map_or(0, |last| last.0.get()), self.limits.length);
         records.iter().all(|record| {
             let (header, before) = (&record.header, last);
             last = header.seq().get();
+            length = header.volume_length().or(length);
             let end = header.extent_offset() + header.extent_len();
             let follows = if is_sound || before == 0 { last > before } else { last == before + 1 };
             follows
-                && self.limits.length.is_none_or(|length| end <= length)
+                && length.is_none_or(|length| end <= length)
                 && self.limits.last_seq.is_none_or(|limit| last <= limit)
         })
     }
@@ -157,10 +160,18 @@ impl Pass {
             self.found.extent_end = self.found.extent_end.max(extent.end());
         }
         let reading = Reading { time: header.time(), monotonic: header.monotonic() };
-        if header.gap_reason().is_some_and(GapReason::continues_session) {
-            return self.clock.begin_anew(reading);
+        let begins_anew = header.gap_reason().is_some_and(GapReason::continues_session);
+        let at =
+            if begins_anew { self.clock.begin_anew(reading) } else { self.clock.note(reading) };
+        if let Some(length) = header.volume_length() {
+            self.limits.length = Some(length);
+            let place = Place { seq: header.seq(), at, epoch: header.epoch() };
+            // One for each restart, as a rule of the same length.
+            if self.found.resizes.last().map(|last| last.length) != Some(length) {
+                self.found.resizes.push(Resize { place, length });
+            }
         }
-        self.clock.note(reading)
+        at
     }
 
     fn lose(&mut self, from: u64, to: u64, before: Option<FileTime>) {
@@ -175,6 +186,12 @@ impl Pass {
 }
 
 impl Found {
+    /// Bytes of the volume at a point, as far as a record says it.
+    pub(super) fn length_at(&self, cut: Cut) -> Option<u64> {
+        let before = self.resizes.iter().rev().find(|it| cut.includes(it.place));
+        before.map(|it| it.length)
+    }
+
     /// The records that make up the image of an instant.
     pub(super) fn cut(&self, at: At) -> Cut {
         match at {

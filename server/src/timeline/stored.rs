@@ -2,7 +2,7 @@
 
 use snapless_types::GapReason;
 
-use super::{Coverage, GAPS_MAX, Gap, Place, Timeline};
+use super::{Coverage, GAPS_MAX, Gap, Place, RESIZES_MAX, Resize, Timeline};
 use crate::format::codec::{Input, Stored};
 
 impl Stored for Place {
@@ -34,9 +34,21 @@ impl Stored for Gap {
     }
 }
 
+impl Stored for Resize {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.place.put(out);
+        self.length.put(out);
+    }
+
+    fn take(input: &mut Input<'_>) -> Option<Self> {
+        Some(Self { place: Stored::take(input)?, length: Stored::take(input)? })
+    }
+}
+
 impl Timeline {
-    /// Appends all but the coverage, which follows from the state of the stream, and the
-    /// watermarks, which are kept by themselves.
+    /// Appends all but the coverage, which follows from the state of the stream, the
+    /// changes of the volume's length, which that has, and the watermarks, which are kept by
+    /// themselves.
     pub(crate) fn put(&self, out: &mut Vec<u8>) {
         self.clock.put(out);
         let places = [self.t0, self.last, self.base_complete, self.last_base, self.last_t0_lost];
@@ -50,8 +62,13 @@ impl Timeline {
     }
 
     /// Reads a timeline of this coverage; `None` for bytes that are not one.
-    pub(crate) fn take(input: &mut Input<'_>, coverage: Coverage) -> Option<Self> {
-        let mut timeline = Self { coverage, clock: Stored::take(input)?, ..Self::default() };
+    pub(crate) fn take(
+        input: &mut Input<'_>,
+        coverage: Coverage,
+        resizes: Vec<Resize>,
+    ) -> Option<Self> {
+        let clock = Stored::take(input)?;
+        let mut timeline = Self { coverage, resizes, clock, ..Self::default() };
         timeline.t0 = Stored::take(input)?;
         timeline.last = Stored::take(input)?;
         timeline.base_complete = Stored::take(input)?;
@@ -84,7 +101,11 @@ impl Timeline {
         let t0_is_first = |t0: Place| {
             self.gaps.first().is_none_or(|gap| seqs(gap).next().is_some_and(|seq| t0.seq <= seq))
         };
+        let resizes = self.resizes.iter().map(|it| it.place);
         self.gaps.len() <= GAPS_MAX
+            && self.resizes.len() <= RESIZES_MAX
+            && resizes.clone().all(|place| is_inside(&place))
+            && resizes.map(|place| place.seq).is_sorted()
             && single.into_iter().chain(of_gaps).flatten().all(|place| is_inside(&place))
             && self.gaps.iter().all(|gap| seqs(gap).is_sorted())
             && self.gaps.windows(2).all(follow)

@@ -6,7 +6,7 @@ use zerocopy::IntoBytes;
 
 use super::marks::MarkEntry;
 use crate::error::Result;
-use crate::format::segment::SegmentForm;
+use crate::format::segment::RecordSet;
 use crate::seal::{EntrySeal, Packed, Packer};
 
 /// An entry that has no place yet.
@@ -34,11 +34,17 @@ impl<'a> Unplaced<'a> {
         frames.map(|(frame, payload)| Self::new(frame, payload, by.as_deref_mut())).collect()
     }
 
-    /// True if it has a record of a later kind, which not every segment may have.
-    pub(super) fn has_later_kinds(&self) -> bool {
-        let mut records = Records::new(self.payload).flatten();
-        self.frame.kind() == FrameKind::Records
-            && records.any(|it| SegmentForm::is_later(it.header.kind()))
+    /// The records that a segment must be able to have for these entries.
+    pub(super) fn record_set(entries: &[Self]) -> RecordSet {
+        entries.iter().map(Self::records).max().unwrap_or_default()
+    }
+
+    fn records(&self) -> RecordSet {
+        if self.frame.kind() != FrameKind::Records {
+            return RecordSet::First;
+        }
+        let records = Records::new(self.payload).flatten();
+        records.map(|it| RecordSet::of(&it.header)).max().unwrap_or_default()
     }
 
     /// Bytes that it takes in a segment.
@@ -49,12 +55,12 @@ impl<'a> Unplaced<'a> {
 
     /// The same for later.
     pub(super) fn keep(self) -> Waiting {
-        let has_later_kinds = self.has_later_kinds();
+        let records = self.records();
         let bytes = match self.packed {
             Some(packed) => Bytes::Packed(packed),
             None => Bytes::Frame([&self.frame.to_bytes()[..], self.payload].concat()),
         };
-        Waiting { bytes, has_later_kinds }
+        Waiting { bytes, records }
     }
 }
 
@@ -62,8 +68,8 @@ impl<'a> Unplaced<'a> {
 #[derive(Debug)]
 pub(super) struct Waiting {
     bytes: Bytes,
-    /// It has a record of a later kind.
-    pub(super) has_later_kinds: bool,
+    /// The records that a segment must be able to have for it.
+    pub(super) records: RecordSet,
 }
 
 #[derive(Debug)]

@@ -108,7 +108,7 @@ impl ObjectWriter {
     ) -> Result<(Self, StreamState)> {
         let repository = writable.repository();
         let stored = find_or_create(repository, header)?;
-        if stored.geometry != header.geometry {
+        if !stored.is_continued_by(header) {
             return Err(Error::OtherGeometry(header.session));
         }
         writable.know(&stored)?;
@@ -155,6 +155,7 @@ impl ObjectWriter {
             writer.keep_state(&state);
         }
         state.begin_connection();
+        state.announce(header.geometry.length());
         Ok((writer, state))
     }
 
@@ -285,7 +286,7 @@ impl ObjectWriter {
         }
         let seal = self.seal.entries(number)?;
         let form = SegmentForm {
-            has_later_kinds: entries.iter().any(|entry| entry.has_later_kinds),
+            records: entries.iter().map(|entry| entry.records).max().unwrap_or_default(),
             ..SegmentForm::sealed_if(seal.is_some())
         };
         let mut content = Vec::with_capacity(CLAIMED_HEADER_LEN + len);

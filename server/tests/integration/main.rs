@@ -48,6 +48,7 @@ mod privacy;
 mod program;
 mod quiet;
 #[cfg(target_os = "linux")]
+mod resize;
 mod restarts;
 mod resumed;
 mod retention;

@@ -95,6 +95,8 @@ struct State {
 #[derive(Clone)]
 struct Session {
     id: SessionId,
+    /// Bytes of the volume when it began.
+    length: u64,
     /// How far the clocks have gone without a record.
     passed: u64,
     /// How often the machine was restarted before it.
@@ -458,6 +460,7 @@ impl State {
     fn begin(&mut self, id: SessionId, continues: Option<GapReason>) -> Session {
         Session {
             id,
+            length: self.length,
             passed: 0,
             boot: self.boot,
             origin: 0,
@@ -524,7 +527,10 @@ impl Session {
 
     fn begin_gap(&mut self, reason: GapReason) {
         self.in_gap = true;
-        let header = RecordHeader::gap_begin(self.next(), reason);
+        let mut header = RecordHeader::gap_begin(self.next(), reason);
+        if reason.continues_session() {
+            header = header.of_volume(self.length).unwrap();
+        }
         self.queue.push_back((self.last_seq, header.to_bytes().to_vec()));
     }
 
@@ -668,8 +674,9 @@ impl DriverPort for FakePort {
         self.shared.change(|state| match &mut state.session {
             Some(session) if session.id == id && session.claimant.is_none() => {
                 session.claimant = Some(self.id);
+                let length = session.length;
                 state.seen.push(Seen::Resumed(id));
-                Ok(Self::geometry(state.length, 64 << 10))
+                Ok(Self::geometry(length, 64 << 10))
             }
             Some(session) if session.id == id => Err(DriverError::Busy(Call::Resume)),
             _ => Err(DriverError::NotFound(Call::Resume)),
@@ -797,6 +804,7 @@ impl DriverPort for FakePort {
     fn status(&self, id: SessionId) -> Result<SessionStatus, DriverError> {
         let mut state = self.shared.lock();
         state.asked += 1;
+        let length = state.length;
         let session = state
             .session
             .as_ref()
@@ -804,13 +812,15 @@ impl DriverPort for FakePort {
             .ok_or(DriverError::NotFound(Call::Status))?;
         let mut reply = StatusReply::new_zeroed();
         reply.phase = U32::new(SessionPhase::FirstSync as u32);
-        reply.length = U64::new(LENGTH);
+        reply.length = U64::new(session.length);
         reply.t0 = FileTime::new(1_000);
         reply.last_seq = Seq::new(session.last_seq).into();
         reply.acknowledged_seq = Seq::new(session.acknowledged_seq).into();
         reply.time = session.time();
         reply.monotonic = U64::new(session.monotonic());
         let flags = StatusFlags {
+            outgrown: length > session.length,
+            shrunk: length < session.length,
             consistent: !session.in_gap && session.lost.is_none(),
             continues: session.unplaced.is_some(),
             placed: session.unplaced.is_none(),

@@ -65,7 +65,8 @@ pub struct Received {
 impl Received {
     /// The sectors that it is about; none for a marker.
     pub fn sectors(&self, volume: &Volume) -> Sectors {
-        self.record.extent.map_or(0..0, |extent| volume.sectors_of(&extent))
+        let extent = self.record.extent.filter(|_| self.record.kind.has_extent());
+        extent.map_or(0..0, |extent| volume.sectors_of(&extent))
     }
 }
 

@@ -94,8 +94,8 @@ pub struct Ledger {
     pub clearings: BTreeMap<u64, WriteId>,
     /// When each gap began, and why.
     pub gaps: Vec<(Step, Option<GapReason>)>,
-    /// The step at which the volume grew past its session.
-    pub grown: Option<Step>,
+    /// The step at which the volume's length changed.
+    pub resized: Option<Step>,
     /// Blocks that held no data at t0 and are skipped.
     pub empty: Vec<bool>,
     /// Sectors whose own read failed.

@@ -35,7 +35,7 @@ pub enum Fault {
     Clocks,
     /// Trims and writes of zeros
     Clearings,
-    /// The volume outgrows its session
+    /// The volume's length changes
     Growth,
     /// The sweep is paused for a while
     Pauses,

@@ -164,7 +164,7 @@ pub struct Plan {
     pub cancels_once_in: u64,
     /// The copy of a payload fails once in so many; 0 for never.
     pub copy_fails_once_in: u64,
-    /// The volume grows at this step under load.
+    /// The volume's length changes at this step under load.
     pub grows_at: Option<u64>,
     /// One run of empty blocks in so many is skipped; 0 for none.
     pub skips_once_in: u64,

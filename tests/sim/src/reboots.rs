@@ -5,7 +5,7 @@
 //! A step is one thing that happens: a write arrives or completes, a worker calls its verb, a
 //! record travels, the server makes an epoch durable, the service goes or comes, the machine loses
 //! power, the server is put back to an older state, or exchanged for a copy and back; the machine
-//! is put back to a snapshot of its disk; or the
+//! is put back to a snapshot of its disk; the volume grows or shrinks, while its session runs or not; or the
 //! driver saves its state, the machine goes down and comes up, and the next session takes it; or
 //! the driver does something for its write-intent log; or the machine sleeps and wakes up. The disk has a cache that a loss of power
 //! empties. Whenever the stream describes the volume and nothing is on its way, the replica must
@@ -17,10 +17,12 @@ mod saving;
 mod server;
 mod sleep;
 
+use snapless_driver_logic::tracker::{Arrival, Next};
 use snapless_engine::{
     Config, MemorySpan, Read, ReadOutcome, Session, Step, Submission, Ticket, Urgency,
 };
-use snapless_types::{BlockIndex, BlockRange, EpochId, GapReason, Geometry, Seq};
+use snapless_tracking::marks::Marks;
+use snapless_types::{BlockIndex, BlockRange, EpochId, GapReason, Geometry, Regions, Seq};
 use snapless_wire::ioctl::origin_behind;
 
 use crate::host::{MS, SimHost};
@@ -71,6 +73,8 @@ pub struct Played {
     pub woken: u64,
     /// Those after which every block was read again.
     pub doubted: u64,
+    /// Changes of the volume's length.
+    pub resized: u64,
 }
 
 struct Flight {
@@ -89,6 +93,7 @@ struct Write {
 
 /// What a machine is put back to: its disk, with the state area and what the service has there.
 struct Snapshot {
+    sectors: usize,
     disk: Vec<u32>,
     kept: Kept,
 }
@@ -102,8 +107,11 @@ struct Known {
 
 struct World {
     rng: Rng,
+    /// The volume as the session knows it.
     geometry: Geometry,
-    /// The content of each sector; 0 for none.
+    /// Sectors of the volume.
+    sectors: usize,
+    /// The content of each sector, those that are no part of the volume included; 0 for none.
     disk: Vec<u32>,
     /// The same without what is in the disk's cache only.
     durable: Vec<u32>,
@@ -143,8 +151,8 @@ pub fn play(seed: u64) -> Result<Played, String> {
     world.come_to_rest()
 }
 
-fn geometry() -> Geometry {
-    let (length, block) = (SECTORS as u64 * SECTOR, SECTORS_IN_BLOCK as u64 * SECTOR);
+fn geometry(sectors: usize) -> Geometry {
+    let (length, block) = (sectors as u64 * SECTOR, SECTORS_IN_BLOCK as u64 * SECTOR);
     Geometry::new(length, 4096, u32::try_from(block).unwrap_or(0)).expect("a small volume")
 }
 
@@ -160,13 +168,16 @@ fn config() -> Config {
 impl World {
     fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed, 3);
+        let sectors = any_length(&mut rng);
         let disk: Vec<_> = (0..SECTORS).map(|_| u32::from(rng.once_in(2))).collect();
         let host = SimHost::default();
-        let session = Session::new(host.clone(), geometry(), config()).expect("there is memory");
+        let session =
+            Session::new(host.clone(), geometry(sectors), config()).expect("there is memory");
         let queue = usize::try_from(config().queue_bytes / SECTOR).expect("a small queue");
         let mut world = Self {
             rng,
-            geometry: geometry(),
+            geometry: geometry(sectors),
+            sectors,
             durable: disk.clone(),
             disk,
             writes: Vec::new(),
@@ -178,11 +189,11 @@ impl World {
             reads: Vec::new(),
             flights: Vec::new(),
             skips: Vec::new(),
-            saved: Saved::new(&geometry()),
+            saved: Saved::new(&geometry(sectors)),
             is_attached: true,
             is_going_down: false,
             nap: Nap::None,
-            server: Server::new(geometry()),
+            server: Server::new(geometry(sectors)),
             known: Vec::new(),
             snapshot: None,
             copy: None,
@@ -212,6 +223,10 @@ impl World {
         }
         if self.is_going_down && self.rng.once_in(2) {
             self.save();
+            return Ok(());
+        }
+        if self.session.status().resized && self.is_attached && self.rng.once_in(8) {
+            self.hand_over();
             return Ok(());
         }
         if self.rng.once_in(4) {
@@ -244,6 +259,7 @@ impl World {
                 12 => self.snapshot = Some(self.take_snapshot()),
                 13 => self.put_back(),
                 14..17 => self.begin_nap(),
+                17 => self.resize(),
                 _ => {}
             },
             _ if self.rng.once_in(4) => self.restart(),
@@ -269,8 +285,15 @@ impl World {
         }
         let is_cold = self.rng.once_in(16);
         let first = if is_cold { self.rng.index(SECTORS) } else { self.hot + self.rng.index(HOT) };
-        let count = 1 + self.rng.index((SECTORS - first).min(6));
+        let first = first % self.sectors;
+        let count = 1 + self.rng.index((self.sectors - first).min(6));
         let id = self.content(first, count);
+        if extent(first, 1).offset() >= self.geometry.length() {
+            // As `IoPath::write` of the driver: it is none of the session's.
+            let content = self.writes[id.0 as usize].content;
+            self.disk[first..first + count].fill(content);
+            return;
+        }
         let urgency = if self.rng.once_in(50) { Urgency::MustNotWait } else { Urgency::MayWait };
         let submission = self.session.submit(id, extent(first, count), urgency);
         self.accept(submission);
@@ -301,6 +324,11 @@ impl World {
         let index = self.rng.index(self.flights.len());
         let Flight { ticket, write, memory } = self.flights.swap_remove(index);
         let Write { first, count, content } = self.writes[write.0 as usize];
+        if first + count > self.sectors {
+            // The volume has become shorter.
+            self.session.completed(ticket, false);
+            return;
+        }
         match memory {
             Some(memory) => {
                 let from = cells(memory);
@@ -325,6 +353,11 @@ impl World {
         }
         let index = self.rng.index(self.reads.len());
         let read = self.reads.swap_remove(index);
+        if sectors(&read.extent()).end > self.sectors {
+            let more = self.session.read_done(read, ReadOutcome::NotNow);
+            assert!(more.is_none(), "it is read again later");
+            return;
+        }
         let to = cells(read.memory());
         self.memory[to].copy_from_slice(&self.disk[sectors(&read.extent())]);
         let more = self.session.read_done(read, ReadOutcome::Done);
@@ -399,7 +432,7 @@ impl World {
         if self.is_attached {
             return Ok(());
         }
-        let (seq, _) = self.server.reconnect()?;
+        let (seq, _) = self.server.reconnect(&self.geometry)?;
         let status = self.session.status();
         // As `judge` of the service.
         let driven = status.acknowledged_seq..=status.last_seq;
@@ -450,15 +483,15 @@ impl World {
     }
 
     fn take_snapshot(&self) -> Snapshot {
-        Snapshot { disk: self.disk.clone(), kept: self.saved.kept() }
+        Snapshot { sectors: self.sectors, disk: self.disk.clone(), kept: self.saved.kept() }
     }
 
     /// The machine is put back to the snapshot of its disk, and comes up.
     fn put_back(&mut self) {
-        let Some(Snapshot { disk, kept }) = self.snapshot.take() else { return };
+        let Some(Snapshot { sectors, disk, kept }) = self.snapshot.take() else { return };
         self.played.put_back += 1;
         self.go_down();
-        (self.disk, self.durable) = (disk.clone(), disk);
+        (self.sectors, self.disk, self.durable) = (sectors, disk.clone(), disk);
         self.saved.put_back(kept);
         self.come_back(GapReason::Restarted);
     }
@@ -467,9 +500,13 @@ impl World {
     fn start_again(&mut self, reason: GapReason) {
         self.go_down();
         // Another system writes, and frees.
-        let foreign = if self.rng.once_in(2) { self.rng.below(4) } else { 0 };
+        let mut foreign = if self.rng.once_in(2) { self.rng.below(4) } else { 0 };
+        if self.rng.once_in(8) {
+            self.change_length();
+            foreign += 1;
+        }
         for _ in 0..foreign {
-            let sector = self.rng.index(SECTORS);
+            let sector = self.rng.index(self.sectors);
             let id = self.content(sector, 1);
             let content = self.writes[id.0 as usize].content;
             self.disk[sector] = if self.rng.once_in(3) { 0 } else { content };
@@ -484,9 +521,53 @@ impl World {
 
     /// The machine comes up, and its session continues.
     fn come_back(&mut self, reason: GapReason) {
+        let before = std::mem::replace(&mut self.geometry, geometry(self.sectors));
+        // A service that does not know of the change has it continue for another reason.
+        let knows = before != self.geometry && self.rng.once_in(2);
+        let reason = if knows { GapReason::Resized } else { reason };
         self.come_up(reason);
         self.boots += 1;
         self.begin_continued(reason);
+    }
+
+    /// The volume's length changes; what a longer one has got is another's.
+    fn change_length(&mut self) {
+        self.played.resized += 1;
+        self.sectors = any_length(&mut self.rng);
+        for sector in self.sectors..SECTORS {
+            let id = self.content(sector, 1);
+            let content = self.writes[id.0 as usize].content;
+            let other = if self.rng.once_in(3) { 0 } else { content };
+            (self.disk[sector], self.durable[sector]) = (other, other);
+        }
+    }
+
+    /// The same while the session runs; the driver notices.
+    fn resize(&mut self) {
+        self.change_length();
+        if self.sectors == sectors_of(&self.geometry) && !self.session.status().resized {
+            // Unless it was shorter meanwhile, which the driver would have noticed.
+            return;
+        }
+        self.session.resize(extent(0, self.sectors).len());
+        if let Arrival::Waits(Next::Void) = self.saved.tracker.changes() {
+            self.saved.is_voiding = true;
+        }
+    }
+
+    /// The service lets the session go on with the volume's new length.
+    fn hand_over(&mut self) {
+        if self.is_going_down {
+            // It comes too late.
+            return self.restart();
+        }
+        self.leave();
+        let (last, _) = self.server.end();
+        self.known.retain(|known| known.seq <= last.get());
+        self.stop();
+        self.saved.tracker.forget_known();
+        self.geometry = geometry(self.sectors);
+        self.begin_continued(GapReason::Resized);
     }
 
     /// The driver's session is gone, and all that is in memory.
@@ -497,7 +578,7 @@ impl World {
         // What was on its way to the disk is there, or not.
         for Flight { write, .. } in std::mem::take(&mut self.flights) {
             let Write { first, count, content } = self.writes[write.0 as usize];
-            for sector in first..first + count {
+            for sector in first..(first + count).min(self.sectors) {
                 if self.rng.once_in(2) {
                     self.disk[sector] = content;
                 }
@@ -525,7 +606,9 @@ impl World {
         self.stop_log();
         for Flight { write, .. } in std::mem::take(&mut self.flights) {
             let Write { first, count, content } = self.writes[write.0 as usize];
-            self.disk[first..first + count].fill(content);
+            if first + count <= self.sectors {
+                self.disk[first..first + count].fill(content);
+            }
         }
     }
 
@@ -549,6 +632,7 @@ impl World {
             Session::continued(host, geometry, config, reason)
         };
         self.session = session.expect("there is memory");
+        self.saved.marks = Marks::new(Regions::of(&geometry)).expect("there is memory");
         self.take();
         self.begin();
     }
@@ -567,9 +651,9 @@ impl World {
         if !is_still || !is_consistent || status.blocks_synced < status.blocks_total {
             return Ok(());
         }
-        let Some(seq) = self.server.describes(&self.disk)? else { return Ok(()) };
+        let Some(seq) = self.server.describes(&self.disk[..self.sectors])? else { return Ok(()) };
         if self.known.last().is_none_or(|known| known.seq < seq) {
-            self.known.push(Known { seq, disk: self.disk.clone() });
+            self.known.push(Known { seq, disk: self.disk[..self.sectors].to_vec() });
         }
         Ok(())
     }
@@ -594,6 +678,15 @@ impl World {
         }
         Err(format!("HANG: no rest comes: {:?}", self.session.status()))
     }
+}
+
+/// Any number of sectors that a volume may have.
+fn any_length(rng: &mut Rng) -> usize {
+    SECTORS - rng.index(SECTORS - 2 * SECTORS_IN_BLOCK)
+}
+
+fn sectors_of(geometry: &Geometry) -> usize {
+    usize::try_from(geometry.length() / SECTOR).expect("a small volume")
 }
 
 /// The cells of queue memory.

@@ -27,6 +27,7 @@ each_is_found! {
     fn an_exclusion_that_is_not_confirmed_breaks_t0() { ExclusionUnconfirmed => T0, Point }
     fn an_overlap_that_is_forgotten_breaks_order() { OverlapForgotten => Order, Clear, Loss }
     fn a_gap_that_is_forgotten_breaks_loss() { GapForgotten => Loss, Truth, Point }
+    fn a_change_of_length_that_is_forgotten_breaks_point() { LengthForgotten => Point, Loss }
     fn an_epoch_that_knows_nothing_breaks_loss() { EpochForgotten => Loss, Resume }
     fn a_resync_under_a_write_breaks_loss() { ResyncUnderWrites => T0, Loss, Point }
     fn a_check_that_is_read_under_a_write_breaks_loss() { CheckUnderWrites => Loss }
@@ -65,6 +66,11 @@ fn restarts_find(breach: Sabotage, rules: &[&str]) {
 #[test]
 fn a_block_that_is_not_compared_after_a_restart_breaks_loss() {
     restarts_find(Sabotage::BlockNotCompared, &["LOSS"]);
+}
+
+#[test]
+fn a_change_of_length_that_is_forgotten_breaks_loss_over_restarts() {
+    restarts_find(Sabotage::LengthForgotten, &["LOSS"]);
 }
 
 #[test]

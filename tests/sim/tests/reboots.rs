@@ -26,6 +26,7 @@ fn whenever_the_machine_restarts_the_session_goes_on_and_the_replica_is_the_disk
         all.slept += played.slept;
         all.woken += played.woken;
         all.doubted += played.doubted;
+        all.resized += played.resized;
     }
     println!("{seeds} seeds: {all:?}");
     assert!(all.continued > seeds && all.rolled_back > seeds / 4, "{all:?}");
@@ -34,5 +35,6 @@ fn whenever_the_machine_restarts_the_session_goes_on_and_the_replica_is_the_disk
     assert!(all.logged > seeds / 4 && all.log_spared > 0, "{all:?}");
     assert!(all.slots > seeds && all.waited > seeds, "{all:?}");
     assert!(all.slept > seeds && all.woken > seeds / 4 && all.doubted > seeds / 4, "{all:?}");
+    assert!(all.resized > seeds, "{all:?}");
     assert!(all.points > seeds && all.unchanged > seeds / 10, "{all:?}");
 }

@@ -162,9 +162,10 @@ const _: () =
 pub struct StatusFlags {
     /// The sweep is paused.
     pub paused: bool,
-    /// The volume has grown past what the session describes: a new one is needed to follow it.
+    /// The volume has grown past what the session describes: it is to be started again, as one that
+    /// continues.
     pub outgrown: bool,
-    /// The volume has become shorter than what the session describes: a new one is needed.
+    /// The same of a volume that has become shorter.
     pub shrunk: bool,
     /// The base image is complete in the stream.
     pub base_complete: bool,
@@ -242,8 +243,8 @@ mod tests {
     fn a_reply_without_a_gap_has_no_reason() {
         let mut reply = StatusReply::new_zeroed();
         assert_eq!(reply.gap_reason(), None);
-        reply.gap_reason = U16::new(GapReason::Outgrown.to_wire());
-        assert_eq!(reply.gap_reason(), Some(GapReason::Outgrown));
+        reply.gap_reason = U16::new(GapReason::LengthChanged.to_wire());
+        assert_eq!(reply.gap_reason(), Some(GapReason::LengthChanged));
         reply.gap_reason = U16::new(u16::MAX);
         assert_eq!(reply.gap_reason(), None, "of a newer driver");
     }

@@ -103,15 +103,15 @@ fn notes(line: &SessionLine) -> String {
     }
     if status.outgrown {
         notes.push(
-            "the volume has grown: it is protected up to its old end, and no later point can be \
-             restored; stop the session and restart the service to begin a new one"
+            "the volume has grown: the service goes on with its new length as soon as the server \
+             has what was captured"
                 .to_owned(),
         );
     }
     if status.shrunk {
         notes.push(
-            "the volume has become shorter: stop the session and restart the service to begin a \
-             new one"
+            "the volume has become shorter: the service goes on with its new length as soon as the \
+             server has what was captured"
                 .to_owned(),
         );
     }

@@ -100,7 +100,7 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
         }
         if self.state.gap.is_open()
             // LOSS: what lies past the table changes and is not captured.
-            && !self.state.gap.is_outgrown()
+            && (sabotaged!(LengthForgotten) || !self.state.gap.is_resized())
             && !self.is_any(BlockState::Dirty)
             && !self.is_any(BlockState::Reading)
             && !self.state.base.is_open()

@@ -22,7 +22,7 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
             phase: state.lifecycle.phase(),
             attached: state.lifecycle.is_attached(),
             paused: state.sweep[0].is_paused(),
-            outgrown: state.gap.is_outgrown(),
+            resized: state.gap.is_resized(),
             consistent: !state.gap.is_open(),
             losing: state.epochs.is_losing(),
             base_complete: state.base.is_complete(),

@@ -1,5 +1,5 @@
-//! Events from outside: t0, a service that goes and one that comes, acknowledgements, growth of the
-//! volume, stop.
+//! Events from outside: t0, a service that goes and one that comes, acknowledgements, a change of
+//! the volume's length, stop.
 //!
 //! What takes work in proportion to the volume or to the queue only begins here. The dispatch
 //! thread goes on with it, a chunk at a time ([`Core::tidy`]): writes wait for the lock (rule HANG,
@@ -246,16 +246,16 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
     }
 
     /// The volume has `length` bytes now.
-    pub fn grow(&mut self, length: u64) {
-        if length <= self.shared.geometry.length() || self.state.lifecycle.is_stopped() {
+    pub fn resize(&mut self, length: u64) {
+        if length == self.shared.geometry.length() || self.state.lifecycle.is_stopped() {
             return;
         }
-        self.state.gap.outgrow();
+        self.state.gap.resize();
         if self.state.lifecycle.phase() == Phase::Starting {
             // T0: the base image would be a part of the volume.
             return self.stop();
         }
-        self.open_gap(Some(GapReason::Outgrown));
+        self.open_gap(Some(GapReason::LengthChanged));
     }
 
     /// Ends the session.

@@ -30,7 +30,11 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
 
     /// Appends the marker of a gap that begins.
     pub(super) fn append_gap(&mut self, gap_reason: Option<GapReason>) {
-        let record = Record { gap_reason, ..self.record(RecordKind::GapBegin, None) };
+        // Of a session that continues, the marker says how long the volume is.
+        let continues = gap_reason.is_some_and(GapReason::continues_session);
+        let geometry = &self.shared.geometry;
+        let volume = geometry.extent_of(&geometry.all_blocks()).filter(|_| continues);
+        let record = Record { gap_reason, ..self.record(RecordKind::GapBegin, volume) };
         let seq = self.state.capture_queue.append(record);
         rule!(seq.is_some(), "LOSS: there is always room for the marker of a gap");
         self.recorded(BlockRange::EMPTY, 0);

@@ -405,7 +405,7 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
         let inside = Extent::new(extent.offset(), len);
         let blocks = inside.and_then(|inside| geometry.blocks_of(&inside));
         let change = Change { kind, extent, blocks: blocks.unwrap_or(BlockRange::EMPTY) };
-        self.issue_uncaptured(write, change, Some(GapReason::Outgrown))
+        self.issue_uncaptured(write, change, Some(GapReason::LengthChanged))
     }
 
     /// Issues an arriving write uncaptured; the reason as for [`Core::mark_dirty`].

@@ -52,8 +52,9 @@ impl History {
             time: FileTime::new(self.time),
             monotonic: self.monotonic,
         };
-        let coverage = Coverage { total: 1, base: 1, known: 1 };
-        let effect = Effect { coverage, base: false, t0_lost: false, after_loss: false };
+        let coverage = Coverage { total: 1, at_t0: 1, base: 1, known: 1 };
+        let (t0_lost, after_loss, resized) = (false, false, None);
+        let effect = Effect { coverage, base: false, t0_lost, after_loss, resized };
         let header = if kind == RecordKind::GapBegin {
             RecordHeader::gap_begin(position, snapless_types::GapReason::ServiceLost)
         } else {

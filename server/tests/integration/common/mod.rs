@@ -205,6 +205,14 @@ impl Driver {
         RecordHeader::gap_begin(self.next(), reason).to_bytes().to_vec()
     }
 
+    /// The session continues on a volume of so many bytes: a driver that has nothing of it, and
+    /// whose clock begins anew, numbers its records far behind.
+    pub fn continued(&mut self, length: u64) -> Vec<u8> {
+        (self.seq, self.epoch, self.monotonic) = (self.seq + 1000, self.epoch + 1000, 0);
+        let marker = RecordHeader::gap_begin(self.next(), GapReason::Resized);
+        marker.of_volume(length).unwrap().to_bytes().to_vec()
+    }
+
     pub fn consistent(&mut self) -> Vec<u8> {
         self.marker(RecordKind::Consistent)
     }

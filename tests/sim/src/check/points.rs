@@ -47,9 +47,9 @@ pub fn check(ledger: &Ledger, link: &Link, base_is_whole: bool) -> Result<Points
         }
         if whole && !in_gap {
             ensure!(
-                ledger.grown.is_none_or(|grown| step <= grown),
+                ledger.resized.is_none_or(|resized| step <= resized),
                 Rule::Point,
-                "record {seq} is a point of a volume that has outgrown its session"
+                "record {seq} is a point of a volume whose length has changed"
             );
             replay.check(step, seq)?;
             points.restorable.push(index);

@@ -9,7 +9,7 @@ use snapless_wire::id::FileTime;
 use snapless_wire::state_area::{self, MAP_AT, STAMP_AT, SavedState, StampHash};
 
 use super::saved::{AREA, LogStage, Saved, SlotWrite, Stage, put_stamp, stamp_of, write_bytes};
-use super::server::{SECTORS, extent};
+use super::server::extent;
 use super::{Flight, Played, World};
 
 /// What a state says of the records.
@@ -145,6 +145,9 @@ impl World {
     /// As `records` of the driver.
     fn records(&self) -> Option<Records> {
         let status = self.session.status();
+        if status.resized {
+            return None;
+        }
         if !status.placed {
             let Taken { acknowledged, captured, ends, .. } = self.saved.taken?;
             return Some(Records { acknowledged, captured, ends });
@@ -268,7 +271,7 @@ impl World {
 
     fn write_without_session(&mut self) {
         for _ in 0..self.rng.below(3) {
-            let first = self.rng.index(SECTORS);
+            let first = self.rng.index(self.sectors);
             let id = self.content(first, 1);
             let write = self.writes[id.0 as usize];
             let arrival = self.saved.tracker.writes(|| [extent(first, 1)].into_iter());

@@ -15,7 +15,7 @@ use crate::rng::Rng;
 pub(super) const SECTOR: u64 = 4096;
 /// Sectors of a block.
 pub(super) const SECTORS_IN_BLOCK: usize = 4;
-/// Sectors of the volume; the last block is short.
+/// Sectors of the volume at most; the last block is short.
 pub(super) const SECTORS: usize = 12 * SECTORS_IN_BLOCK - 1;
 
 /// The extent of some sectors.
@@ -41,6 +41,7 @@ pub(super) struct Repository(Vec<Stored>);
 
 /// The server, and the link to it.
 pub(super) struct Server {
+    /// The volume's at t0.
     geometry: Geometry,
     durable: Vec<Stored>,
     /// Received, and not durable.
@@ -70,10 +71,12 @@ impl Server {
         let position = Position { seq, time: FileTime::new(time), monotonic, epoch };
         let header = RecordHeader::new(record.kind, position, record.extent, record.gap_reason)
             .map_err(|error| format!("{record:?}: {error}"))?;
-        let len = record.extent.map_or(0, |extent| sectors(&extent).len());
+        let has_extent = record.kind.has_extent();
+        let extent = record.extent.filter(|_| has_extent);
+        let len = extent.map_or(0, |extent| sectors(&extent).len());
         let content = payload.unwrap_or_else(|| vec![0; len]);
         let mut stored = Stored { header, content };
-        let is_unchanged = asks && self.has(&stored);
+        let is_unchanged = asks && self.has(&stored)?;
         if is_unchanged {
             stored.header = header.unchanged().map_err(|error| error.to_string())?;
         }
@@ -86,19 +89,29 @@ impl Server {
     }
 
     /// True if what is durable gives this content, and nothing after that is about it.
-    fn has(&self, stored: &Stored) -> bool {
+    fn has(&self, stored: &Stored) -> Result<bool, String> {
         let Some(extent) = stored.extent().filter(|_| stored.header.kind() == RecordKind::Resync)
         else {
-            return false;
+            return Ok(false);
         };
+        // As the server's `Given`: some of a block that it does not know may be there.
+        let state = self.survey()?;
+        let run = state.geometry().blocks_of(&extent);
+        let is_whole = state.geometry().is_block_aligned(&extent);
+        if !is_whole || !run.is_some_and(|run| state.gives(&run)) {
+            return Ok(false);
+        }
         let touches = |other: &Stored| {
             other
                 .extent()
                 .is_some_and(|it| it.offset() < extent.end() && extent.offset() < it.end())
         };
-        let image = image(&self.durable);
-        let mut both = image[sectors(&extent)].iter().zip(&stored.content);
-        both.all(|(has, read)| *has == Some(*read)) && !self.pending.iter().any(touches)
+        let image = image(self.geometry, &self.durable);
+        // The volume may have been shorter.
+        let Some(has) = image.get(sectors(&extent)) else { return Ok(false) };
+        let mut both = has.iter().zip(&stored.content);
+        let is_same = both.all(|(has, read)| *has == Some(*read));
+        Ok(is_same && !self.pending.iter().any(touches))
     }
 
     /// Makes an epoch durable that has ended; returns which.
@@ -128,10 +141,12 @@ impl Server {
         self.pending.clear();
     }
 
-    /// Another link begins; returns the last durable record, and its epoch.
-    pub(super) fn reconnect(&mut self) -> Result<(Seq, EpochId), String> {
+    /// Another link begins, of a driver whose volume has this geometry; returns the last durable
+    /// record, and its epoch.
+    pub(super) fn reconnect(&mut self, now: &Geometry) -> Result<(Seq, EpochId), String> {
         self.state = self.survey()?;
         self.state.begin_connection();
+        self.state.announce(now.length());
         Ok(self.end())
     }
 
@@ -160,7 +175,7 @@ impl Server {
     pub(super) fn describes(&self, disk: &[u32]) -> Result<Option<u64>, String> {
         let all: Vec<_> = self.durable.iter().chain(&self.pending).cloned().collect();
         let Some(last) = all.last() else { return Ok(None) };
-        same(&image(&all), disk).map(|()| Some(last.header.seq().get()))
+        same(&image(self.geometry, &all), disk).map(|()| Some(last.header.seq().get()))
     }
 
     /// Each of these instants, by its last record, is a point with this disk.
@@ -173,7 +188,7 @@ impl Server {
         for (seq, disk) in known {
             let before = |stored: &&Stored| stored.header.seq().get() <= seq;
             let records: Vec<_> = self.durable.iter().take_while(before).cloned().collect();
-            same(&image(&records), disk)
+            same(&image(self.geometry, &records), disk)
                 .map_err(|what| format!("no point at record {seq}: {what}"))?;
             let seq = Seq::new(seq);
             if !ranges.iter().any(|range| range.from.seq <= seq && seq <= range.to.seq) {
@@ -200,9 +215,14 @@ impl Stored {
     }
 }
 
-fn image(records: &[Stored]) -> Image {
-    let mut image = vec![None; SECTORS];
+/// The image of a volume that had this geometry at t0.
+fn image(at_t0: Geometry, records: &[Stored]) -> Image {
+    let count = |length: u64| usize::try_from(length / SECTOR).expect("a small volume");
+    let mut image = vec![None; count(at_t0.length())];
     for stored in records {
+        if let Some(length) = stored.header.volume_length() {
+            image.resize(count(length), None);
+        }
         let Some(extent) = stored.extent() else { continue };
         if stored.header.kind() != RecordKind::Unchanged {
             for (sector, &content) in sectors(&extent).zip(&stored.content) {
@@ -214,6 +234,10 @@ fn image(records: &[Stored]) -> Image {
 }
 
 fn same(image: &[Option<u32>], disk: &[u32]) -> Result<(), String> {
+    if image.len() != disk.len() {
+        let (is, wanted) = (image.len(), disk.len());
+        return Err(format!("LOSS: the replica has {is} sectors, the disk {wanted}"));
+    }
     match image.iter().zip(disk).position(|(has, is)| *has != Some(*is)) {
         None => Ok(()),
         Some(sector) => Err(format!(

@@ -147,10 +147,17 @@ impl World {
                 return Ok(());
             }
             if self.plan.grows_at == Some(self.loaded) && self.stage == Stage::Running {
-                let geometry = self.plan.volume.geometry();
-                let length = geometry.length() + u64::from(self.plan.volume.sector_bytes);
-                self.verb(Verb::Grow, |session| session.grow(length))?;
-                self.ledger.grown = Some(self.step);
+                let length = self.plan.volume.geometry().length();
+                let sector = u64::from(self.plan.volume.sector_bytes);
+                // What is known of the disk stays: a shorter volume is one whose tail is not asked
+                // for.
+                let other = if self.rng.once_in(2) { length + sector } else { length - sector };
+                self.verb(Verb::Resize, |session| session.resize(other))?;
+                if self.rng.once_in(2) {
+                    // It may have other content when it is as long again.
+                    self.verb(Verb::Resize, |session| session.resize(length))?;
+                }
+                self.ledger.resized = Some(self.step);
             }
             self.loaded += 1;
             self.link.perhaps_fail(&mut self.rng, self.host.ticks())?;
@@ -247,7 +254,7 @@ impl World {
         self.stage == Stage::Running
             && self.link.is_quiet()
             && status.acknowledged_seq == status.last_seq
-            && status.consistent != status.outgrown
+            && status.consistent != status.resized
             && status.blocks_synced == status.blocks_total
     }
 

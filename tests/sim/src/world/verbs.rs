@@ -12,7 +12,7 @@
 //! | `UrgentWrite` | the arriving write must not wait, and could not be captured at once; or the paging file does not have the excluded extents any more, or the service goes before it has looked |
 //! | `WriteFailed` | the completed write failed |
 //! | `ReadFailed` | a write was held for the whole hold limit, and a read of its blocks failed, or the disk answered no read |
-//! | `Outgrown` | the volume grows, or the arriving write passes its end |
+//! | `LengthChanged` | the volume's length changes, or the arriving write passes its end |
 //! | `Repair` | blocks are to be repaired |
 //!
 //! The sweep gives no record up that the server lacks: without it, the end of the service would be
@@ -59,7 +59,7 @@ pub enum Verb {
     Pause,
     Verify,
     Repair { blocks: usize },
-    Grow,
+    Resize,
     PageOut,
     Review { are_still: bool },
     Stop,
@@ -205,8 +205,11 @@ impl World {
             _ => (Urgency::MayWait, true, false),
         };
         let is_true = match reason {
-            // Restarts and sleep are in a world of their own (`reboots`).
-            None | Some(GapReason::Restarted | GapReason::Diverged | GapReason::Slept) => false,
+            // Restarts, sleep and other lengths are in a world of their own (`reboots`).
+            None
+            | Some(
+                GapReason::Restarted | GapReason::Diverged | GapReason::Slept | GapReason::Resized,
+            ) => false,
             Some(GapReason::QueueFull) => {
                 // The engine may have read the clock a moment ago.
                 let limit = self.plan.longest_wait().saturating_sub(MS);
@@ -246,7 +249,7 @@ impl World {
                 })
             }
             Some(GapReason::Repair) => matches!(verb, Verb::Repair { .. }),
-            Some(GapReason::Outgrown) => verb == Verb::Grow || is_past_end,
+            Some(GapReason::LengthChanged) => verb == Verb::Resize || is_past_end,
         };
         ensure!(
             is_true,
