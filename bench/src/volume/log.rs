@@ -195,7 +195,8 @@ impl Logging {
             self.slot = Some(buffer);
             return None;
         };
-        state_area::seal_live(slot, AREA, self.place.next().generation, &saved, hash);
+        let generation = self.place.next().generation;
+        state_area::seal_live(slot, AREA, generation, (&saved, hash), None);
         Some(buffer)
     }
 

@@ -15,7 +15,8 @@
 //! | [`Scenario::DeepQueue`] | no load, but 12,288 writes at once, a third of them without a slot, some cancelled |
 //! | [`Scenario::HungDisk`] | the disk of another volume hangs, with a session on it |
 //! | [`Scenario::ReadFailures`] | reads fail: for a while for reasons that pass, and over lost sectors |
-//! | [`Scenario::Settings`] | the driver's settings, obstacles, special files, a volume that shrinks and grows |
+//! | [`Scenario::Settings`] | the driver's settings, obstacles, special files |
+//! | [`Scenario::Resize`] | the volume shrinks and grows |
 //! | [`Scenario::Preemption`] | threads of the driver lose the processor at the worst instants; short sessions before it |
 //! | [`Scenario::Removal`] | no load, but plug and play that asks, stops, removes and surprises in each state; a shutdown |
 //! | [`Scenario::Reboot`] | reboots with records lost, and the volume changed while the machine is off: verified |
@@ -40,6 +41,7 @@ mod protect;
 mod read_failures;
 mod reboot;
 mod removal;
+mod resize;
 mod run;
 mod seed;
 mod server_crash;
@@ -85,7 +87,7 @@ macro_rules! scenarios {
 
         impl Scenario {
             /// All of them, the main one first.
-            pub const ALL: [Self; 21] = [$(Self::$scenario),*];
+            pub const ALL: [Self; 22] = [$(Self::$scenario),*];
 
             /// Its name in messages and folders.
             pub fn name(self) -> &'static str {
@@ -130,6 +132,8 @@ scenarios! {
     ReadFailures: "read-failures", read_failures::run;
     /// The driver's settings and its report of a volume.
     Settings: "settings", settings::run;
+    /// The volume shrinks and grows.
+    Resize: "resize", resize::run;
     /// The driver's threads lose the processor at the worst instants.
     Preemption: "preemption", preemption::run;
     /// Removal of a volume in use.

@@ -1,9 +1,9 @@
 //! The driver's settings and its report of a volume: obstacles, failed starts, special files,
-//! limits, a volume that shrinks and grows.
+//! limits.
 
 use std::time::Duration;
 
-use protocol::ioctl::{self, AllocationFailure, DeviceFlags};
+use protocol::ioctl::{self, DeviceFlags};
 use serde::Deserialize;
 
 use crate::agent::Outcome;
@@ -33,13 +33,10 @@ const NOT_SUPPORTED: Outcome = Outcome::Failed(50);
 /// The limit in the driver's settings.
 const QUEUE_LIMIT_MIB: u64 = 64;
 const NOTICE_LIMIT: Duration = Duration::from_secs(30);
-/// How long a query for the length may take on a volume that answers.
-const QUERY_TIME: Duration = Duration::from_secs(1);
 
 /// Events of the service (`docs/events.md`).
 const SESSION_STARTED: u16 = 200;
 const BASE_COMPLETE: u16 = 210;
-const OUTGROWN: u16 = 240;
 const STARTS_FAILED: u16 = 305;
 
 /// Starts in a row that no program reached, until the driver protects nothing.
@@ -64,17 +61,14 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     let limited = bytes == QUEUE_LIMIT_MIB << 20;
     ensure!(limited, Rule, "BOUND: the queue has {bytes} bytes, not {QUEUE_LIMIT_MIB} MiB");
     refuse_trims(&mut run)?;
-    shrink(&mut run)?;
-    let before_growth = grow(&mut run)?;
     run.shut_down()?;
-    run.rig.service_logged(&[SESSION_STARTED, BASE_COMPLETE, OUTGROWN])?;
+    run.rig.service_logged(&[SESSION_STARTED, BASE_COMPLETE])?;
 
     run.verify_repository()?;
     run.restore("t0")?;
-    // The last point before the volume outgrew the session.
     run.restore("latest")?;
     let at_t0 = begun.beginning.entries_before;
-    let (writes, _) = run.compare_unloaded(Some(at_t0..=at_t0), Some(before_growth))?;
+    let (writes, _) = run.compare_unloaded(Some(at_t0..=at_t0), None)?;
     let files = run.check_ntfs("t0")?;
     run.folder.discard_images()?;
     Ok(Summary { writes, prefix: Some(writes), files, ..run.summary(first_sync, last) })
@@ -238,48 +232,6 @@ fn refuse_trims(run: &mut Run<'_>) -> Result<(), E2eError> {
         let refused = ended == NOT_SUPPORTED && rig.agent().counters()?.applied == before;
         ensure!(refused, Rule, "the trim ended as {ended:?}, or went down");
         Ok(())
-    })
-}
-
-/// A session notices that its volume has become shorter, keeps its captured blocks, and goes on.
-fn shrink(run: &mut Run<'_>) -> Result<(), E2eError> {
-    let (rig, len) = (&mut run.rig, run.image.len);
-    let shorter = (len - (1 << 20)) / 4096 * 4096;
-    step(run.console, "shrink the volume", |_| {
-        rig.agent().command(ioctl::RESIZE, &shorter)?;
-        let before = rig.status()?.is_some_and(|status| !status.shrunk);
-        ensure!(before, NotExercised, "a volume that shrinks: it has already");
-        let told = rig.agent().request("length")?;
-        ensure!(told == Outcome::Length(shorter), Rule, "CLEAR: the volume's length is {told:?}");
-        wait_until("the session to notice that its volume has shrunk", NOTICE_LIMIT, || {
-            Ok(rig.status()?.filter(|status| status.shrunk).map(|_| ()))
-        })?;
-        writes(rig, 0x33)
-    })
-}
-
-/// A session notices by a write behind its end that its volume has grown, and reports it, even
-/// without memory: the query for the length takes none. Returns how many writes there were before.
-fn grow(run: &mut Run<'_>) -> Result<u64, E2eError> {
-    let (rig, len) = (&mut run.rig, run.image.len);
-    // The volume is a few sectors longer than whole pages.
-    let longer = (len + (1 << 20)) / 4096 * 4096;
-    step(run.console, "grow the volume", |_| {
-        let before = rig.agent().counters()?.applied;
-        rig.agent().command(ioctl::RESIZE, &longer)?;
-        rig.unwatched(|rig| {
-            rig.agent().fail_allocations(AllocationFailure::KERNEL)?;
-            let ended = rig.agent().request(&format!("write {len} 4096 17"))?;
-            std::thread::sleep(QUERY_TIME);
-            let failed = rig.agent().memory()?.failed;
-            rig.agent().fail_allocations(0)?;
-            ensure!(failed == 0, Rule, "BOUND: {failed} allocations for the volume's length");
-            ended.must_be_done("the write")
-        })?;
-        wait_until("the session to notice that its volume has grown", NOTICE_LIMIT, || {
-            Ok(rig.status()?.filter(|status| status.outgrown && status.gaps == 1).map(|_| ()))
-        })?;
-        Ok(before)
     })
 }
 
