@@ -76,7 +76,7 @@ fn map(file: &[u8], number: MapNumber) -> Result<&'static str, FormatError> {
     trailer.verify(root)?;
     let session = repository::session();
     let root = Root::read(root, number, &session)?;
-    assert_eq!(root.image.pages.len() as u64, page_count(&session.geometry));
+    assert_eq!(root.image.pages.len() as u64, page_count(&session.geometry, root.image.length));
     assert!(root.image.pages.iter().all(|page| page.map <= number));
     let again = root.to_bytes(&session);
     assert_eq!(Trailer::new(trailer.offset, &again).verify(&again), Ok(()));
