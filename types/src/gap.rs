@@ -110,7 +110,7 @@ mod tests {
             assert_eq!(reason.to_wire(), number);
             assert_eq!(GapReason::from_wire(number), Some(reason));
         }
-        assert_eq!(GapReason::ALL.len(), 12);
-        assert_eq!((GapReason::from_wire(0), GapReason::from_wire(13)), (None, None));
+        assert_eq!(GapReason::ALL.len(), 13);
+        assert_eq!((GapReason::from_wire(0), GapReason::from_wire(14)), (None, None));
     }
 }

@@ -464,13 +464,14 @@ mod tests {
         let bytes = |fields: [u64; 3]| fields.map(u64::to_le_bytes).concat();
         let at = Some(FileTime::new(time));
         let welcome = Welcome::new(EpochId::new(epoch), Seq::new(seq));
-        let none = [0; 16].as_slice();
+        let none = [0; 24].as_slice();
         assert_eq!(welcome.as_bytes(), [&bytes([epoch, seq, 0]), none].concat());
         assert_eq!((welcome.latest(), welcome.with_latest(at).latest()), (None, at));
         let made = Made { time, monotonic: Tick(monotonic) };
         let welcome = welcome.with_made(made);
         let clocks = [time, monotonic].map(u64::to_le_bytes).concat();
-        assert_eq!(welcome.as_bytes(), [bytes([epoch, seq, 0]), clocks].concat());
+        assert_eq!(welcome.as_bytes(), [bytes([epoch, seq, 0]), clocks, vec![0; 8]].concat());
+        assert_eq!(welcome.with_seed(true).as_bytes()[40..], [1, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(welcome.durable_made(), made);
         let acknowledge = Acknowledge::new(EpochId::new(epoch), Seq::new(seq));
         let later = acknowledge.with_latest(at);
