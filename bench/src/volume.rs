@@ -10,12 +10,13 @@
 //! | `state` | the loop's own state |
 //! | `client` | requests, from the socket to the reply |
 //! | `engine` | the engine's sweep, hold, dispatch and drain |
-//! | [`log`] | the write-intent log of a session |
+//! | [`log`], `keep_log` | the write-intent log of a session; the loop's work for it |
 //!
 //! Rule: the loop blocks only in the ring's wait.
 
 mod client;
 mod engine;
+mod keep_log;
 pub mod log;
 pub mod shared;
 mod state;

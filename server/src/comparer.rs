@@ -6,7 +6,8 @@
 //!                             repository, as far as it is acknowledged
 //! ```
 //!
-//! What the stream does not give, the repository may have from before the session ([`crate::seeds`]).
+//! What the stream does not give, the repository may have from before the session
+//! ([`crate::seeds`]).
 //!
 //! A thread of its own reads the content, made at the first request of a connection: ingest waits
 //! for none of it. Rule: only content that the acknowledged stream gives as a whole is the same
@@ -14,28 +15,25 @@
 //! comes of a request, of damage too, the answer does not tell it from content that differs: the
 //! service then sends its own.
 
-use std::ops::Range;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
 use std::thread::{self, Scope};
 use std::time::Duration;
 
 use log::warn;
 use snapless_link::server::Speaker;
-use snapless_types::{Extent, Seq};
-use snapless_wire::compare::{Compare, Compared, ContentHash};
+use snapless_types::Seq;
+use snapless_wire::compare::{Compare, Compared};
 use snapless_wire::frame::{FrameKind, Hello};
 
 use crate::error::{Error, Result};
 use crate::format::session::SessionHeader;
+use crate::given::Given;
 use crate::host::Host;
 use crate::openings::Opening;
-use crate::point::{Content, PointMap, PointReader};
 use crate::reader::SessionReader;
 use crate::repository::Presence;
 use crate::seeds::Seeds;
 use crate::stop::StopFlag;
-use crate::stream::StreamState;
-use crate::timeline::Cut;
 
 /// Requests of a connection that wait. A service has no more without an answer.
 const WAITING_MAX: usize = 8;
@@ -189,7 +187,7 @@ impl Answering<'_> {
 
     /// What the stream gives after this record or a later one; `None` if nothing is known of that.
     fn given(&mut self, since: Seq) -> Result<Option<&Given>> {
-        if self.open.as_ref().is_none_or(|(given, _)| given.seq < since) {
+        if self.open.as_ref().is_none_or(|(given, _)| given.seq() < since) {
             // First the old one: there is a limit.
             self.open = None;
             let reader = self.reader()?;
@@ -213,82 +211,6 @@ impl Answering<'_> {
             Presence::Nothing => return Err(Error::NoSession { volume, session }),
         };
         SessionReader::open_pinned(repository.store(), header, "compare")
-    }
-}
-
-/// The content that a stream gives after its last acknowledged record.
-#[derive(Debug)]
-pub struct Given {
-    seq: Seq,
-    state: StreamState,
-    image: PointReader,
-}
-
-impl Given {
-    /// Reads the headers of the stream.
-    ///
-    /// # Errors
-    /// Damage, or [`Error::Stopped`].
-    pub fn open(reader: SessionReader, stop: &StopFlag) -> Result<Self> {
-        let state = reader.survey(stop)?;
-        let seq = state.last().map_or(Seq::new(0), |last| last.seq);
-        // In a gap too: it is no point, but it is what the stream gives.
-        let map = PointMap::build(&reader, Cut::Through(seq), Seq::new(0), stop, |_, _| ())?;
-        Ok(Self { seq, state, image: PointReader::new(reader, map) })
-    }
-
-    /// The answer to a request.
-    ///
-    /// # Errors
-    /// Damage of the content, or [`Error::Stopped`].
-    pub fn answer(&self, request: &Compare, stop: &StopFlag) -> Result<Compared> {
-        let mut same = Vec::new();
-        for (extent, hash) in request.extents() {
-            if stop.is_set() {
-                return Err(Error::Stopped);
-            }
-            same.push(self.hash(extent)?.as_ref() == Some(hash));
-        }
-        Ok(request.answered(self.seq, same))
-    }
-
-    /// True if the stream describes every block.
-    pub(crate) fn is_whole(&self) -> bool {
-        self.known() == self.state.geometry().block_count()
-    }
-
-    /// How many blocks the stream describes.
-    pub(crate) fn known(&self) -> u64 {
-        self.state.timeline().coverage().known
-    }
-
-    /// The hash of an extent's content; `None` if the stream does not give all of it.
-    fn hash(&self, extent: &Extent) -> Result<Option<ContentHash>> {
-        let geometry = self.state.geometry();
-        let run = geometry.blocks_of(extent).filter(|_| geometry.is_block_aligned(extent));
-        let Some(run) = run.filter(|run| self.state.gives(run)) else { return Ok(None) };
-        debug_assert!(!run.is_empty());
-        let content = self.content(extent)?;
-        Ok(content.map(|content| *blake3::hash(&content).as_bytes()))
-    }
-
-    /// An extent's content; zeros where the stream does not describe it. `None` if some of it is
-    /// past the volume's end, left out, or could not be read from the volume's disk.
-    pub(crate) fn content(&self, extent: &Extent) -> Result<Option<Vec<u8>>> {
-        if extent.end() > self.image.map().length() {
-            return Ok(None);
-        }
-        let bytes: Range<u64> = extent.offset()..extent.end();
-        for part in self.image.map().content(bytes) {
-            match part?.1 {
-                Content::Zero | Content::Stored(_) => {}
-                Content::Excluded | Content::Unreadable => return Ok(None),
-            }
-        }
-        // A request has no more than a frame.
-        let mut content = vec![0; usize::try_from(extent.len()).unwrap_or(0)];
-        self.image.read(extent.offset(), &mut content)?;
-        Ok(Some(content))
     }
 }
 

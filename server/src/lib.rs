@@ -16,7 +16,7 @@
 //! | [`point_name`], [`bookmarks`] | how an administrator names a point |
 //! | [`security`] | who may speak, and about which volumes |
 //! | [`serve`], [`connection`], [`backlog`], `storing`, [`ingest`] | from the network to the writer |
-//! | [`comparer`], [`openings`] | tells services what the stream has already |
+//! | [`comparer`], [`given`], [`openings`] | tells services what the stream has already |
 //! | `seeds`, [`seed_image`] | content of a volume from before a session, which its first sync need not send |
 //! | [`gate`], [`occupancy`] | how many connections there are, and which one serves a session |
 //! | [`host`], [`handles`] | what connections share; how many files may be open for them |
@@ -54,6 +54,7 @@ pub mod floor;
 pub mod fold;
 pub mod format;
 pub mod gate;
+pub mod given;
 pub mod handles;
 pub mod host;
 pub mod indexer;

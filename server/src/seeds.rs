@@ -25,17 +25,17 @@ use snapless_wire::compare::ContentHash;
 use snapless_wire::frame::{FRAME_PAYLOAD_MAX, FrameError, FrameHeader, FrameKind, Hello};
 use snapless_wire::record::{RECORD_HEADER_LEN, Record, Records};
 
-use crate::comparer::Given;
 use crate::error::{Error, Result};
 use crate::format::session::SessionHeader;
+use crate::given::Given;
 use crate::host::Host;
 use crate::openings::Opening;
 use crate::reader::SessionReader;
 use crate::repository::{Presence, Repository};
 use crate::stop::StopFlag;
 
-/// Earlier sessions that are looked at, the newest first: the first one whose first sync was done is
-/// the seed.
+/// Earlier sessions that are looked at, the newest first: the first one whose first sync was done
+/// is the seed.
 const CANDIDATES_MAX: usize = 4;
 
 /// What there is of the volume of a connection from before its session.

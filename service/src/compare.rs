@@ -7,11 +7,11 @@
 //! ```
 //!
 //! Of what is captured for the first time, or again, the server may also have the content from
-//! before the session: from an earlier one of the volume, or from an image that was imported. Such a
-//! record goes out with the hash of its content in its place ([`RecordHeader::seeded`]). The server
-//! puts the content there and compares its hash before it stores the record, so that its answer need
-//! not be trusted, nor anything known of the stream. The window keeps the content: if the server has
-//! lost it meanwhile, the link breaks, and the next one sends all of it.
+//! before the session: from an earlier one of the volume, or from an image that was imported. Such
+//! a record goes out with the hash of its content in its place ([`RecordHeader::seeded`]). The
+//! server puts the content there and compares its hash before it stores the record, so that its
+//! answer need not be trusted, nor anything known of the stream. The window keeps the content: if
+//! the server has lost it meanwhile, the link breaks, and the next one sends all of it.
 //!
 //! The decision is here, and knows neither link nor clock.
 //!

@@ -25,8 +25,8 @@ pub const SEED_HASH_LEN: usize = 32;
 
 /// The extent is all zeros and carries no payload.
 pub const RECORD_FLAG_ZERO: u16 = 1 << 0;
-/// The payload is the hashes of the extent's bytes in their place ([`crate::check`]); of blocks, their
-/// BLAKE3-256 ([`RecordHeader::seeded`]).
+/// The payload is the hashes of the extent's bytes in their place ([`crate::check`]); of blocks,
+/// their BLAKE3-256 ([`RecordHeader::seeded`]).
 pub const RECORD_FLAG_HASHED: u16 = 1 << 1;
 
 /// A record's header as it stands in a buffer. Use [`RecordHeader`] to make or read one.

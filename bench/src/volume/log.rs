@@ -2,61 +2,56 @@
 //! keeps it: `driver/src/logging.rs`, `driver/src/keeper.rs`.
 //!
 //! What is to be done, and which writes wait for it, the driver's own code decides ([`Tracker`],
-//! [`Marks`]); the loop writes and flushes the slots. They go to a file of their own beside the
-//! volume's, so that the stream can be compared with the volume; the volume's last 64 KiB stand for
-//! the area, which no client may write to, and its first sector for the stamp.
+//! [`Marks`]); the loop writes and flushes the slots (`keep_log`). They go to a file of their own
+//! beside the volume's, so that the stream can be compared with the volume; the volume's last 64 KiB
+//! stand for the area, which no client may write to, and its first sector for the stamp.
 
-use std::io;
-use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
-use snapless_driver_logic::intent_log::{IntentLog, SlotPlace, StampRead, Timing, Todo};
+use snapless_driver_logic::intent_log::{IntentLog, SlotPlace, StampRead, Timing};
 use snapless_driver_logic::tracker::{Arrival, Tracker, new_log};
-use snapless_engine::{Host, MemorySpan, Tick, Worker};
+use snapless_engine::{Host, MemorySpan, Tick};
 use snapless_tracking::marks::Marks;
 use snapless_types::{Extent, Geometry, Regions, Seq};
 use snapless_wire::id::{AreaId, Extents, FileTime, SessionId};
 use snapless_wire::state_area::{
-    self, AREA_LEN, LOG_LEN, MAP_AT, SLOT_LEN, STAMP_AT, STAMP_RANGES_MAX, SavedState, StampHash,
+    self, AREA_LEN, MAP_AT, SLOT_LEN, STAMP_AT, STAMP_RANGES_MAX, SavedState,
 };
 
-use super::state::{Loop, Tag};
 use crate::disk::Disk;
 use crate::error::{Error, IoContext, Result};
-use crate::memory::{Buffer, Memory};
-use crate::ring::{Target, Verb};
+use crate::memory::Buffer;
 use crate::run::Run;
 use crate::spec::LogSpec;
 
 const AREA: AreaId = AreaId([1; 16]);
 const SESSION: SessionId = SessionId([1; 16]);
 /// Bytes of the stamp.
-const STAMP: usize = 4096;
+pub(super) const STAMP: usize = 4096;
 
 /// A volume's log.
 pub struct Logging {
-    tracker: Tracker,
+    pub(super) tracker: Tracker,
     marks: Marks,
     geometry: Geometry,
     area: Extent,
     stamp: Extents<STAMP_RANGES_MAX>,
-    file: Arc<std::fs::File>,
-    place: SlotPlace,
+    pub(super) file: Arc<std::fs::File>,
+    pub(super) place: SlotPlace,
     /// A slot; `None` while the ring has it.
-    slot: Option<Buffer>,
-    stage: Stage,
+    pub(super) slot: Option<Buffer>,
+    pub(super) stage: Stage,
     /// Writes that wait, and where in the queue their payloads are.
-    parked: Vec<(usize, Option<MemorySpan>)>,
+    pub(super) parked: Vec<(usize, Option<MemorySpan>)>,
     /// There may be something to do.
-    is_wanted: bool,
+    pub(super) is_wanted: bool,
     /// When there is, if it is not wanted before.
-    due: Tick,
+    pub(super) due: Tick,
 }
 
 /// The operation of the ring that is under way for the log.
 #[derive(Clone, Copy, Debug)]
-enum Stage {
+pub(super) enum Stage {
     None,
     /// The stamp is read; so many writes to it came before.
     Stamp(u64),
@@ -118,7 +113,7 @@ impl Logging {
     }
 
     /// True if a change of these bytes goes; false if it waits for a slot.
-    fn goes(&mut self, extent: Extent) -> bool {
+    pub(super) fn goes(&mut self, extent: Extent) -> bool {
         if self.marks.pass(&extent) {
             return true;
         }
@@ -140,14 +135,15 @@ impl Logging {
         is_idle.then_some(if self.is_wanted { Tick(0) } else { self.due })
     }
 
-    fn log(&mut self, act: impl FnOnce(&mut IntentLog)) {
+    /// Acts on the log, if it has not ended.
+    pub(super) fn log(&mut self, act: impl FnOnce(&mut IntentLog)) {
         if let Some(log) = self.tracker.log_mut() {
             act(log);
         }
     }
 
     /// Takes marks off regions that are not written to and of which the sink has all.
-    fn pass(&mut self, run: &Run, now: Tick) {
+    pub(super) fn pass(&mut self, run: &Run, now: Tick) {
         let regions = *self.marks.regions();
         for region in 0..regions.count() {
             let Some(extent) = regions.extent(region) else { continue };
@@ -173,7 +169,7 @@ impl Logging {
     }
 
     /// Makes a live slot; `None` if it is not to be written now.
-    fn seal(&mut self, run: &Run, read: Option<StampRead>) -> Option<Buffer> {
+    pub(super) fn seal(&mut self, run: &Run, read: Option<StampRead>) -> Option<Buffer> {
         let ends = run.session.ends();
         let status = run.session.status();
         let saved = SavedState {
@@ -201,7 +197,7 @@ impl Logging {
     }
 
     /// The slot is on the disk.
-    fn written(&mut self, now: Tick) {
+    pub(super) fn written(&mut self, now: Tick) {
         self.place = self.place.next();
         if let Some(log) = self.tracker.log_mut() {
             log.written(now);
@@ -210,7 +206,7 @@ impl Logging {
     }
 
     /// Regions that have a mark.
-    fn marked(&self) -> u64 {
+    pub(super) fn marked(&self) -> u64 {
         let map = self.slot.as_ref().and_then(|slot| slot.get(MAP_AT..STAMP_AT));
         map.unwrap_or_default().iter().map(|byte| u64::from(byte.count_ones())).sum()
     }
@@ -226,145 +222,4 @@ fn make_area(spec: &LogSpec) -> Result<Arc<std::fs::File>> {
     let file = crate::disk::open(&spec.area)?;
     file.sync_all().on("write", &spec.area)?;
     Ok(Arc::new(file))
-}
-
-impl<const ENGINE: bool> Loop<ENGINE> {
-    /// Issues a write of the session, or has it wait for the log.
-    pub(super) fn send_down(&mut self, run: &Run, key: usize, payload: Option<MemorySpan>) {
-        if let Some(log) = &mut self.log
-            && let Some(header) = self.requests.get(key).map(|it| &it.header)
-            && let Some(extent) = Extent::new(header.offset, u64::from(header.len))
-            && !log.goes(extent)
-        {
-            log.parked.push((key, payload));
-            return Self::count(&self.shared.statistics.log.waits, 1);
-        }
-        match payload {
-            Some(span) => self.issue_from(key, Memory::Payload(Arc::clone(&run.queue), span)),
-            None => self.issue(key),
-        }
-    }
-
-    /// Does what is to be done for the log, until something is under way.
-    pub(super) fn keep_log(&mut self, run: &Run) {
-        let now = run.session.host().now();
-        while let Some(log) = &mut self.log
-            && log.due().is_some_and(|due| due <= now)
-        {
-            log.is_wanted = false;
-            match log.tracker.log_mut().map(|log| log.todo(now)) {
-                Some(Todo::Nothing(until)) => log.due = until,
-                Some(Todo::Pass) => {
-                    log.pass(run, now);
-                    log.is_wanted = true;
-                }
-                Some(Todo::Slot) => self.begin_slot(run, None),
-                Some(Todo::Stamp) => {
-                    if log.tracker.log().is_some_and(IntentLog::is_new) {
-                        log.pass(run, now);
-                    }
-                    self.begin_stamp();
-                }
-                Some(Todo::Void | Todo::End) | None => self.lose_log(run, "it was written over"),
-            }
-        }
-    }
-
-    fn begin_stamp(&mut self) {
-        let Some(log) = &mut self.log else { return };
-        let Some(buffer) = log.slot.take() else { return };
-        let writes = log.tracker.log().map_or(0, IntentLog::stamp_writes);
-        log.stage = Stage::Stamp(writes);
-        let (target, range) = (Target::File(self.shared.disk.file()), 0..STAMP);
-        self.ring.begin(target, &Verb::Read(0), Memory::Buffer(buffer), range, Tag::Log);
-    }
-
-    fn begin_slot(&mut self, run: &Run, read: Option<StampRead>) {
-        let Some(log) = &mut self.log else { return };
-        if log.tracker.log().is_some_and(IntentLog::flushes_first) {
-            log.stage = Stage::FlushFirst(read);
-            let target = Target::File(self.shared.disk.file());
-            return self.ring.begin(target, &Verb::Sync, Memory::None, 0..0, Tag::Log);
-        }
-        self.write_slot(run, read);
-    }
-
-    fn write_slot(&mut self, run: &Run, read: Option<StampRead>) {
-        let Some(log) = &mut self.log else { return };
-        let Some(slot) = log.seal(run, read) else {
-            let now = run.session.host().now();
-            log.log(|log| log.put_off(now, Timing::DRIVER.settle));
-            (log.stage, log.is_wanted) = (Stage::None, true);
-            return;
-        };
-        log.stage = Stage::Write;
-        let offset = log.place.next().index as u64 * SLOT_LEN as u64;
-        let (target, memory) = (Target::File(Arc::clone(&log.file)), Memory::Buffer(slot));
-        self.ring.begin(target, &Verb::Write(offset, false), memory, 0..LOG_LEN, Tag::Log);
-    }
-
-    /// An operation for the log is complete.
-    pub(super) fn log_done(
-        &mut self,
-        memory: Memory,
-        range: &Range<usize>,
-        result: io::Result<usize>,
-    ) {
-        let (Some(log), Some(run)) = (&mut self.log, self.run.clone()) else { return };
-        let stage = std::mem::replace(&mut log.stage, Stage::None);
-        let slot = if let Memory::Buffer(slot) = memory { Some(slot) } else { log.slot.take() };
-        match result {
-            Ok(moved) if moved >= range.len() => {}
-            Ok(_) => return self.lose_log(&run, "a part of it was not written"),
-            Err(error) => return self.lose_log(&run, &error.to_string()),
-        }
-        match stage {
-            Stage::None => log.slot = slot,
-            Stage::Stamp(writes) => {
-                let mut hash = StampHash::default();
-                hash.update(slot.as_ref().and_then(|it| it.get(range.clone())).unwrap_or_default());
-                log.slot = slot;
-                self.begin_slot(&run, Some(StampRead { hash: hash.finish(), writes }));
-            }
-            Stage::FlushFirst(read) => {
-                log.slot = slot;
-                self.write_slot(&run, read);
-            }
-            Stage::Write => {
-                (log.slot, log.stage) = (slot, Stage::Flush);
-                let target = Target::File(Arc::clone(&log.file));
-                self.ring.begin(target, &Verb::Sync, Memory::None, 0..0, Tag::Log);
-            }
-            Stage::Flush => {
-                log.slot = slot;
-                log.written(run.session.host().now());
-                log.is_wanted = true;
-                let it = &self.shared.statistics.log;
-                it.marked.store(log.marked(), Relaxed);
-                it.is_live.store(true, Relaxed);
-                Self::count(&it.slots, 1);
-                self.release_parked(&run);
-                // A record that ends an epoch may have waited.
-                self.shared.alarm.raise(Worker::Drain as u32);
-            }
-        }
-    }
-
-    /// Submits the writes again that waited.
-    fn release_parked(&mut self, run: &Run) {
-        let Some(log) = &mut self.log else { return };
-        for (key, payload) in std::mem::take(&mut log.parked) {
-            self.send_down(run, key, payload);
-        }
-    }
-
-    /// The log has failed: what waited goes, and the session counts as failed.
-    fn lose_log(&mut self, run: &Run, reason: &str) {
-        eprintln!("error: the write-intent log has ended: {reason}");
-        run.progress.fail();
-        let parked = self.log.take().map(|log| log.parked).unwrap_or_default();
-        for (key, payload) in parked {
-            self.send_down(run, key, payload);
-        }
-    }
 }
