@@ -3,8 +3,8 @@
 //!
 //! What is to be done, and which writes wait for it, the driver's own code decides ([`Tracker`],
 //! [`Marks`]); the loop writes and flushes the slots (`keep_log`). They go to a file of their own
-//! beside the volume's, so that the stream can be compared with the volume; the volume's last 64 KiB
-//! stand for the area, which no client may write to, and its first sector for the stamp.
+//! beside the volume's, so that the stream can be compared with the volume; the volume's last
+//! 64 KiB stand for the area, which no client may write to, and its first sector for the stamp.
 
 use std::sync::Arc;
 
