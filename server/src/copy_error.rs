@@ -24,6 +24,12 @@ pub enum CopyError {
         /// The last record of the target.
         target: Seq,
     },
+    /// In the target the session began on another volume.
+    #[error(
+        "session {0} began with another length, sector or block size in the target: it is another \
+         session, or was changed; copy into a new repository"
+    )]
+    OtherGeometry(SessionId),
     /// The target has another history of the session.
     #[error(
         "session {session} has another history in the target, from record {at} or earlier: one of \

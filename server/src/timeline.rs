@@ -382,10 +382,8 @@ impl Timeline {
             return Ok(Point { time, cut: Cut::Base, gap_since: None });
         }
         if self.last_t0_lost.is_some() {
-            let blocks = match self.is_resized() {
-                true => self.coverage.at_t0.saturating_sub(self.coverage.base),
-                false => self.coverage.known - self.coverage.base,
-            };
+            let Coverage { at_t0, base, known, .. } = self.coverage;
+            let blocks = if self.is_resized() { at_t0.saturating_sub(base) } else { known - base };
             let first = self.ranges().first().map(|range| range.from.time());
             return Err(NotRestorable::T0Lost { blocks, first });
         }

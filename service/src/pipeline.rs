@@ -397,10 +397,8 @@ impl Pipeline {
 
     /// Reports that the volume's length has changed.
     fn report_resized(&self, shrunk: bool) {
-        let (event, how) = match shrunk {
-            true => (Event::Shrunk, "become shorter"),
-            false => (Event::Outgrown, "grown"),
-        };
+        let (event, how) =
+            if shrunk { (Event::Shrunk, "become shorter") } else { (Event::Outgrown, "grown") };
         let text = format!(
             "{}: the volume has {how}: its session goes on with the new length, and earlier points \
              keep theirs",

@@ -177,7 +177,7 @@ fn target(to: &Repository, header: &SessionHeader) -> Result<Option<SessionReade
         return Ok(None);
     };
     if stored.geometry != header.geometry {
-        return Err(Error::OtherGeometry(header.session));
+        return Err(CopyError::OtherGeometry(header.session).into());
     }
     let reader = SessionReader::open(to.store(), stored)?;
     let a_slot_is_damaged = reader.check_acknowledgement().is_err();

@@ -281,7 +281,7 @@ impl Last {
             };
         }
         if reason.is_some() != (kind == RecordKind::GapBegin)
-            || (volume.is_some() > reason.is_some())
+            || (volume.is_some() && reason.is_none())
         {
             return None;
         }

@@ -68,7 +68,7 @@ impl Timeline {
         resizes: Vec<Resize>,
     ) -> Option<Self> {
         let clock = Stored::take(input)?;
-        let mut timeline = Self { coverage, resizes, clock, ..Self::default() };
+        let mut timeline = Self { clock, resizes, coverage, ..Self::default() };
         timeline.t0 = Stored::take(input)?;
         timeline.last = Stored::take(input)?;
         timeline.base_complete = Stored::take(input)?;

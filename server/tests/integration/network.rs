@@ -12,7 +12,8 @@ use snapless_server::repository::Repository;
 use snapless_server::restore::Source;
 use snapless_server::stop::StopFlag;
 use snapless_server::timeline::At;
-use snapless_wire::frame::FrameKind;
+use snapless_types::Geometry;
+use snapless_wire::frame::{FrameKind, Hello};
 use snapless_wire::id::SessionId;
 use tempfile::TempDir;
 use zerocopy::IntoBytes;
@@ -201,7 +202,9 @@ fn another_geometry_for_a_known_session_is_refused() {
     let site = Site::new();
     drop(site.resume());
     let mut client = Client::connect(site.server.address);
-    client.send(FrameKind::Hello, common::hello(LENGTH + SECTOR).as_bytes());
+    let geometry = Geometry::new(LENGTH, 512, 32 << 10).unwrap();
+    let hello = Hello::new(VOLUME, SESSION, &geometry);
+    client.send(FrameKind::Hello, hello.as_bytes());
     let text = error(&mut client);
     assert!(text.contains("start a new session"), "{text}");
 }
