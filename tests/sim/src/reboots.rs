@@ -5,11 +5,10 @@
 //! A step is one thing that happens: a write arrives or completes, a worker calls its verb, a
 //! record travels, the server makes an epoch durable, the service goes or comes, the machine loses
 //! power, the server is put back to an older state, or exchanged for a copy and back; the machine
-//! is put back to a snapshot of its disk; the volume grows or shrinks, while its session runs or not; or the
-//! driver saves its state, the machine goes down and comes up, and the next session takes it; or
-//! the driver does something for its write-intent log; or the machine sleeps and wakes up. The disk has a cache that a loss of power
-//! empties. Whenever the stream describes the volume and nothing is on its way, the replica must
-//! be the disk; at the end every such instant must be a point still.
+//! is put back to a snapshot of its disk; the volume grows or shrinks, while its session runs or
+//! not; or the driver saves its state, the machine goes down and comes up, and the next session
+//! takes it; or the driver does something for its write-intent log; or the machine sleeps and wakes
+//! up. The disk has a cache that a loss of power
 
 mod logging;
 mod saved;

@@ -14,8 +14,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 /// The newest version that this code speaks.
 pub const ABI_VERSION: u32 = 5;
 /// The oldest version that this code speaks. Version 4 did not say how long the volume of a session
-/// is that continues. Version 3 did not say in [`IOCTL_DRAIN_FROM`] when the
-/// server's last record was made, and had no write-intent log.
+/// is that continues. Version 3 did not say in [`IOCTL_DRAIN_FROM`] when the server's last record
+/// was made, and had no write-intent log.
 ///
 /// [`IOCTL_DRAIN_FROM`]: super::IOCTL_DRAIN_FROM
 pub const ABI_OLDEST: u32 = 5;
