@@ -84,15 +84,15 @@ impl Story {
         for (index, &length) in lengths.iter().enumerate() {
             let mut frames = Vec::new();
             let begin = match index {
-                0 => story.first_sync(&mut driver, &mut volume),
-                _ => story.continued(&mut driver, &mut volume, length, &mut numbers),
+                0 => Self::first_sync(&mut driver, &mut volume),
+                _ => Self::continued(&mut driver, &mut volume, length, &mut numbers),
             };
             frames.push(begin);
             story.note(&driver, &volume);
             for _ in 0..3 {
                 let mut frame = Vec::new();
                 for _ in 0..=numbers.below(4) {
-                    let (offset, len, byte) = story.change(&mut numbers, volume.length);
+                    let (offset, len, byte) = Self::change(&mut numbers, volume.length);
                     frame.extend(driver.write(offset, len, byte));
                     volume.fill(offset, len, byte);
                     story.note(&driver, &volume);
@@ -108,7 +108,7 @@ impl Story {
     }
 
     /// Mostly near the end, or to where a page ends.
-    fn change(&self, numbers: &mut Numbers, length: u64) -> (u64, u64, u8) {
+    fn change(numbers: &mut Numbers, length: u64) -> (u64, u64, u8) {
         let sectors = length / SECTOR;
         let len = 1 + numbers.below(40.min(sectors));
         let near_end = sectors - len - numbers.below((sectors - len + 1).min(200));
@@ -116,7 +116,7 @@ impl Story {
         (first * SECTOR, len * SECTOR, u8::try_from(1 + numbers.below(255)).unwrap())
     }
 
-    fn first_sync(&self, driver: &mut Driver, volume: &mut Volume) -> Vec<u8> {
+    fn first_sync(driver: &mut Driver, volume: &mut Volume) -> Vec<u8> {
         let length = volume.length;
         let last = (length - 1) / BLOCK * BLOCK;
         let mut frame = driver.start();
@@ -132,7 +132,6 @@ impl Story {
 
     /// The session continues on a volume of another length, which something wrote to meanwhile.
     fn continued(
-        &self,
         driver: &mut Driver,
         volume: &mut Volume,
         length: u64,
@@ -153,7 +152,7 @@ impl Story {
             }
         }
         for _ in 0..numbers.below(3) {
-            let (offset, _, byte) = self.change(numbers, length);
+            let (offset, _, byte) = Self::change(numbers, length);
             let start = offset / BLOCK * BLOCK;
             let len = BLOCK.min(length - start);
             frame.extend(driver.fill(RecordKind::Resync, start, len, byte));
@@ -266,7 +265,7 @@ fn a_fold_keeps_points_of_all_lengths() {
             let reader = reader_of(&Repository::open(&root).unwrap());
             keep(&reader, 20_000, &StopFlag::default()).unwrap();
         }
-        let kept = |time: u64| time % 30 == 0;
+        let kept = |time: u64| time.is_multiple_of(30);
         let first = usize::try_from(numbers.below(story.ends.len() as u64 - 1)).unwrap();
         for end in [first, story.ends.len() - 1] {
             fold_at(&root, &story, end, kept);
