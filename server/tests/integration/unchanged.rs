@@ -407,7 +407,7 @@ fn a_release_that_does_not_know_a_segments_version_calls_it_newer_and_not_damage
     let number = SegmentNumber(made);
     let header = SegmentHeader { volume: VOLUME, session: SESSION, number };
     assert_ne!(bytes[..64], header.to_bytes());
-    bytes[8] = 9;
+    bytes[8] = 13;
     let sum = crc32c::crc32c(&bytes[..60]);
     bytes[60..64].copy_from_slice(&sum.to_le_bytes());
     fs::write(&path, bytes).unwrap();
