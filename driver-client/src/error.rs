@@ -88,8 +88,8 @@ pub enum DriverError {
     /// The session was stopped, or its volume was removed.
     #[error("the session has ended ({0}): it was stopped, or its volume was removed")]
     SessionEnded(Call),
-    /// The machine has slept, and its disk may have been written to meanwhile: what the driver has not
-    /// handed out is lost, and the session is to be claimed anew.
+    /// The machine has slept, and its disk may have been written to meanwhile: what the driver has
+    /// not handed out is lost, and the session is to be claimed anew.
     #[error(
         "the machine has slept, and the volume may have been written to meanwhile ({0}): the session \
          is to be claimed again"

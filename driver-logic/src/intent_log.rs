@@ -25,9 +25,9 @@
 //! one that is listed are in the same slot.
 //!
 //! The log knows the stamp's bytes as well ([`IntentLog::wrote`]), without reading them again: when
-//! the machine wakes up, they show whether another system has written meanwhile
-//! ([`crate::sleep`]). Regions of the stamp keep their marks, so that no write to it waits: its bytes
-//! are known when it goes.
+//! the machine wakes up, they show whether another system has written meanwhile ([`crate::sleep`]).
+//! Regions of the stamp keep their marks, so that no write to it waits: its bytes are known when it
+//! goes.
 //!
 //! A record that ends an epoch leaves when the disk has a slot that lists it
 //! ([`IntentLog::lists`]). If it left before, a crash meanwhile had every block verified.
@@ -168,8 +168,8 @@ pub struct IntentLog {
     has_failed: bool,
     /// The slot on the disk has marks that the next one has not.
     is_cleared: bool,
-    /// Writes to the stamp so far, how many of them the hash is about, and how many of them the copy
-    /// has; a copy has none before it was made.
+    /// Writes to the stamp so far, how many of them the hash is about, and how many of them the
+    /// copy has; a copy has none before it was made.
     stamp_writes: u64,
     hashed_writes: u64,
     copied_writes: Option<u64>,
@@ -350,8 +350,8 @@ impl IntentLog {
         self.copied_writes = None;
     }
 
-    /// The server may lack something of any region: each is marked from now on. The host has seen to
-    /// it that no mark is taken off before the server has all of its region.
+    /// The server may lack something of any region: each is marked from now on. The host has seen
+    /// to it that no mark is taken off before the server has all of its region.
     pub fn mark_all(&mut self) {
         if self.is_live {
             // The slot that is on its way has not got them.

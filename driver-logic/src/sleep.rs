@@ -13,12 +13,12 @@
 //! driver, no watermark is given, and the stamp is not read for a slot of the log.
 //!
 //! When the system is awake, the volume's stamp and the slot of its state area that counts are
-//! compared with what the driver has written there last. If they are the same, nobody has mounted the
-//! volume: records leave again, without a gap. If not, or if they cannot be read or are not known, the
-//! records that have not left are lost, and every block is read again.
+//! compared with what the driver has written there last. If they are the same, nobody has mounted
+//! the volume: records leave again, without a gap. If not, or if they cannot be read or are not
+//! known, the records that have not left are lost, and every block is read again.
 //!
-//! A write to the stamp would hide what another system has written there. So the volume is looked at
-//! before it goes; what is found then counts when the system is awake.
+//! A write to the stamp would hide what another system has written there. So the volume is looked
+//! at before it goes; what is found then counts when the system is awake.
 //!
 //! Rule: records that have left were made before the system told, and describe the volume.
 

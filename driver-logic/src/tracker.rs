@@ -516,8 +516,8 @@ impl Tracker {
         }
     }
 
-    /// True if the volume is to be looked at now: the machine has slept, or a write to the stamp waits
-    /// for that.
+    /// True if the volume is to be looked at now: the machine has slept, or a write to the stamp
+    /// waits for that.
     pub fn is_to_be_looked_at(&self, now: Tick) -> bool {
         self.stamp_writes == StampWrites::Waiting || self.sleep.is_to_be_looked_at(now)
     }
@@ -537,8 +537,8 @@ impl Tracker {
         self.log()?.is_stamp(bytes)
     }
 
-    /// The volume was looked at for a write to the stamp, while the machine falls asleep or wakes up:
-    /// `same`, or not, or that is not known.
+    /// The volume was looked at for a write to the stamp, while the machine falls asleep or wakes
+    /// up: `same`, or not, or that is not known.
     pub fn looked_at_early(&mut self, same: Option<bool>) {
         self.stamp_writes = StampWrites::Wait;
         if same == Some(false) {
@@ -551,8 +551,8 @@ impl Tracker {
         }
     }
 
-    /// The volume was looked at, as it was to be `then`. If it is not the `same`, the session has lost
-    /// what had not left: the server may lack something of every region.
+    /// The volume was looked at, as it was to be `then`. If it is not the `same`, the session has
+    /// lost what had not left: the server may lack something of every region.
     pub fn looked_at(&mut self, then: Sleep, now: Tick, same: bool) {
         self.stamp_writes = StampWrites::Wait;
         self.sleep.looked_at(then);

@@ -205,8 +205,8 @@ impl Keeper {
         Ok(hash.finish())
     }
 
-    /// The stamp as it is on the volume, after so many writes to it and with none of them under way;
-    /// the log keeps its bytes. PASSIVE_LEVEL.
+    /// The stamp as it is on the volume, after so many writes to it and with none of them under
+    /// way; the log keeps its bytes. PASSIVE_LEVEL.
     pub fn read_for_log(
         &mut self,
         place: Place<'_>,

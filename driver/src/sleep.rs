@@ -1,9 +1,9 @@
 //! What is done when the machine goes to sleep and wakes up (rule RESUME, rules.md#resume): see
 //! `snapless_driver_logic::sleep`. PASSIVE_LEVEL throughout.
 //!
-//! The system's notices come by `\Callback\PowerState`: one before it flushes the volumes and powers
-//! any device down, one after all devices are up. Power requests would come too late, and in an order
-//! of its own for each device stack: the disk may sleep before its volume is told.
+//! The system's notices come by `\Callback\PowerState`: one before it flushes the volumes and
+//! powers any device down, one after all devices are up. Power requests would come too late, and in
+//! an order of its own for each device stack: the disk may sleep before its volume is told.
 //!
 //! The thread of a session's log looks at the volume, as it alone writes slots and reads the stamp.
 //! A session without a log has nothing to compare with.
@@ -21,8 +21,8 @@ use crate::session::Session;
 use crate::volume::Volume;
 use crate::volume_query;
 
-/// How long the volume may take to be read, in ticks: 50 s, as Windows gives up on a disk after 60 s.
-/// A disk that wakes up has to spin up first.
+/// How long the volume may take to be read, in ticks: 50 s, as Windows gives up on a disk after 60
+/// s. A disk that wakes up has to spin up first.
 const READ_LIMIT: u64 = 50_000 * Tick::PER_MS;
 /// How long a write to the stamp that is under way may take, in ticks: 2 s.
 const SETTLE_LIMIT: u64 = 2_000 * Tick::PER_MS;
@@ -73,8 +73,8 @@ fn now() -> Tick {
     Tick(time::uptime())
 }
 
-/// Looks at a volume after the machine has slept: if it is not what the session has written last, all
-/// of it is read again. On the log's thread, when the tracker says so.
+/// Looks at a volume after the machine has slept: if it is not what the session has written last,
+/// all of it is read again. On the log's thread, when the tracker says so.
 #[inline(never)]
 pub fn look(volume: &Volume, session: &Session) {
     let (state, at) = (volume.state(), now());
@@ -96,8 +96,8 @@ pub fn look(volume: &Volume, session: &Session) {
     session.event(Worker::Drain).set();
 }
 
-/// Whether the volume has what was written there last, as far as its stamp and its area show; `None`
-/// if that is not known.
+/// Whether the volume has what was written there last, as far as its stamp and its area show;
+/// `None` if that is not known.
 fn is_same(volume: &Volume, session: &Session) -> Option<bool> {
     let (state, settled) = (volume.state(), now().after(SETTLE_LIMIT));
     let deadline = volume_query::deadline(READ_LIMIT);

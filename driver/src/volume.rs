@@ -312,8 +312,8 @@ impl Volume {
         self.shutting_down.load(Ordering::Relaxed)
     }
 
-    /// Calls `act` with the session that requests acquire protection on. PASSIVE_LEVEL. Not by way of `running`: a
-    /// thread that starts a session holds that lock while it waits for the disk.
+    /// Calls `act` with the session that requests acquire protection on. PASSIVE_LEVEL. Not by way
+    /// of `running`: a thread that starts a session holds that lock while it waits for the disk.
     pub fn with_session(&self, act: impl FnOnce(&Session)) {
         let Some(protection) = self.rundown.acquire() else { return };
         if let Some(session) = self.rundown.session(&protection) {

@@ -56,8 +56,8 @@ impl QueueMemory {
         self.payloads.replace(irp, &self.mdl, payload)
     }
 
-    /// The payload of a write that is about to be issued from the queue ([`QueueMemory::issue_from`]);
-    /// `None` if it is not inside. IRQL <= DISPATCH_LEVEL.
+    /// The payload of a write that is about to be issued from the queue
+    /// ([`QueueMemory::issue_from`]); `None` if it is not inside. IRQL <= DISPATCH_LEVEL.
     pub fn issued(&self, MemorySpan { offset, len }: MemorySpan) -> Option<&[u8]> {
         let source = self.buffer.range(offset, len)?;
         let len = usize::try_from(len).ok()?;

@@ -88,8 +88,8 @@ impl Session {
         });
     }
 
-    /// The volume may have been written to past the session, while the machine slept: every block is
-    /// read again. The claimant's requests fail until it claims the session anew. PASSIVE_LEVEL.
+    /// The volume may have been written to past the session, while the machine slept: every block
+    /// is read again. The claimant's requests fail until it claims the session anew. PASSIVE_LEVEL.
     pub fn doubt(&self) {
         self.claim.state.with(|state| {
             self.engine.doubt();

@@ -112,7 +112,8 @@ struct Session {
     claimant: Option<u64>,
     /// Where the next drain begins is known.
     drains: bool,
-    /// The claimant's records are lost, for this reason, until it says anew where the stream stands.
+    /// The claimant's records are lost, for this reason, until it says anew where the stream
+    /// stands.
     lost: Option<GapReason>,
     /// Why it continues one of an earlier start, until it is known behind which record.
     unplaced: Option<GapReason>,

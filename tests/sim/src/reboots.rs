@@ -8,7 +8,9 @@
 //! is put back to a snapshot of its disk; the volume grows or shrinks, while its session runs or
 //! not; or the driver saves its state, the machine goes down and comes up, and the next session
 //! takes it; or the driver does something for its write-intent log; or the machine sleeps and wakes
-//! up. The disk has a cache that a loss of power
+//! up. The disk has a cache that a loss of power empties. Whenever the stream describes the
+//! volume and nothing is on its way, the replica must be the disk; at the end every such instant
+//! must be a point still.
 
 mod logging;
 mod saved;

@@ -1,6 +1,6 @@
-//! The machine sleeps and wakes up, with all that its driver has in memory; another system may write
-//! to the disk meanwhile. Between the notices of sleep everything goes on, as shortly before the
-//! machine stops and shortly after it goes on.
+//! The machine sleeps and wakes up, with all that its driver has in memory; another system may
+//! write to the disk meanwhile. Between the notices of sleep everything goes on, as shortly before
+//! the machine stops and shortly after it goes on.
 
 use snapless_driver_logic::sleep::Sleep;
 use snapless_types::Tick;
@@ -74,7 +74,8 @@ impl World {
         self.make_disk_durable();
     }
 
-    /// As the driver's thread looks at the volume; false if it has to wait for a write to the stamp.
+    /// As the driver's thread looks at the volume; false if it has to wait for a write to the
+    /// stamp.
     fn look(&mut self) -> bool {
         let (then, now) = (self.saved.tracker.sleep(), self.now());
         let same = self.saved.tracker.is_stamp(&stamp_bytes(self.disk[STAMP]));

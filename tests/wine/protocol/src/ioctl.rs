@@ -56,8 +56,8 @@ pub const SURPRISE_REMOVE: u32 = code(0x912);
 pub const USAGE: u32 = code(0x913);
 /// The system shuts down: sends the notification to the devices that registered for it.
 pub const SHUTDOWN: u32 = code(0x914);
-/// Power: takes 32 bits: tells the drivers that registered for it that the system is about to sleep,
-/// 0, or that it is awake again, 1.
+/// Power: takes 32 bits: tells the drivers that registered for it that the system is about to
+/// sleep, 0, or that it is awake again, 1.
 pub const SLEEP: u32 = code(0x91C);
 /// Power: takes a device power state (1 is D0, 4 is D3) as 32 bits and sets the stack to it.
 pub const SET_POWER: u32 = code(0x915);

@@ -1,9 +1,9 @@
-//! The machine sleeps under load: its driver goes on with all that it has, and its disk is as it was:
-//! no gap. Then it sleeps again, and another system mounts the volume: the session goes on with a
-//! verification. t0, a point before the sleep and the latest image must be right.
+//! The machine sleeps under load: its driver goes on with all that it has, and its disk is as it
+//! was: no gap. Then it sleeps again, and another system mounts the volume: the session goes on
+//! with a verification. t0, a point before the sleep and the latest image must be right.
 //!
-//! Between the notices of sleep the rig's machine runs on, as a real one does shortly before it stops
-//! and shortly after it goes on: writes come, and no record may leave.
+//! Between the notices of sleep the rig's machine runs on, as a real one does shortly before it
+//! stops and shortly after it goes on: writes come, and no record may leave.
 
 use std::fs::File;
 use std::ops::Range;
