@@ -6,10 +6,10 @@ use std::path::Path;
 
 use crate::common::{self, BLOCK, Driver, LENGTH, SECTOR, SESSION, VOLUME, geometry};
 use crate::fold::{Numbers, reader_of};
-use snapless_server::comparer::Given;
 use snapless_server::diff::Comparison;
 use snapless_server::error::Error;
 use snapless_server::fold::{Plan, collect, fold_into};
+use snapless_server::given::Given;
 use snapless_server::list::list;
 use snapless_server::point::keep::keep;
 use snapless_server::repository::Repository;
