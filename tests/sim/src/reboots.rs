@@ -30,9 +30,8 @@ use crate::host::{MS, SimHost};
 use crate::rng::Rng;
 use crate::volume::WriteId;
 
-use saved::{Kept, STAMP, Saved};
+use saved::{Kept, Nap, STAMP, Saved};
 use server::{Repository, SECTOR, SECTORS, SECTORS_IN_BLOCK, Server, extent, sectors};
-use sleep::Nap;
 
 /// Steps of a run under load, and at most until it comes to rest.
 const STEPS: u64 = 3_000;

@@ -8,7 +8,6 @@ use snapless_types::{Ends, Extent, Geometry, Regions};
 use snapless_wire::id::{AreaId, Extents, SessionId};
 use snapless_wire::state_area::{self, AREA_LEN, SLOT_LEN, STAMP_AT, Slot};
 
-use super::Write;
 use super::server::{SECTOR, extent};
 
 /// The area's identity.
@@ -35,6 +34,18 @@ pub(super) enum Stage {
     Writing(SlotWrite),
     /// It is there.
     Done,
+}
+
+/// How far a sleep is.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Nap {
+    /// The machine is awake.
+    #[default]
+    None,
+    /// It has told that it is about to sleep.
+    Falling,
+    /// It goes on, and has not told yet that it is awake.
+    Waking,
 }
 
 /// What is being done for the log.
@@ -172,15 +183,15 @@ pub(super) fn stamp_of(disk: &[u32]) -> [u8; 4] {
 
 /// All of the stamp's bytes, with this content.
 pub(super) fn stamp_bytes(content: u32) -> Vec<u8> {
-    write_bytes(&Write { first: STAMP, count: 1, content })
+    write_bytes(content, 1)
 }
 
-/// The bytes of a write.
-pub(super) fn write_bytes(write: &Write) -> Vec<u8> {
+/// The bytes of so many sectors with this content.
+pub(super) fn write_bytes(content: u32, sectors: usize) -> Vec<u8> {
     let len = usize::try_from(SECTOR).expect("a short sector");
-    let mut bytes = vec![0; len * write.count];
+    let mut bytes = vec![0; len * sectors];
     for sector in bytes.chunks_mut(len) {
-        sector[..4].copy_from_slice(&write.content.to_le_bytes());
+        sector[..4].copy_from_slice(&content.to_le_bytes());
     }
     bytes
 }

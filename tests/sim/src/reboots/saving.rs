@@ -31,7 +31,7 @@ impl World {
             return;
         }
         // What the disk transfers from the queue is known.
-        let bytes = flight.memory.map(|_| write_bytes(&write));
+        let bytes = flight.memory.map(|_| write_bytes(write.content, write.count));
         match self.saved.tracker.writes_bytes(change, bytes.as_deref()) {
             Arrival::Goes => self.flights.push(flight),
             Arrival::Waits(next) => {

@@ -6,20 +6,8 @@ use snapless_driver_logic::sleep::Sleep;
 use snapless_types::Tick;
 
 use super::World;
-use super::saved::{STAMP, stamp_bytes};
+use super::saved::{Nap, STAMP, stamp_bytes};
 use super::server::SECTORS;
-
-/// How far a sleep is.
-#[derive(Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Nap {
-    /// The machine is awake.
-    #[default]
-    None,
-    /// It has told that it is about to sleep.
-    Falling,
-    /// It goes on, and has not told yet that it is awake.
-    Waking,
-}
 
 impl World {
     fn now(&self) -> Tick {
