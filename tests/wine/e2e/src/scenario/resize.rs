@@ -22,7 +22,7 @@ use crate::summary::Summary;
 use crate::truth::Truth;
 use crate::{journal::Journal, verdict};
 
-const SERVICE: ServiceSettings = ServiceSettings::holding(32);
+const SERVICE: ServiceSettings = ServiceSettings::holding(64);
 const VOLUME_JITTER_US: u32 = 1000;
 const NOTICE_LIMIT: Duration = Duration::from_secs(30);
 /// How long the new length may take to be followed.
@@ -82,7 +82,8 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     }
     let files = run.check_ntfs("t0")?;
     run.folder.discard_images()?;
-    Ok(Summary { files, ..run.summary(first_sync, last) })
+    let prefix = Some(verdict::as_len(begun.beginning.entries_before));
+    Ok(Summary { files, prefix, ..run.summary(first_sync, last) })
 }
 
 /// The volume becomes shorter, and a program asks for its length, as file systems do.
