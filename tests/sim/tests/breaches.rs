@@ -27,7 +27,6 @@ each_is_found! {
     fn an_exclusion_that_is_not_confirmed_breaks_t0() { ExclusionUnconfirmed => T0, Point }
     fn an_overlap_that_is_forgotten_breaks_order() { OverlapForgotten => Order, Clear, Loss }
     fn a_gap_that_is_forgotten_breaks_loss() { GapForgotten => Loss, Truth, Point }
-    fn a_change_of_length_that_is_forgotten_breaks_point() { LengthForgotten => Point, Loss }
     fn an_epoch_that_knows_nothing_breaks_loss() { EpochForgotten => Loss, Resume }
     fn a_resync_under_a_write_breaks_loss() { ResyncUnderWrites => T0, Loss, Point }
     fn a_check_that_is_read_under_a_write_breaks_loss() { CheckUnderWrites => Loss }

@@ -83,7 +83,7 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     let files = run.check_ntfs("t0")?;
     run.folder.discard_images()?;
     let prefix = Some(verdict::as_len(begun.beginning.entries_before));
-    Ok(Summary { files, prefix, ..run.summary(first_sync, last) })
+    Ok(Summary { prefix, files, ..run.summary(first_sync, last) })
 }
 
 /// The volume becomes shorter, and a program asks for its length, as file systems do.
