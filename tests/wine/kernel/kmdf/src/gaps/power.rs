@@ -51,8 +51,10 @@ pub(crate) unsafe extern "system" fn create(
 ) -> NTSTATUS {
     let function = "ExCreateCallback";
     require_at_most(function, PASSIVE_LEVEL);
-    // SAFETY: the driver's attributes, and the name that they point at.
-    let name = unsafe { Wide::copy_of((*attributes).ObjectName) };
+    // SAFETY: the driver's attributes.
+    let name = unsafe { (*attributes).ObjectName };
+    // SAFETY: the name that they point at.
+    let name = unsafe { Wide::copy_of(name) };
     if name != Wide::new(NAME) {
         return STATUS_OBJECT_NAME_NOT_FOUND;
     }
