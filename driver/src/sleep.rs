@@ -27,7 +27,7 @@ const READ_LIMIT: u64 = 50_000 * Tick::PER_MS;
 /// How long a write to the stamp that is under way may take, in ticks: 2 s.
 const SETTLE_LIMIT: u64 = 2_000 * Tick::PER_MS;
 
-/// Asks for the system's notices; without them a sleep is not noticed.
+/// Asks for the system's notices; without them a sleep is not noticed. PASSIVE_LEVEL.
 pub fn begin() {
     let Some(globals) = globals::get() else { return };
     if globals.settings.limits.pass_through {
@@ -39,7 +39,7 @@ pub fn begin() {
     }
 }
 
-/// Ends the notices; none is under way any more.
+/// Ends the notices; none is under way any more. PASSIVE_LEVEL.
 pub fn end() {
     if let Some(globals) = globals::get() {
         let notices = globals.power.with(Option::take);
@@ -74,7 +74,7 @@ fn now() -> Tick {
 }
 
 /// Looks at a volume after the machine has slept: if it is not what the session has written last,
-/// all of it is read again. On the log's thread, when the tracker says so.
+/// all of it is read again. On the log's thread, when the tracker says so. PASSIVE_LEVEL.
 #[inline(never)]
 pub fn look(volume: &Volume, session: &Session) {
     let (state, at) = (volume.state(), now());

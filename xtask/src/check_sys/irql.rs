@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     /// Callbacks that are entered at `PASSIVE_LEVEL` only.
-    const PASSIVE: [&str; 12] = [
+    const PASSIVE: [&str; 13] = [
         "framework::control_device::evt_file_cleanup",
         "framework::control_device::evt_io_device_control",
         "framework::control_device::evt_shutdown_notification",
@@ -108,6 +108,7 @@ mod tests {
         "framework::filter_device::evt_surprise_removal",
         "framework::filter_device::evt_usage",
         "kernel::etw::evt_enable",
+        "kernel::power::noticed",
         "kernel::thread::routine",
     ];
 
