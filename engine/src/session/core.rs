@@ -40,12 +40,12 @@ use alloc::boxed::Box;
 use snapless_fixed::memory::{OutOfMemory, boxed};
 use snapless_tracking::capture_queue::CaptureQueue;
 use snapless_tracking::claims::Claims;
-use snapless_tracking::config::{Config, HIGH_MARK};
+use snapless_tracking::config::{CHUNK, Config, HIGH_MARK};
 use snapless_tracking::epochs::Epochs;
 use snapless_tracking::in_flight::InFlight;
 use snapless_tracking::table::{BlockState, Table};
 use snapless_tracking::waiting::Fifo;
-use snapless_types::{GapReason, Geometry, Seq};
+use snapless_types::{BlockIndex, BlockRange, GapReason, Geometry, Seq};
 
 use crate::backpressure::Backpressure;
 use crate::base_image::BaseImage;
@@ -61,6 +61,15 @@ use crate::verification::Verification;
 
 pub use read::{Read, ReadOutcome};
 pub use service::ImpossibleSeq;
+
+/// Most blocks that one call looks at while it holds the lock that writes wait for.
+const BLOCKS_MAX: u64 = 64 * CHUNK;
+
+/// The first of these blocks: as many as one call looks at.
+fn first_of(blocks: BlockRange) -> BlockRange {
+    let end = blocks.start.0.saturating_add(BLOCKS_MAX).min(blocks.end.0);
+    BlockRange::new(blocks.start, BlockIndex(end))
+}
 
 /// What does not change while the session lives, and the table, which is read without the lock.
 #[derive(Debug)]

@@ -1,16 +1,12 @@
 //! A state that is kept while the machine is off: what the server may lack when it goes down, and
 //! what is known when it comes up again (rule RESUME, rules.md#resume).
 
-use snapless_tracking::config::CHUNK;
 use snapless_tracking::table::BlockState;
 use snapless_tracking::waiting::Fifo;
 use snapless_types::{BlockIndex, BlockRange, Extent};
 
-use super::Core;
+use super::{Core, first_of};
 use crate::lifecycle::Phase;
-
-/// Most blocks that one call looks at while it holds the lock that writes wait for.
-const BLOCKS_MAX: u64 = 64 * CHUNK;
 
 impl<W, Q: Fifo<W>> Core<'_, W, Q> {
     /// The server has what the disk has in these blocks of a session that continues and has not
@@ -19,12 +15,11 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
         if self.state.lifecycle.phase() != Phase::Starting || !self.is_continued() {
             return blocks.end;
         }
-        let end = BlockIndex(blocks.end.0.min(blocks.start.0.saturating_add(BLOCKS_MAX)));
-        let known = BlockRange::new(blocks.start, end);
+        let known = first_of(blocks);
         // A write that could not wait has left its blocks dirty.
         self.shared.table.turn(known, BlockState::Unsynced, BlockState::Synced);
         self.state.in_flight.synced(&known);
-        end
+        known.end
     }
 
     /// True if the server may lack what the disk has in these blocks, or will have.

@@ -5,7 +5,6 @@
 //! thread goes on with it, a chunk at a time ([`Core::tidy`]): writes wait for the lock (rule HANG,
 //! rules.md#hang).
 
-use snapless_tracking::config::CHUNK;
 use snapless_tracking::epochs::ImpossibleEpoch;
 use snapless_tracking::table::BlockState;
 use snapless_tracking::waiting::Fifo;
@@ -13,12 +12,9 @@ use snapless_types::{
     BlockIndex, BlockRange, End, Ends, EpochId, GapReason, Made, RecordKind, Seq,
 };
 
-use super::Core;
+use super::{Core, first_of};
 use crate::host::Worker;
 use crate::lifecycle::Phase;
-
-/// Most blocks that one call turns dirty while it holds the lock that writes wait for.
-const BLOCKS_MAX: u64 = 64 * CHUNK;
 
 /// A record up to which the server cannot have the stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -171,10 +167,10 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
     /// What the disk has in these blocks is not known, after [`Core::doubt`]. Returns the block to
     /// go on with.
     pub fn doubt_blocks(&mut self, blocks: BlockRange) -> BlockIndex {
-        let end = BlockIndex(blocks.end.0.min(blocks.start.0.saturating_add(BLOCKS_MAX)));
+        let blocks = first_of(blocks);
         // A gap is open.
-        self.mark_dirty(BlockRange::new(blocks.start, end), None);
-        end
+        self.mark_dirty(blocks, None);
+        blocks.end
     }
 
     fn lose_service(&mut self, reason: GapReason) {

@@ -8,12 +8,10 @@ use snapless_tracking::table::BlockState;
 use snapless_tracking::waiting::Fifo;
 use snapless_types::{BlockIndex, BlockRange, Extent, GapReason, RecordKind};
 
-use super::{Core, Read};
+use super::{Core, Read, first_of};
 use crate::host::{Step, Worker};
 use crate::lifecycle::Phase;
 
-/// Most blocks that one call examines while it holds the lock that writes wait for.
-const BLOCKS_MAX: u64 = 64 * CHUNK;
 /// Most records that one call appends.
 const RECORDS_MAX: u64 = CHUNK;
 
@@ -28,8 +26,7 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
             Phase::Starting | Phase::Uncaptured => return blocks.start,
             Phase::Capturing => {}
         }
-        let end = BlockIndex(inside.end.0.min(inside.start.0.saturating_add(BLOCKS_MAX)));
-        let reached = self.skip_to(BlockRange::new(inside.start, end), RecordKind::Unallocated);
+        let reached = self.skip_to(first_of(inside), RecordKind::Unallocated);
         if reached < inside.end {
             // The sweep thread waits, if it gets no further.
             self.call.leave(Worker::Sweep);
@@ -74,8 +71,7 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
         if self.shared.table.get(blocks.start) != BlockState::Unsynced {
             return Ok(blocks);
         }
-        let end = BlockIndex(blocks.start.0.saturating_add(BLOCKS_MAX));
-        let longest = BlockRange::new(blocks.start, end);
+        let longest = first_of(BlockRange::new(blocks.start, BlockIndex(u64::MAX)));
         let (run, is_excluded) = self.state.excluded[0].cut(longest, &self.shared.geometry);
         if !is_excluded {
             return Ok(blocks.intersection(&run));
