@@ -318,11 +318,7 @@ pub fn seal_saved(
     state: &SavedState,
     started: Option<&StartedWith<'_>>,
 ) {
-    clear_page(slot);
-    put_ends(slot, &state.ends);
-    if let Some(started) = started {
-        started.put(slot);
-    }
+    begin_page(slot, state, started);
     seal(slot, Kind::Saved, Header::of(Kind::Saved, state), area, generation);
 }
 
@@ -335,13 +331,9 @@ pub fn seal_live(
     (state, stamp_hash): (&SavedState, u64),
     started: Option<&StartedWith<'_>>,
 ) {
-    clear_page(slot);
+    begin_page(slot, state, started);
     if let Some(place) = slot.get_mut(HASH_AT..).and_then(|place| place.first_chunk_mut()) {
         *place = stamp_hash.to_le_bytes();
-    }
-    put_ends(slot, &state.ends);
-    if let Some(started) = started {
-        started.put(slot);
     }
     seal(slot, Kind::Live, Header::of(Kind::Live, state), area, generation);
 }
@@ -356,9 +348,14 @@ pub fn seal_void(slot: &mut [u8; SLOT_LEN], area: AreaId, generation: u64) {
     seal(slot, Kind::Void, header, area, generation);
 }
 
-fn clear_page(slot: &mut [u8; SLOT_LEN]) {
+/// Makes a slot's first page, but for its header.
+fn begin_page(slot: &mut [u8; SLOT_LEN], state: &SavedState, started: Option<&StartedWith<'_>>) {
     if let Some(page) = slot.get_mut(..MAP_AT) {
         page.fill(0);
+    }
+    put_ends(slot, &state.ends);
+    if let Some(started) = started {
+        started.put(slot);
     }
 }
 
