@@ -197,12 +197,7 @@ impl Keeper {
         place: Place<'_>,
         ranges: &Extents<STAMP_RANGES_MAX>,
     ) -> Result<u64, NTSTATUS> {
-        let len = self.read_stamp(place, &Found::BUFFER, ranges)?;
-        let bytes: &[u8] = self.bytes().ok_or(STATUS_IO_TIMEOUT)?;
-        let at = Found::BUFFER.part(STAMP_AT);
-        let mut hash = StampHash::default();
-        hash.update(bytes.get(at..at.saturating_add(len)).ok_or(STATUS_IO_TIMEOUT)?);
-        Ok(hash.finish())
+        Ok(hash(self.stamp(place, ranges)?))
     }
 
     /// The stamp as it is on the volume, after so many writes to it and with none of them under
@@ -213,14 +208,9 @@ impl Keeper {
         ranges: &Extents<STAMP_RANGES_MAX>,
         writes: u64,
     ) -> Result<StampRead, NTSTATUS> {
-        let hash = self.hash_stamp(place, ranges)?;
-        let at = Found::BUFFER.part(STAMP_AT);
-        let len = ranges.iter().fold(0_u64, |sum, range| sum.saturating_add(range.len()));
-        let len = usize::try_from(len).map_err(|_| STATUS_DATA_ERROR)?;
-        let bytes: &[u8] = self.bytes().ok_or(STATUS_IO_TIMEOUT)?;
-        let stamp = bytes.get(at..at.saturating_add(len)).ok_or(STATUS_IO_TIMEOUT)?;
+        let stamp = self.stamp(place, ranges)?;
         place.state.track(|tracker| tracker.copy_stamp(writes, stamp));
-        Ok(StampRead { hash, writes })
+        Ok(StampRead { hash: hash(stamp), writes })
     }
 
     /// Whether the stamp on the volume, and the slot of its area that counts, are those that were
@@ -228,14 +218,23 @@ impl Keeper {
     /// there. PASSIVE_LEVEL.
     pub fn is_as_written(&mut self, place: Place<'_>) -> Result<Option<bool>, NTSTATUS> {
         let (Some(area), Some(log)) = (self.area.clone(), self.log) else { return Ok(None) };
-        let len = self.read_stamp(place, &Found::BUFFER, &area.stamp)?;
-        let at = Found::BUFFER.part(STAMP_AT);
-        let bytes: &[u8] = self.bytes().ok_or(STATUS_IO_TIMEOUT)?;
-        let stamp = bytes.get(at..at.saturating_add(len)).ok_or(STATUS_IO_TIMEOUT)?;
+        let stamp = self.stamp(place, &area.stamp)?;
         let is_stamp = place.state.track(|tracker| tracker.is_stamp(stamp));
         let found = self.find(place, log.id, log.offset)?;
         self.log = Some(found);
         Ok(is_stamp.map(|is_stamp| is_stamp && found.slot == log.slot))
+    }
+
+    /// The stamp's bytes on the volume.
+    fn stamp(
+        &mut self,
+        place: Place<'_>,
+        ranges: &Extents<STAMP_RANGES_MAX>,
+    ) -> Result<&[u8], NTSTATUS> {
+        let len = self.read_stamp(place, &Found::BUFFER, ranges)?;
+        let at = Found::BUFFER.part(STAMP_AT);
+        let bytes: &[u8] = self.bytes().ok_or(STATUS_IO_TIMEOUT)?;
+        bytes.get(at..at.saturating_add(len)).ok_or(STATUS_IO_TIMEOUT)
     }
 
     /// True if the stamp's bytes on the volume are those of the slot. PASSIVE_LEVEL.
@@ -521,6 +520,12 @@ impl Keeper {
         let slot = self.bytes().and_then(|bytes| slot_mut(bytes, found.slot.index));
         slot.ok_or(STATUS_IO_TIMEOUT)
     }
+}
+
+fn hash(stamp: &[u8]) -> u64 {
+    let mut hash = StampHash::default();
+    hash.update(stamp);
+    hash.finish()
 }
 
 /// Which slot counts, and its number.

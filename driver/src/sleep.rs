@@ -61,8 +61,7 @@ impl PowerCallbacks for Notices {
     fn is_awake() {
         let Some(globals) = globals::get() else { return };
         for volume in globals.volumes.volumes() {
-            let mut has_session = false;
-            volume.with_session(|_| has_session = true);
+            let has_session = volume.with_session(|_| ()).is_some();
             volume.state().track(|tracker| tracker.wakes(has_session));
             volume.state().wake_log();
         }

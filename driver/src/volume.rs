@@ -292,7 +292,7 @@ impl Volume {
         self.removed.store(true, Ordering::SeqCst);
         // The removal may wait for requests that wait for the area to be read.
         self.state.forget();
-        self.with_session(Session::stop);
+        let _ = self.with_session(Session::stop);
     }
 
     /// True once the volume is gone or going. Any IRQL.
@@ -304,7 +304,7 @@ impl Volume {
     pub fn shut_down(&self) {
         // Relaxed: the event that is set next orders it; a session that starts now looks too.
         self.shutting_down.store(true, Ordering::Relaxed);
-        self.with_session(|session| session.event(Worker::Dispatch).set());
+        let _ = self.with_session(|session| session.event(Worker::Dispatch).set());
     }
 
     /// True once the system shuts down. Any IRQL.
@@ -312,14 +312,14 @@ impl Volume {
         self.shutting_down.load(Ordering::Relaxed)
     }
 
-    /// Calls `act` with the session that requests acquire protection on. PASSIVE_LEVEL. Not by way
-    /// of `running`: a thread that starts a session holds that lock while it waits for the disk.
-    pub fn with_session(&self, act: impl FnOnce(&Session)) {
-        let Some(protection) = self.rundown.acquire() else { return };
-        if let Some(session) = self.rundown.session(&protection) {
-            act(session);
-        }
+    /// Calls `act` with the session that requests acquire protection on; `None` without one.
+    /// PASSIVE_LEVEL. Not by way of `running`: a thread that starts a session holds that lock while
+    /// it waits for the disk.
+    pub fn with_session<R>(&self, act: impl FnOnce(&Session) -> R) -> Option<R> {
+        let protection = self.rundown.acquire()?;
+        let result = self.rundown.session(&protection).map(act);
         self.rundown.release(protection);
+        result
     }
 
     /// Ends the session there is, if any, and waits until nothing of it is left, nor a query: the
