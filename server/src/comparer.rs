@@ -167,14 +167,20 @@ impl Answering<'_> {
     }
 
     fn try_answer(&mut self, request: &Compare) -> Result<Compared> {
-        let seed = self.seeds.get()?;
         let stop = self.stop.clone();
-        let answer = match self.given(request.since())? {
-            Some(given) => given.answer(request, &stop)?,
-            None if seed.is_none() => return Ok(request.unanswered()),
-            None => request.answered(request.since(), vec![false; request.extents().len()]),
+        let given = self.given(request.since())?;
+        let given = given.map(|given| given.answer(request, &stop)).transpose()?;
+        // The seed is opened only if it is needed.
+        if let Some(answer) = &given
+            && answer.same().iter().all(|is_same| *is_same)
+        {
+            return Ok(answer.clone());
+        }
+        let Some(seed) = self.seeds.get()? else {
+            return Ok(given.unwrap_or_else(|| request.unanswered()));
         };
-        let Some(seed) = seed else { return Ok(answer) };
+        let none = || request.answered(request.since(), vec![false; request.extents().len()]);
+        let answer = given.unwrap_or_else(none);
         let mut seeded = Vec::new();
         for ((extent, hash), is_same) in request.extents().iter().zip(answer.same()) {
             if stop.is_set() {
