@@ -43,6 +43,8 @@ const PACKAGE: &str = "snapless-package";
 const COMMAND_LINE: &str = r"C:\Program Files\Snapless\snapless.exe";
 
 const COMMAND_LIMIT: Duration = Duration::from_mins(1);
+/// How long the load or the service may take until it is as it has to be.
+const LOAD_LIMIT: Duration = Duration::from_secs(20);
 /// How long a verification may take under load.
 const VERIFY_LIMIT: Duration = Duration::from_mins(5);
 /// Threads of a writer.
@@ -302,6 +304,25 @@ impl Rig {
     pub fn times_logged(&self, event: u16) -> Result<usize, E2eError> {
         let log = read_if_there(&self.prefix.on_c(service::LOG_ON_C))?;
         Ok(log.matches(&format!("(event {event})")).count())
+    }
+
+    /// Waits until the service's log has this event as often as that, and no more often.
+    pub fn must_have_logged(&self, event: u16, count: usize) -> Result<(), E2eError> {
+        // The driver knows of the end of a gap before the service does.
+        wait_until("the service to say so", LOAD_LIMIT, || {
+            Ok((self.times_logged(event)? >= count).then_some(()))
+        })?;
+        let logged = self.times_logged(event)?;
+        ensure!(logged == count, Rule, "RESUME: event {event} {logged} times instead of {count}");
+        Ok(())
+    }
+
+    /// Waits until so many more writes have been applied.
+    pub fn written_to(&mut self, more: u64) -> Result<(), E2eError> {
+        let before = self.agent().counters()?.applied;
+        wait_until("writes to the volume", LOAD_LIMIT, || {
+            Ok((self.agent().counters()?.applied >= before + more).then_some(()))
+        })
     }
 
     /// Stops the service as an administrator does.

@@ -45,9 +45,7 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     run.shut_down()?;
     run.traces(&last.session, &["BaseComplete"])?;
 
-    run.verify_repository()?;
-    run.restore("t0")?;
-    run.restore("latest")?;
+    run.restore_both()?;
     let (writes, bytes_written) = run.compare_unloaded(Some(0..=0), None)?;
     run.check_ntfs("t0")?;
     let counted = (last.gaps, last.writes_uncaptured);

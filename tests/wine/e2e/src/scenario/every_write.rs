@@ -76,9 +76,7 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     let last = run.settle()?;
     run.shut_down()?;
 
-    run.verify_repository()?;
-    run.restore("t0")?;
-    run.restore("latest")?;
+    run.restore_both()?;
     let (writes, bytes_written) =
         run.compare_unloaded(Some(0..=begun.beginning.entries_after), None)?;
     let files = run.check_ntfs("t0")?;

@@ -60,9 +60,7 @@ pub(super) fn conclude_with(
     ensure!(last.gaps == 0, Rule, "LOSS: {} gaps while the service ran", last.gaps);
     run.folder.discard_machine()?;
 
-    run.verify_repository()?;
-    run.restore("t0")?;
-    run.restore("latest")?;
+    run.restore_both()?;
     let evidence = run.evidence()?;
     let prefix = run.compare_loaded(begun, &evidence, true)?.unwrap_or_default();
     run.check_ntfs("t0")?;

@@ -15,15 +15,13 @@ use std::fs::{self, File};
 use std::ops::RangeInclusive;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use snapless_driver_client::state_place::StatePlace;
 use snapless_writer::payload::{Payload, WriteId};
 
 use crate::console::{Console, step};
 use crate::error::{E2eError, ensure};
-use crate::process::{Signal, wait_until};
-use crate::rig::Rig;
+use crate::process::Signal;
 use crate::scenario::run::Run;
 use crate::scenario::{Setting, gap};
 use crate::service::ServiceSettings;
@@ -50,8 +48,6 @@ const RATE: u64 = 1 << 20;
 /// The thread of writes that no writer makes, in their content.
 const OTHER_SYSTEM: u16 = u16::MAX;
 
-/// How long the service may take to log an event.
-const EVENT_LIMIT: Duration = Duration::from_secs(20);
 /// Events of the service (`docs/events.md`).
 const SESSION_VERIFIED: u16 = 205;
 const SESSION_CAUGHT_UP: u16 = 206;
@@ -144,9 +140,7 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     run.shut_down()?;
     let ended = set_aside(&run, reboots, moments)?;
 
-    run.verify_repository()?;
-    run.restore("t0")?;
-    run.restore("latest")?;
+    run.restore_both()?;
     ended.check(&mut run)?;
     let all = ended.of(&mut run, |run, evidence| {
         let all = evidence.matched().writes().len();
@@ -221,7 +215,7 @@ fn cut_the_power(run: &mut Run<'_>, asleep: bool) -> Result<(), E2eError> {
     step(run.console, "cut the machine's power", |_| {
         if asleep {
             rig.agent().fall_asleep()?;
-            written_to(rig)?;
+            rig.written_to(OUTSIDE_MIN)?;
         }
         rig.stop_writer()?;
         let address = rig.server().address().to_owned();
@@ -239,17 +233,9 @@ fn shut_down(run: &mut Run<'_>) -> Result<(), E2eError> {
     step(run.console, "shut the machine down", |_| {
         rig.server().program.signal(Signal::CONT)?;
         rig.stop_service()?;
-        written_to(rig)?;
+        rig.written_to(OUTSIDE_MIN)?;
         rig.stop_writer()?;
         rig.power_off(true)
-    })
-}
-
-/// Waits for some writes.
-fn written_to(rig: &mut Rig) -> Result<(), E2eError> {
-    let before = rig.agent().counters()?.applied;
-    wait_until("writes without a service", EVENT_LIMIT, || {
-        Ok((rig.agent().counters()?.applied >= before + OUTSIDE_MIN).then_some(()))
     })
 }
 
@@ -305,7 +291,7 @@ fn come_back(
     step(console, "start the machine again", |_| {
         rig.power_on()?;
         rig.start_writer(image, RATE)?;
-        written_to(rig)
+        rig.written_to(OUTSIDE_MIN)
     })?;
     let is_known = matches!(end, End::InOrder | End::PowerCut);
     let moment = if is_known { Some(without_service(run, session)?) } else { None };
@@ -320,11 +306,7 @@ fn come_back(
         (SESSION_CAUGHT_UP_AFTER_CRASH, restarts.after_crash),
         (GAP_ENDED, restarts.verified + restarts.caught_up + restarts.after_crash),
     ] {
-        // The driver knows of the end of the gap before the service does.
-        let logged = wait_until("the service to say so", EVENT_LIMIT, || {
-            Ok(Some(run.rig.times_logged(event)?).filter(|&logged| logged >= count))
-        })?;
-        ensure!(logged == count, Rule, "RESUME: event {event} {logged} times instead of {count}");
+        run.rig.must_have_logged(event, count)?;
     }
     if is_known {
         let saved = status.saved.map_or(u64::MAX, |saved| saved.bytes);

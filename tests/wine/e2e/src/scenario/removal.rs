@@ -142,9 +142,7 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     run.shut_down()?;
     run.rig.service_logged(&[SESSION_STARTED, SESSION_ENDED])?;
 
-    run.verify_repository()?;
-    run.restore("t0")?;
-    run.restore("latest")?;
+    run.restore_both()?;
     let at_t0 = begun.beginning.entries_before;
     let (writes, _) = run.compare_unloaded(Some(at_t0..=at_t0), None)?;
     run.folder.discard_images()?;

@@ -243,7 +243,14 @@ impl<'a> Run<'a> {
         step(self.console, "stop the service, unload the drivers", |_| rig.shut_down())
     }
 
-    /// Checks the repository, then restores the image at `at`.
+    /// Checks the repository, then restores the images at t0 and of the latest point.
+    pub(super) fn restore_both(&mut self) -> Result<(), E2eError> {
+        self.verify_repository()?;
+        self.restore("t0")?;
+        self.restore("latest")
+    }
+
+    /// Restores the image at `at`.
     pub(super) fn restore(&mut self, at: &str) -> Result<(), E2eError> {
         let (server, folder) = (&self.setting.programs.server, &self.folder);
         step(self.console, &format!("restore the volume at {at}"), |_| {

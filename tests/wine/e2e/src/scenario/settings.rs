@@ -64,9 +64,7 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     run.shut_down()?;
     run.rig.service_logged(&[SESSION_STARTED, BASE_COMPLETE])?;
 
-    run.verify_repository()?;
-    run.restore("t0")?;
-    run.restore("latest")?;
+    run.restore_both()?;
     let at_t0 = begun.beginning.entries_before;
     let (writes, _) = run.compare_unloaded(Some(at_t0..=at_t0), None)?;
     let files = run.check_ntfs("t0")?;

@@ -9,13 +9,11 @@ use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::time::Duration;
 
 use snapless_driver_client::state_place::StatePlace;
 
 use crate::console::{Console, step};
 use crate::error::{E2eError, ensure};
-use crate::process::wait_until;
 use crate::rig::Rig;
 use crate::scenario::run::Run;
 use crate::scenario::{Setting, gap};
@@ -32,8 +30,6 @@ const WRITES_MIN: u64 = 50;
 const SLEEPS: usize = 3;
 /// Bytes that another system changes.
 const CHANGE_LEN: u64 = 512;
-/// How long the load or the service may take.
-const LIMIT: Duration = Duration::from_secs(20);
 /// Events of the service (`docs/events.md`).
 const SESSION_VERIFIED: u16 = 205;
 const GAP_BEGAN: u16 = 220;
@@ -66,22 +62,14 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     run.dont_care = changed.clone();
     let status = run.watch("verify", gap::recovered)?;
     ensure!(status.session == before.session, Rule, "RESUME: a new session: {}", status.session);
-    let rig = &mut run.rig;
     for event in [SESSION_VERIFIED, GAP_BEGAN, GAP_ENDED] {
-        // The driver knows of the end of the gap before the service does.
-        wait_until("the service to say so", LIMIT, || {
-            Ok((rig.times_logged(event)? >= 1).then_some(()))
-        })?;
-        let logged = rig.times_logged(event)?;
-        ensure!(logged == 1, Rule, "RESUME: event {event} {logged} times");
+        run.rig.must_have_logged(event, 1)?;
     }
     run.watch("write the log again", |status| status.log == "live")?;
 
     let last = run.come_to_rest()?;
     run.shut_down()?;
-    run.verify_repository()?;
-    run.restore("t0")?;
-    run.restore("latest")?;
+    run.restore_both()?;
     let evidence = run.evidence()?;
     let prefix = run.compare_loaded(&begun, &evidence, true)?;
     let now = bytes(&volume, &changed)?;
@@ -110,10 +98,10 @@ fn sleep(
     let rig = &mut run.rig;
     step(run.console, "put the machine to sleep, and wake it", |_| {
         rig.agent().fall_asleep()?;
-        written_to(rig)?;
+        rig.written_to(WRITES_MIN)?;
         let asleep = rig.status()?.map(|status| (status.last_seq, status.acknowledged_seq));
         meanwhile(rig)?;
-        written_to(rig)?;
+        rig.written_to(WRITES_MIN)?;
         let later = rig.status()?.map(|status| (status.last_seq, status.acknowledged_seq));
         let (Some((from, _)), Some((to, acknowledged))) = (asleep, later) else {
             return Err(E2eError::NotExercised("a session while the machine sleeps".into()));
@@ -121,14 +109,6 @@ fn sleep(
         ensure!(to > from, NotExercised, "captured writes while the machine sleeps");
         ensure!(acknowledged < to, Rule, "RESUME: record {acknowledged} has left meanwhile");
         rig.agent().wake_up()
-    })
-}
-
-/// Waits for some writes.
-fn written_to(rig: &mut Rig) -> Result<(), E2eError> {
-    let before = rig.agent().counters()?.applied;
-    wait_until("writes while the machine falls asleep", LIMIT, || {
-        Ok((rig.agent().counters()?.applied >= before + WRITES_MIN).then_some(()))
     })
 }
 

@@ -64,9 +64,7 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
 
     let last = run.come_to_rest()?;
     run.shut_down()?;
-    run.verify_repository()?;
-    run.restore("t0")?;
-    run.restore("latest")?;
+    run.restore_both()?;
     let evidence = run.evidence()?;
     let prefix = run.compare_loaded(&begun, &evidence, true)?;
     let files = run.check_ntfs("t0")?;
