@@ -158,6 +158,20 @@ fn a_repository_in_an_object_store_is_seeded_too() {
     assert!(image(&repository, At::Latest) == expected(&[7]));
 }
 
+/// Changes a byte of the block's content, in whichever segment it is.
+fn damage_block_0(session: &Path) {
+    let sector = [content(0, &[])[0]; 512];
+    for file in std::fs::read_dir(session).unwrap() {
+        let file = file.unwrap().path();
+        let mut bytes = std::fs::read(&file).unwrap();
+        let within = bytes.windows(sector.len()).position(|window| window == sector);
+        let Some(at) = within else { continue };
+        bytes[at] ^= 1;
+        return std::fs::write(&file, bytes).unwrap();
+    }
+    panic!("no file of the session has the block");
+}
+
 #[test]
 fn what_is_damaged_in_the_seed_is_sent_and_no_link_breaks() {
     let dir = common::scratch();
@@ -165,11 +179,7 @@ fn what_is_damaged_in_the_seed_is_sent_and_no_link_breaks() {
     let server = Running::start(&root);
     first_sync(server.address, &[]);
     let [earlier] = open(&root).session_ids(support::VOLUME).unwrap()[..] else { panic!() };
-    let segment = root.join(session_dir(support::VOLUME, earlier)).join("segment-00000001.slseg");
-    let mut bytes = std::fs::read(&segment).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    std::fs::write(&segment, bytes).unwrap();
+    damage_block_0(&root.join(session_dir(support::VOLUME, earlier)));
     let (sent, saved) = first_sync(server.address, &[]);
     assert_eq!(saved, (BLOCKS - 1) * (WIDE - 32));
     assert!(sent < 2 * WIDE + BLOCKS * 256, "{sent}");
