@@ -283,9 +283,10 @@ fn keep_state(
     }
     let extent = state_areas::check(request, geometry).ok_or(STATUS_INVALID_PARAMETER)?;
     let area = kept_area(request, extent).ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
+    let startup = next_startup(&session, request).ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
     let deadline = volume_query::deadline(AREA_LIMIT);
     let place = Place { state, device: volume.lower(), deadline };
-    if volume.with_keeper(|keeper| keeper.logs_in(&area)) {
+    if volume.with_keeper(|keeper| keeper.goes_on(&area, &startup)) {
         // The service has come again.
         return Ok(());
     }
@@ -303,9 +304,16 @@ fn keep_state(
     let entry = StateArea::new(area.id, extent.offset(), geometry.length());
     let kept = globals.settings.change_areas(|areas| areas.put(entry));
     kept.ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
-    volume.with_keeper(|keeper| keeper.set_area(area, Some(session.startup().clone())));
+    volume.with_keeper(|keeper| keeper.set_area(area, Some(startup)));
     state.wake_log();
     Ok(())
+}
+
+/// What the session is started with when the machine comes up.
+#[inline(never)] // The settings are on the stack only meanwhile.
+fn next_startup(session: &Session, request: &KeepStateRequest) -> Option<Shared<Startup>> {
+    let last = session.startup();
+    last.with_settings(request.settings(&last.settings))
 }
 
 #[inline(never)] // It is on the stack only while it is made.

@@ -284,9 +284,15 @@ impl Keeper {
         self.area.clone().filter(|area| area.has_log && is_free)
     }
 
-    /// True if this area has the log that there is. PASSIVE_LEVEL.
-    pub fn logs_in(&self, area: &KeptArea) -> bool {
-        self.log.is_some() && self.area.as_ref().is_some_and(|known| **known == *area)
+    /// True if this area has the log that there is; the session is started with that from its next
+    /// slot on. PASSIVE_LEVEL.
+    pub fn goes_on(&mut self, area: &KeptArea, startup: &Shared<Startup>) -> bool {
+        let is_same = self.area.as_ref().is_some_and(|known| **known == *area);
+        let goes_on = is_same && self.log.is_some();
+        if goes_on {
+            self.startup = Some(startup.clone());
+        }
+        goes_on
     }
 
     /// Begins a log in an area that says nothing then. PASSIVE_LEVEL.

@@ -31,7 +31,8 @@ use crate::event::Event;
 use crate::links::Dialling;
 use crate::notice;
 use crate::session::{
-    Claim, Driven, Plan, Reason, Verdict, find, go_on, judge, permits, plan, start_request,
+    Claim, Driven, Plan, Reason, Verdict, find, go_on, judge, permits, plan, settings,
+    start_request,
 };
 use crate::state::{Remembered, SessionStore};
 use crate::state_keeper::StateKeeper;
@@ -177,6 +178,7 @@ impl Pipeline {
         let is_doubtful = served.diverged.is_some() || distrusts_log;
         let reason = if is_doubtful { GapReason::Diverged } else { GapReason::Restarted };
         let plan = plan(volume, remembered.as_ref(), &self.config, reason)?;
+        let plan = self.begins_anew(&*port, plan)?.unwrap_or(plan);
         if !matches!(plan, Plan::Resume(_)) {
             if served.session.is_some() && volume.session.is_none() {
                 // An administrator ended it between two attempts, while nothing was drained.
@@ -257,6 +259,15 @@ impl Pipeline {
         }
     }
 
+    /// A new session in place of one that the driver has begun by itself, in blocks of another size
+    /// than the configured one.
+    fn begins_anew(&self, port: &dyn DriverPort, plan: Plan) -> Result<Option<Plan>, DriverError> {
+        let Plan::Resume(session) = plan else { return Ok(None) };
+        let status = port.status(session)?;
+        let is_other = !status.placed && status.block_size != self.config.block_size;
+        Ok(is_other.then_some(Plan::Start))
+    }
+
     /// Streams the claimed session, and keeps a place for its state meanwhile.
     fn stream(
         &self,
@@ -302,6 +313,7 @@ impl Pipeline {
             port,
             session: claim.session,
             has_log: self.config.write_intent_log,
+            settings: settings(&self.config),
             distrust: &|distrusts| self.distrust_log(&mut lock(&state), distrusts),
         };
         let over = StopSignal::new();

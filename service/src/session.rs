@@ -414,6 +414,17 @@ pub enum SessionError {
     },
 }
 
+/// The settings of a volume's session.
+pub fn settings(config: &VolumeConfig) -> SettingsLe {
+    SettingsLe {
+        queue_bytes: U64::new(config.queue_bytes),
+        hold_limit_ms: U32::new(config.hold_limit_ms),
+        overflow: U32::new(config.overflow as u32),
+        sweep_bytes_per_second: U64::new(config.sweep.bytes_per_second),
+        sweep_latency_ms: U32::new(config.sweep.latency_ms),
+    }
+}
+
 /// The request that starts a session as planned.
 pub fn start_request(
     plan: Plan,
@@ -430,13 +441,7 @@ pub fn start_request(
         block_size: U32::new(config.block_size),
         session,
         device: *device,
-        settings: SettingsLe {
-            queue_bytes: U64::new(config.queue_bytes),
-            hold_limit_ms: U32::new(config.hold_limit_ms),
-            overflow: U32::new(config.overflow as u32),
-            sweep_bytes_per_second: U64::new(config.sweep.bytes_per_second),
-            sweep_latency_ms: U32::new(config.sweep.latency_ms),
-        },
+        settings: settings(config),
         continues: U32::new(continues.into()),
         excluded: *excluded,
     }

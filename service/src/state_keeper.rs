@@ -14,7 +14,7 @@ use snapless_driver_client::port::KeptPlace;
 use snapless_driver_client::state_place::NoPlace;
 use snapless_driver_client::{Driver, DriverError, DriverPort};
 use snapless_wire::id::SessionId;
-use snapless_wire::ioctl::{DeviceName, KeepStateRequest, LogPhase};
+use snapless_wire::ioctl::{DeviceName, KeepStateRequest, LogPhase, SettingsLe};
 
 use crate::attempt::guarded;
 use crate::event::Event;
@@ -44,6 +44,8 @@ pub struct StateKeeper<'a> {
     pub session: SessionId,
     /// The driver keeps a write-intent log there.
     pub has_log: bool,
+    /// What the session is started with when the machine comes up.
+    pub settings: SettingsLe,
     /// Remembers whether the log on the disk is not to be trusted.
     pub distrust: &'a (dyn Fn(bool) + Sync),
 }
@@ -132,7 +134,8 @@ impl StateKeeper<'_> {
     /// Tells the driver of a place; `None` if it is `over` before one is found.
     fn keep(&self, over: &StopSignal) -> Option<Result<KeptPlace, NotKept>> {
         let tell = |kept: KeptPlace| {
-            self.port.keep_state(&kept.place.request()?.with_log(self.has_log))?;
+            let request = kept.place.request()?.with_log(self.has_log);
+            self.port.keep_state(&request.with_settings(self.settings))?;
             Ok(kept)
         };
         Some(self.find(over)?.and_then(tell))

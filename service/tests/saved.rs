@@ -51,7 +51,8 @@ fn after_an_orderly_restart_the_session_goes_on_with_what_was_saved() {
     wait_for(&harness, Seen::DrainedFrom(last, true));
     wait_until("it streams", || running.counters.report().activity == Activity::Streaming);
     assert!(!stopped(&harness, session));
-    // The next restart finds the state only if the driver was told of its place again.
+    // The next restart finds the state only if the driver was told of its place again, and begins
+    // the session with what is configured then.
     wait_until("the driver knows the place", || harness.driver.kept_at() == Some(AREA));
 }
 
@@ -110,6 +111,19 @@ fn a_session_that_the_driver_has_begun_by_itself_excludes_what_the_start_before_
         wait_until("it was looked again", || reviews().len() == 2);
         assert_eq!(reviews()[1], Seen::Reviewed(are_still));
     }
+}
+
+#[test]
+fn a_session_that_the_driver_has_begun_by_itself_gives_way_to_one_with_other_blocks() {
+    let (mut harness, running, session, _) = durable();
+    running.stop();
+    harness.driver.restart_in_order();
+    harness.driver.begin_by_itself(session, false);
+    harness.block_size = 128 << 10;
+    let _running = harness.start();
+    wait_for(&harness, Seen::Stopped(session));
+    let is_new = |seen: &Seen| matches!(seen, Seen::Started(id) if *id != session);
+    wait_until("a new session", || harness.driver.seen().iter().any(is_new));
 }
 
 #[test]

@@ -24,4 +24,11 @@ impl Startup {
         let excluded = reserved::collect(EXCLUDED_MAX, excluded.iter())?;
         Shared::new(Self { settings, excluded })
     }
+
+    /// The same with other settings; `None` if there is no memory. IRQL <= DISPATCH_LEVEL.
+    #[inline(never)] // As above.
+    pub fn with_settings(&self, settings: StartSettings) -> Option<Shared<Self>> {
+        let excluded = reserved::collect(EXCLUDED_MAX, self.excluded.iter().copied())?;
+        Shared::new(Self { settings, excluded })
+    }
 }

@@ -813,6 +813,7 @@ impl DriverPort for FakePort {
             .ok_or(DriverError::NotFound(Call::Status))?;
         let mut reply = StatusReply::new_zeroed();
         reply.phase = U32::new(SessionPhase::FirstSync as u32);
+        reply.block_size = U32::new(64 << 10);
         reply.length = U64::new(session.length);
         reply.t0 = FileTime::new(1_000);
         reply.last_seq = Seq::new(session.last_seq).into();

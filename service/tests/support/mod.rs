@@ -41,6 +41,8 @@ pub struct Harness {
     pub answer: Duration,
     /// Limits of every link.
     pub limits: LinkLimits,
+    /// Bytes of a block in the configuration.
+    pub block_size: u32,
     folder: TempDir,
 }
 
@@ -51,7 +53,7 @@ impl Harness {
         let (driver, server) = (FakeDriver::new(DEVICE), FakeServer::new());
         // A test's machine may be busy.
         let answer = Duration::from_mins(1);
-        Self { driver, server, compare: true, answer, limits, folder }
+        Self { driver, server, compare: true, answer, limits, block_size: 64 << 10, folder }
     }
 
     /// Starts a pipeline, as a start of the service would.
@@ -72,7 +74,7 @@ impl Harness {
         let counters = Arc::new(Counters::new(VOLUME, server));
         let stop = StopSignal::new();
         let pipeline = Pipeline {
-            config: VolumeConfig { compare: self.compare, ..config() },
+            config: VolumeConfig { compare: self.compare, block_size: self.block_size, ..config() },
             connector: Connector::insecure(server),
             driver: Arc::clone(&self.driver) as _,
             store: self.store(),

@@ -4,8 +4,8 @@ use snapless_types::Extent;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::BadRequest;
-use crate::id::{AreaId, Extents};
+use super::{BadRequest, SettingsLe, StartSettings};
+use crate::id::{AreaId, Extents, SessionId};
 use crate::state_area::{AREA_LEN, STAMP_LEN, STAMP_RANGES_MAX};
 
 /// Ranges that the boot loader writes, at most.
@@ -25,6 +25,11 @@ pub struct KeepStateRequest {
     reserved: U32,
     stamp: Extents<STAMP_RANGES_MAX>,
     always: Extents<ALWAYS_MAX>,
+    /// What the session is started with when the machine comes up; zeros if nothing else than it
+    /// was started with last.
+    settings: SettingsLe,
+    /// 0.
+    unused: U32,
 }
 
 impl KeepStateRequest {
@@ -36,6 +41,8 @@ impl KeepStateRequest {
         reserved: U32::ZERO,
         stamp: Extents::NONE,
         always: Extents::NONE,
+        settings: SettingsLe::NONE,
+        unused: U32::ZERO,
     };
 
     /// Asks for the state to be kept in the area that begins at `offset`.
@@ -57,10 +64,9 @@ impl KeepStateRequest {
         let request = Self {
             area,
             offset: U64::new(offset),
-            log: U32::ZERO,
-            reserved: U32::ZERO,
             stamp: Extents::new(stamp).ok_or(bad)?,
             always: Extents::new(always).ok_or(bad)?,
+            ..Self::FORGET
         };
         if request.check()? { Ok(request) } else { Err(bad) }
     }
@@ -69,6 +75,18 @@ impl KeepStateRequest {
     #[must_use]
     pub fn with_log(self, has_log: bool) -> Self {
         Self { log: U32::new(u32::from(has_log)), ..self }
+    }
+
+    /// The same, with what the session is started with when the machine comes up.
+    #[must_use]
+    pub fn with_settings(self, settings: SettingsLe) -> Self {
+        Self { settings, ..self }
+    }
+
+    /// What the session is started with then that was started with `last`. The request was checked.
+    pub fn settings(&self, last: &StartSettings) -> StartSettings {
+        let StartSettings { session, continues, block_size, .. } = *last;
+        self.settings.settings(session, continues, block_size).unwrap_or(*last)
     }
 
     /// True if there is an area, false if there is none. The request is used in place: it is long
@@ -87,9 +105,15 @@ impl KeepStateRequest {
             && self.stamp.is_sound()
             && self.always.is_sound()
             && self.log.get() <= 1
-            && self.reserved.get() == 0
+            && (self.reserved.get(), self.unused.get()) == (0, 0)
+            && self.has_sound_settings()
             && (1..=STAMP_LEN as u64).contains(&stamped);
         if is_sound { Ok(true) } else { Err(BadRequest::StateArea) }
+    }
+
+    fn has_sound_settings(&self) -> bool {
+        let is_none = self.settings.as_bytes() == SettingsLe::NONE.as_bytes();
+        is_none || self.settings.settings(SessionId::NIL, None, 0).is_ok()
     }
 
     /// The area's identity.
@@ -118,11 +142,13 @@ impl KeepStateRequest {
     }
 }
 
-const _: () = assert!(size_of::<KeepStateRequest>() == 32 + 16 * (STAMP_RANGES_MAX + ALWAYS_MAX));
+const _: () = assert!(size_of::<KeepStateRequest>() == 64 + 16 * (STAMP_RANGES_MAX + ALWAYS_MAX));
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ioctl::SweepLimits;
+    use snapless_types::Overflow;
 
     const AREA: AreaId = AreaId([7; 16]);
 
@@ -140,6 +166,24 @@ mod tests {
         assert_eq!(request.always().iter().collect::<Vec<_>>(), always);
         assert!(KeepStateRequest::new(AREA, 0, &stamp, &[]).is_ok());
         assert_eq!(KeepStateRequest::FORGET.check(), Ok(false));
+    }
+
+    #[test]
+    fn a_request_says_what_the_session_is_started_with_or_leaves_it() {
+        let last = StartSettings {
+            session: SessionId([3; 16]),
+            continues: None,
+            block_size: 64 << 10,
+            queue_bytes: 64 << 20,
+            hold_limit_ms: 200,
+            overflow: Overflow::Gap,
+            sweep: SweepLimits::DEFAULT,
+        };
+        let request = KeepStateRequest::new(AREA, 0, &[extent(0, 512)], &[]).unwrap();
+        assert_eq!(request.settings(&last), last);
+        let next = StartSettings { queue_bytes: 128 << 20, hold_limit_ms: 7, ..last };
+        let request = request.with_settings(SettingsLe::of(&next));
+        assert_eq!((request.check(), request.settings(&last)), (Ok(true), next));
     }
 
     #[test]
@@ -165,6 +209,8 @@ mod tests {
         for odd in [
             KeepStateRequest { log: U32::new(2), ..sound },
             KeepStateRequest { reserved: U32::new(1), ..sound },
+            KeepStateRequest { unused: U32::new(1), ..sound },
+            sound.with_settings(SettingsLe { hold_limit_ms: U32::new(1), ..SettingsLe::NONE }),
             KeepStateRequest::FORGET.with_log(true),
         ] {
             assert_eq!(odd.check(), Err(BadRequest::StateArea));

@@ -63,6 +63,15 @@ pub struct SettingsLe {
 }
 
 impl SettingsLe {
+    /// Zeros: none that a session can have.
+    pub const NONE: Self = Self {
+        queue_bytes: U64::ZERO,
+        hold_limit_ms: U32::ZERO,
+        overflow: U32::ZERO,
+        sweep_bytes_per_second: U64::ZERO,
+        sweep_latency_ms: U32::ZERO,
+    };
+
     /// Those of these settings.
     pub fn of(settings: &StartSettings) -> Self {
         let StartSettings { queue_bytes, hold_limit_ms, overflow, sweep, .. } = *settings;
