@@ -69,6 +69,7 @@ pub fn base_complete(id: SessionId, blocks: u64) {
 }
 
 /// A gap has begun: writes are issued uncaptured. PASSIVE_LEVEL.
+#[inline(never)] // Its text is on the stack only while it is written.
 pub fn gap_began(id: SessionId, reason: Option<GapReason>) {
     let number = reason.map_or(0, |reason| u32::from(reason.to_wire()));
     let text = Text::new(reason.map_or("", GapReason::name));
