@@ -1,0 +1,95 @@
+//! Requests and answers.
+
+use serde::{Deserialize, Serialize};
+
+/// What an administrator asks for. A volume is named as people name it: `{GUID}`, a drive letter
+/// or a device path.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "verb", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Request {
+    /// Protect a volume.
+    Protect {
+        /// The volume.
+        volume: String,
+        /// The server, `host:port`; none for the one of the configuration, or else that at which
+        /// the machine has enrolled.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        server: Option<String>,
+    },
+    /// Protect a volume no longer. The server keeps what it has.
+    Unprotect {
+        /// The volume.
+        volume: String,
+    },
+    /// Send nothing of a volume until [`Request::Resume`].
+    Pause {
+        /// The volume.
+        volume: String,
+    },
+    /// Send again what is captured of a volume.
+    Resume {
+        /// The volume.
+        volume: String,
+    },
+    /// Read the configuration again.
+    Reload,
+}
+
+/// What the service answers.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// It is as was asked for.
+    Done(Done),
+    /// Nothing has changed.
+    Refused(Refusal),
+}
+
+/// What was done.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Done {
+    /// The volume's name at the server, a GUID in braces; none for [`Request::Reload`].
+    pub volume: Option<String>,
+    /// The server that the volumes go to, `host:port`.
+    pub server: Option<String>,
+    /// False if it was so before.
+    pub changed: bool,
+    /// Volumes that are configured.
+    pub volumes: usize,
+}
+
+/// Why nothing was done.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, thiserror::Error)]
+#[error("{text}")]
+pub struct Refusal {
+    /// What kind of reason it is.
+    pub kind: RefusalKind,
+    /// The reason, and what to do, for people.
+    pub text: String,
+}
+
+/// Kinds of reasons. One that this release does not know is [`RefusalKind::Other`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefusalKind {
+    /// The request is not one, or of another version.
+    Request,
+    /// There is no such volume, or it is not configured.
+    NoSuchVolume,
+    /// The volume cannot be protected.
+    Unprotectable,
+    /// The configuration cannot be read, written or used.
+    Configuration,
+    /// The driver is not running, or has failed.
+    Driver,
+    /// Anything else.
+    #[serde(other)]
+    Other,
+}
+
+impl Refusal {
+    /// With a reason for people.
+    pub fn new(kind: RefusalKind, text: impl ToString) -> Self {
+        Self { kind, text: text.to_string() }
+    }
+}
