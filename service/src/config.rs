@@ -15,7 +15,10 @@
 //! resend_window = "128 MiB"   # memory for what the server has not acknowledged: 16 MiB to 1 GiB
 //! compare = true              # after a gap, what the server has already is not sent
 //! write_intent_log = true     # after a crash, only what was written to lately is compared
+//! paused = false              # true: what the driver captures is not sent
 //! ```
+//!
+//! A file without volumes, or no file, is valid: the service waits for `snapless protect`.
 //!
 //! Rule: every value is checked before a session starts; an error names the file, the key and the
 //! allowed values. Unknown keys are errors, so that a misspelt setting is not ignored.
@@ -56,15 +59,15 @@ const HOLD_LIMIT_DEFAULT_MS: u32 = 200;
 /// The checked configuration.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Config {
-    /// Address of the server, `host:port`.
-    pub server: String,
+    /// Address of the server, `host:port`; there is one if there are volumes.
+    pub server: Option<String>,
     /// Without TLS, to a server on this machine.
     pub insecure: bool,
     /// Folder of session ids and reports.
     pub state_dir: PathBuf,
     /// Folder of the log.
     pub log_dir: PathBuf,
-    /// The volumes to protect; at least one.
+    /// The volumes to protect.
     pub volumes: Vec<VolumeConfig>,
 }
 
@@ -93,25 +96,33 @@ pub struct VolumeConfig {
     /// The driver notes on the volume which regions are written to, so that only these are compared
     /// after a crash.
     pub write_intent_log: bool,
+    /// What the driver captures is not sent.
+    pub paused: bool,
 }
 
 impl Config {
     /// Reads and checks the file.
     pub fn load(file: &Path) -> Result<Self, ConfigError> {
+        Self::parse(file, &Self::text(file)?)
+    }
+
+    /// The text of the file.
+    pub fn text(file: &Path) -> Result<String, ConfigError> {
         let failed = |source| ConfigError::Read { file: file.to_owned(), source };
         let bytes = read(file).map_err(failed)?;
         let text = text::decode(&bytes)
             .map_err(|why| ConfigError::Encoding { file: file.to_owned(), why })?;
-        Self::parse(file, &text)
+        Ok(text.to_string())
     }
 
-    /// How the server is reached.
-    pub fn connector(&self) -> Connector {
-        if self.insecure {
-            Connector::insecure(&self.server)
+    /// How the server is reached; `None` if none is named.
+    pub fn connector(&self) -> Option<Connector> {
+        let server = self.server.as_deref()?;
+        Some(if self.insecure {
+            Connector::insecure(server)
         } else {
-            Connector::tls(&self.server, &self.state_dir)
-        }
+            Connector::tls(server, &self.state_dir)
+        })
     }
 
     /// Checks `text`; error messages name `file`.
@@ -167,6 +178,13 @@ pub enum ConfigError {
     },
 }
 
+impl ConfigError {
+    /// True if there is no file.
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+}
+
 /// The content of a file that the user names: links are followed, and nothing is waited for.
 fn read(file: &Path) -> io::Result<Vec<u8>> {
     let place = fs::canonicalize(file)?;
@@ -182,7 +200,7 @@ fn read(file: &Path) -> io::Result<Vec<u8>> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawConfig {
-    server: String,
+    server: Option<String>,
     #[serde(default)]
     insecure: bool,
     state_dir: Option<PathBuf>,
@@ -205,6 +223,8 @@ struct RawVolume {
     resend_window: Option<Size>,
     compare: Option<bool>,
     write_intent_log: Option<bool>,
+    #[serde(default)]
+    paused: bool,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -221,17 +241,21 @@ struct Checker<'a> {
 
 impl Checker<'_> {
     fn config(&self, raw: RawConfig) -> Result<Config, ConfigError> {
-        if !is_address(&raw.server) {
-            let allowed = "host:port, such as \"backup.example.com:4850\" or \"[::1]:4850\"";
-            return Err(self.not_allowed("server", format!("{:?}", raw.server), allowed));
+        const ADDRESS: &str = "host:port, such as \"backup.example.com:4850\" or \"[::1]:4850\"";
+        match &raw.server {
+            Some(server) if !is_address(server) => {
+                return Err(self.not_allowed("server", format!("{server:?}"), ADDRESS));
+            }
+            None if !raw.volumes.is_empty() => {
+                return Err(self.not_allowed("server", "nothing", ADDRESS));
+            }
+            _ => {}
         }
-        if raw.insecure && !is_loopback(&raw.server) {
+        let is_here = raw.server.as_deref().is_none_or(is_loopback);
+        if raw.insecure && !is_here {
             let allowed = "false, or a server on this machine (127.0.0.1 or [::1]): without TLS, \
                            others on the network read and change what is sent";
             return Err(self.not_allowed("insecure", true, allowed));
-        }
-        if raw.volumes.is_empty() {
-            return Err(self.not_allowed("volumes", "[]", "at least one [[volumes]] section"));
         }
         let mut volumes: Vec<VolumeConfig> = Vec::new();
         for (index, raw) in raw.volumes.iter().enumerate() {
@@ -292,6 +316,7 @@ impl Checker<'_> {
                 .resend_window(key, raw.resend_window.unwrap_or(RESEND_WINDOW_DEFAULT))?,
             compare: raw.compare.unwrap_or(true),
             write_intent_log: raw.write_intent_log.unwrap_or(true),
+            paused: raw.paused,
         })
     }
 
@@ -410,7 +435,7 @@ mod tests {
         assert_eq!((volume.hold_limit_ms, volume.overflow), (200, Overflow::Gap));
         assert_eq!(volume.sweep, SweepLimits::DEFAULT);
         assert_eq!(volume.resend_window, 128 << 20);
-        assert!(volume.compare && volume.write_intent_log);
+        assert!(volume.compare && volume.write_intent_log && !volume.paused);
         assert!(config.state_dir.ends_with("state"));
     }
 
@@ -420,7 +445,7 @@ mod tests {
                     overflow = \"hold\"\ndevice = '\\Device\\X'\n\
                     sweep_rate = \"100 MiB\"\nsweep_latency_ms = 0\n\
                     resend_window = \"1 GiB\"\ncompare = false\n\
-                    write_intent_log = false";
+                    write_intent_log = false\npaused = true";
         let volume = &with(text).unwrap().volumes[0];
         assert_eq!(volume.name, VolumeName::Device(r"\Device\X".into()));
         assert_eq!(format!("{{{}}}", volume.guid), GUID);
@@ -429,7 +454,7 @@ mod tests {
         let sweep = SweepLimits { bytes_per_second: 100 << 20, latency_ms: 0 };
         assert_eq!(volume.sweep, sweep);
         assert_eq!(volume.resend_window, 1 << 30);
-        assert!(!volume.compare && !volume.write_intent_log);
+        assert!(!volume.compare && !volume.write_intent_log && volume.paused);
     }
 
     #[test]
@@ -482,7 +507,7 @@ mod tests {
             [vec![0xfe, 0xff], utf16(u16::to_be_bytes)].concat(),
         ] {
             fs::write(&file, bytes).unwrap();
-            assert_eq!(Config::load(&file).unwrap().server, "s:1");
+            assert_eq!(Config::load(&file).unwrap().server.unwrap(), "s:1");
         }
         fs::write(&file, utf16(u16::to_le_bytes)).unwrap();
         let refused = Config::load(&file).unwrap_err().to_string();
@@ -490,7 +515,7 @@ mod tests {
         // A folder, as of any other thing that is no file.
         let refused = Config::load(dir.path()).unwrap_err().to_string();
         assert!(refused.contains("a directory"), "{refused}");
-        assert!(Config::load(&dir.path().join("missing")).is_err());
+        assert!(Config::load(&dir.path().join("missing")).unwrap_err().is_missing());
     }
 
     #[test]
@@ -503,12 +528,15 @@ mod tests {
     }
 
     #[test]
-    fn a_file_without_volumes_or_with_the_same_volume_twice_is_an_error() {
+    fn a_file_may_be_empty_and_volumes_need_a_server_and_differ() {
         let volume = format!("[[volumes]]\nvolume = \"{GUID}\"\n");
-        assert!(parse("server = \"s:1\"").unwrap_err().to_string().contains("at least one"));
+        for (text, server) in [("", None), ("server = \"s:1\"", Some("s:1".to_owned()))] {
+            let config = parse(text).unwrap();
+            assert_eq!((config.server, config.volumes.len()), (server, 0));
+        }
         let twice = format!("server = \"s:1\"\n{volume}{volume}");
         assert!(parse(&twice).unwrap_err().to_string().contains("volumes[1]"));
-        assert!(parse(&volume).is_err(), "no server");
+        assert!(parse(&volume).unwrap_err().to_string().contains("server = nothing"));
         assert!(parse("server = \"s:1\"\n[[volumes]]\n").is_err(), "no name");
     }
 

@@ -27,6 +27,8 @@ pub enum Event {
     ServiceStopped = 101,
     /// The service could not run.
     ServiceFailed = 102,
+    /// The configuration has changed, and what runs has followed it.
+    ConfigurationChanged = 103,
     /// Protection of a volume has begun.
     SessionStarted = 200,
     /// A session that the service remembers continues.
@@ -79,16 +81,19 @@ pub enum Event {
     RenewalFailed = 312,
     /// The service's state cannot be read or written.
     StateFailed = 320,
+    /// The service cannot hear the command line.
+    ChannelFailed = 321,
     /// A bug.
     Bug = 399,
 }
 
 impl Event {
     /// Every event.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 32] = [
         Self::ServiceStarted,
         Self::ServiceStopped,
         Self::ServiceFailed,
+        Self::ConfigurationChanged,
         Self::SessionStarted,
         Self::SessionResumed,
         Self::SessionFound,
@@ -115,6 +120,7 @@ impl Event {
         Self::Untrusted,
         Self::RenewalFailed,
         Self::StateFailed,
+        Self::ChannelFailed,
         Self::Bug,
     ];
 
@@ -128,6 +134,7 @@ impl Event {
         match self {
             Self::ServiceStarted
             | Self::ServiceStopped
+            | Self::ConfigurationChanged
             | Self::SessionStarted
             | Self::SessionResumed
             | Self::SessionCaughtUp
@@ -155,6 +162,7 @@ impl Event {
             | Self::LinkFailed
             | Self::Untrusted
             | Self::StateFailed
+            | Self::ChannelFailed
             | Self::Bug => Severity::Error,
         }
     }

@@ -1,14 +1,17 @@
 //! The service itself, below the service manager or a console: configuration, log, pipelines.
 
+use std::path::Path;
 use std::sync::Arc;
 
+use snapless_control::channel::PIPE;
 use snapless_driver_client::control::WindowsDriver;
 use snapless_driver_client::{Driver, paths};
-use snapless_service::config::{Config, ConfigError};
+use snapless_service::config::ConfigError;
 use snapless_service::event::Event;
 use snapless_service::logging::{self, Audience};
 use snapless_service::pipeline::Limits;
 use snapless_service::runner::{self, RunError};
+use snapless_service::settings_file::SettingsFile;
 use snapless_service::stop::StopSignal;
 use snapless_service::{SERVICE_NAME, notice};
 
@@ -40,17 +43,21 @@ pub(crate) fn run(
     stop: &StopSignal,
     ready: impl FnOnce() -> Result<(), HostError>,
 ) -> Result<(), HostError> {
-    let file = arguments.config.clone().unwrap_or_else(paths::config_file);
+    let settings = match &arguments.config {
+        Some(file) => SettingsFile::named(file.clone()),
+        None => SettingsFile::default_at(paths::config_file()),
+    };
     let failed = |error: &dyn std::fmt::Display| {
         notice::report(Event::ServiceFailed, &error.to_string());
     };
-    let config = Config::load(&file).inspect_err(|error| failed(error))?;
+    let config = settings.config().inspect_err(|error| failed(error))?;
     let _log = logging::start(&config.log_dir, audience)
         .map_err(|source| HostError::Log { folder: config.log_dir.clone(), source })
         .inspect_err(|error| failed(error))?;
     ready()?;
     let driver: Arc<dyn Driver> = Arc::new(WindowsDriver);
-    runner::run(&config, &driver, Limits::default(), stop).inspect_err(|error| failed(error))?;
+    runner::run(settings, config, Path::new(PIPE), &driver, Limits::default(), stop)
+        .inspect_err(|error| failed(error))?;
     Ok(())
 }
 

@@ -3,7 +3,9 @@
 //! | module | what it is |
 //! | --- | --- |
 //! | [`config`] | the TOML file, checked |
-//! | [`runner`] | one pipeline per volume, and their reports |
+//! | [`runner`] | the whole of it, until the service stops |
+//! | [`supervisor`] | one pipeline per volume, and their reports |
+//! | [`administration`], [`settings_file`] | requests of `snapless`; changes to the TOML file |
 //! | [`pipeline`] | one volume: connect, claim, stream, back off |
 //! | [`connector`], [`renewal`] | how the server is reached; the machine's certificate |
 //! | [`session`] | resume the driver's session or begin a new one |
@@ -20,6 +22,7 @@
 //! All but the service manager and the event log runs on every system, with any
 //! [`snapless_driver_client::Driver`].
 
+pub mod administration;
 pub mod attempt;
 pub mod backoff;
 pub mod batch;
@@ -38,11 +41,13 @@ pub mod renewal;
 pub mod report;
 pub mod runner;
 pub mod session;
+pub mod settings_file;
 pub mod size;
 pub mod state;
 mod state_keeper;
 pub mod stop;
 pub mod stream;
+pub mod supervisor;
 pub mod verification;
 pub mod watch;
 pub mod watermark;

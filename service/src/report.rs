@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use snapless_wire::id::VolumeGuid;
+
 use crate::files::{self, Durability, FileError, replace};
 use crate::verification::Verification;
 
@@ -27,6 +29,8 @@ pub enum Activity {
     Streaming,
     /// Waiting before the next attempt; `last_error` says why.
     BackingOff,
+    /// An administrator has paused the volume: nothing is sent.
+    Paused,
     /// An administrator ended the session: the volume is no longer protected.
     Ended,
     /// The service has stopped; the driver keeps the session until the next start.
@@ -85,6 +89,14 @@ impl Report {
     /// The report's file in `state_dir`.
     pub fn path(&self, state_dir: &Path) -> PathBuf {
         state_dir.join(format!("{}{REPORT_SUFFIX}", self.volume))
+    }
+
+    /// Removes the report of a volume from `state_dir`.
+    pub fn remove(state_dir: &Path, volume: VolumeGuid) -> io::Result<()> {
+        match fs::remove_file(state_dir.join(format!("{volume}{REPORT_SUFFIX}"))) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        }
     }
 
     /// Replaces the report's file in `state_dir`.

@@ -1,65 +1,53 @@
-//! Runs one pipeline per configured volume until the service stops, and writes their reports.
-//!
-//! Rule: pipelines share only the stop signal, so that a failure of one volume does not affect
-//! others.
+//! Runs the service until it stops: the pipelines, the requests of administrators, the reports.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use snapless_control::channel::Channel;
 use snapless_driver_client::Driver;
 use snapless_trust::private;
 
+use crate::administration::Administration;
 use crate::config::Config;
-use crate::counters::Counters;
 use crate::event::Event;
 use crate::notice;
-use crate::pipeline::{Limits, Pipeline};
-use crate::renewal;
-use crate::state::SessionStore;
+use crate::pipeline::Limits;
+use crate::settings_file::SettingsFile;
 use crate::stop::StopSignal;
+use crate::supervisor::Supervisor;
 
 /// How often the reports are written.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Runs until `stop` is set and every pipeline has flushed and ended.
+/// Runs until `stop` is set and every pipeline has flushed and ended. `channel`: where the requests
+/// of administrators come in.
 pub fn run(
-    config: &Config,
+    settings: SettingsFile,
+    config: Config,
+    channel: &Path,
     driver: &Arc<dyn Driver>,
     limits: Limits,
     stop: &StopSignal,
 ) -> Result<(), RunError> {
     private::create_folders(&config.state_dir)
         .map_err(|source| RunError::StateDir { folder: config.state_dir.clone(), source })?;
-    let (volumes, server) = (config.volumes.len(), &config.server);
-    let release = env!("CARGO_PKG_VERSION");
-    notice::report(
-        Event::ServiceStarted,
-        &format!("Snapless service {release} started: {volumes} volume(s), server {server}"),
-    );
-    let reporter = Reporter { config, counters: counters_of(config) };
-    let connector = config.connector();
-    thread::scope(|scope| {
-        scope.spawn(|| renewal::run(&connector, &limits.link, stop));
-        for (volume, counters) in config.volumes.iter().zip(&reporter.counters) {
-            let pipeline = Pipeline {
-                config: volume.clone(),
-                connector: connector.clone(),
-                driver: Arc::clone(driver),
-                store: SessionStore::new(&config.state_dir, volume.guid),
-                counters: Arc::clone(counters),
-                stop: stop.clone(),
-                limits,
-            };
-            scope.spawn(move || pipeline.run());
+    notice::report(Event::ServiceStarted, &started(&config));
+    let supervisor = Supervisor::start(config, Arc::clone(driver), limits);
+    let administration = Administration::new(settings, Arc::clone(driver), supervisor);
+    let administration = Arc::new(administration);
+    listen(channel, &administration);
+    while !stop.wait_for(REPORT_INTERVAL) {
+        // A request may wait for a flush.
+        if let Some(supervisor) = administration.try_supervisor() {
+            supervisor.write_reports();
         }
-        while !stop.wait_for(REPORT_INTERVAL) {
-            reporter.write();
-        }
-    });
-    reporter.write();
+    }
+    let mut supervisor = administration.supervisor();
+    supervisor.end();
+    supervisor.write_reports();
     notice::report(
         Event::ServiceStopped,
         "Snapless service stopped; the driver keeps its sessions until the next start",
@@ -80,24 +68,35 @@ pub enum RunError {
     },
 }
 
-fn counters_of(config: &Config) -> Vec<Arc<Counters>> {
-    let of = |guid| Arc::new(Counters::new(guid, &config.server));
-    config.volumes.iter().map(|volume| of(volume.guid)).collect()
+fn started(config: &Config) -> String {
+    let release = env!("CARGO_PKG_VERSION");
+    let Config { volumes, server, .. } = config;
+    match server {
+        Some(server) => format!(
+            "Snapless service {release} started: {} volume(s), server {server}",
+            volumes.len()
+        ),
+        None => format!(
+            "Snapless service {release} started: nothing is configured yet; `snapless enroll` and \
+             `snapless protect` do that"
+        ),
+    }
 }
 
-/// Writes the reports that `snapless status` reads.
-struct Reporter<'a> {
-    config: &'a Config,
-    counters: Vec<Arc<Counters>>,
-}
-
-impl Reporter<'_> {
-    fn write(&self) {
-        for counters in &self.counters {
-            let report = counters.report();
-            if let Err(error) = report.write(&self.config.state_dir) {
-                log::debug!("cannot write the report of {}: {error}", report.volume);
-            }
+/// Takes the requests of administrators. Protection goes on without them.
+fn listen(channel: &Path, administration: &Arc<Administration>) {
+    match Channel::open(channel) {
+        Ok(open) => {
+            let administration = Arc::clone(administration);
+            thread::spawn(move || open.serve(move |request| administration.carry_out(request)));
         }
+        Err(error) => notice::report(
+            Event::ChannelFailed,
+            &format!(
+                "cannot listen at {}: {error}; `snapless protect` and others do not work until the \
+                 service is started again, protection does",
+                channel.display()
+            ),
+        ),
     }
 }

@@ -483,6 +483,7 @@ mod tests {
             resend_window: 32 << 20,
             compare: true,
             write_intent_log: true,
+            paused: false,
         }
     }
 

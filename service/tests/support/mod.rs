@@ -125,7 +125,7 @@ impl Drop for Running {
 /// Waits until `condition` holds; panics with `what` after a time limit.
 #[track_caller]
 pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    let limit = Instant::now() + Duration::from_secs(20);
+    let limit = Instant::now() + Duration::from_mins(1);
     while !condition() {
         assert!(Instant::now() < limit, "timed out: {what}");
         thread::sleep(Duration::from_millis(2));
@@ -144,10 +144,11 @@ fn config() -> VolumeConfig {
         resend_window: 16 << 20,
         compare: true,
         write_intent_log: true,
+        paused: false,
     }
 }
 
-fn limits(link: LinkLimits, answer: Duration) -> Limits {
+pub fn limits(link: LinkLimits, answer: Duration) -> Limits {
     Limits {
         link,
         backoff: BackoffLimits { min: Duration::from_millis(5), max: Duration::from_millis(40) },

@@ -1,0 +1,326 @@
+//! Carries out what administrators ask for by `snapless`: the configuration changes, and what runs
+//! follows it.
+//!
+//! Rule: a request is carried out as a whole or refused in words, one after the other. What is
+//! configured is written before it runs, so that it counts after a crash too.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use snapless_control::message::{Answer, Done, Refusal, RefusalKind, Request};
+use snapless_driver_client::volume::{NotAVolumeName, device_text};
+use snapless_driver_client::{Driver, DriverError, VolumeName};
+use snapless_trust::TrustError;
+use snapless_trust::keystore::KeyStore;
+use snapless_wire::id::VolumeGuid;
+use snapless_wire::ioctl::DeviceName;
+
+use crate::config::{Config, ConfigError, VolumeConfig};
+use crate::event::Event;
+use crate::notice;
+use crate::session::{SessionError, find, permits};
+use crate::settings_file::{Change, SettingsError, SettingsFile};
+use crate::state::StateError;
+use crate::supervisor::Supervisor;
+
+/// The service as administrators see it.
+pub struct Administration {
+    settings: SettingsFile,
+    driver: Arc<dyn Driver>,
+    supervisor: Mutex<Supervisor>,
+}
+
+/// Why a request is not carried out.
+#[derive(Debug, thiserror::Error)]
+enum AdministrationError {
+    #[error(transparent)]
+    Name(#[from] NotAVolumeName),
+    #[error(transparent)]
+    Driver(#[from] DriverError),
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    #[error(transparent)]
+    State(#[from] StateError),
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    #[error("volume {0} is not configured: `snapless protect {0}`")]
+    NotConfigured(VolumeName),
+    #[error(
+        "no server is configured: name it by --to host:port, or enrol this machine first with \
+         `snapless enroll`"
+    )]
+    NoServer,
+    #[error(
+        "the volumes of this machine go to {configured}, not to {asked}: change `server` in \
+         {file} and run `snapless reload`"
+    )]
+    OtherServer { configured: String, asked: String, file: String },
+    #[error("{what} has changed: that counts when the service is started again")]
+    Folder { what: &'static str },
+}
+
+impl From<ConfigError> for AdministrationError {
+    fn from(error: ConfigError) -> Self {
+        Self::Settings(error.into())
+    }
+}
+
+impl AdministrationError {
+    fn kind(&self) -> RefusalKind {
+        match self {
+            Self::Name(_) => RefusalKind::Request,
+            Self::Driver(DriverError::NoSuchVolume(_))
+            | Self::Session(SessionError::NotFiltered(_))
+            | Self::NotConfigured(_) => RefusalKind::NoSuchVolume,
+            Self::Session(_) => RefusalKind::Unprotectable,
+            Self::Driver(_) => RefusalKind::Driver,
+            Self::Settings(_) | Self::NoServer | Self::OtherServer { .. } | Self::Folder { .. } => {
+                RefusalKind::Configuration
+            }
+            Self::State(_) | Self::Trust(_) => RefusalKind::Other,
+        }
+    }
+}
+
+/// Whether anything has changed, and for which volume.
+struct Outcome {
+    volume: Option<VolumeGuid>,
+    changed: bool,
+}
+
+impl Administration {
+    /// Of a service that runs `supervisor`, as the file says.
+    pub fn new(settings: SettingsFile, driver: Arc<dyn Driver>, supervisor: Supervisor) -> Self {
+        Self { settings, driver, supervisor: Mutex::new(supervisor) }
+    }
+
+    /// What runs. A request that is being carried out is waited for.
+    pub fn supervisor(&self) -> MutexGuard<'_, Supervisor> {
+        // A panic in a request leaves pipelines that run.
+        self.supervisor.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What runs, unless a request is being carried out.
+    pub fn try_supervisor(&self) -> Option<MutexGuard<'_, Supervisor>> {
+        self.supervisor.try_lock().ok()
+    }
+
+    /// Carries out a request.
+    pub fn carry_out(&self, request: Request) -> Answer {
+        let mut supervisor = self.supervisor();
+        let outcome = match &request {
+            Request::Protect { volume, server } => {
+                self.protect(&mut supervisor, volume, server.as_deref())
+            }
+            Request::Unprotect { volume } => self.unprotect(&mut supervisor, volume),
+            Request::Pause { volume } => self.pause(&mut supervisor, volume, true),
+            Request::Resume { volume } => self.pause(&mut supervisor, volume, false),
+            Request::Reload => self.reload(&mut supervisor),
+        };
+        match outcome {
+            Ok(Outcome { volume, changed }) => {
+                let config = supervisor.config();
+                let (server, volumes) = (config.server.clone(), config.volumes.len());
+                let volume = volume.map(|volume| format!("{{{volume}}}"));
+                Answer::Done(Done { volume, server, changed, volumes })
+            }
+            Err(error) => {
+                log::warn!("a request of an administrator was refused: {error}");
+                Answer::Refused(Refusal::new(error.kind(), error))
+            }
+        }
+    }
+
+    fn protect(
+        &self,
+        supervisor: &mut Supervisor,
+        volume: &str,
+        server: Option<&str>,
+    ) -> Result<Outcome, AdministrationError> {
+        let name: VolumeName = volume.parse()?;
+        let device = self.driver.device_of(&name)?;
+        let config = self.settings.config()?;
+        if let (Some(asked), Some(configured)) = (server, &config.server)
+            && asked != configured
+        {
+            let (configured, asked) = (configured.clone(), asked.to_owned());
+            let file = self.settings.path().display().to_string();
+            return Err(AdministrationError::OtherServer { configured, asked, file });
+        }
+        if let Some((_, volume)) = self.configured(&config, &name, Some(&device)) {
+            // Its session may have been ended.
+            let guid = volume.guid;
+            let mut changed = run(supervisor, config)?;
+            changed |= supervisor.begin_again(guid);
+            return Ok(Outcome { volume: Some(guid), changed });
+        }
+        let server = match server.map(str::to_owned).or_else(|| config.server.clone()) {
+            Some(server) => server,
+            None => KeyStore::new(&config.state_dir)
+                .find()?
+                .map(|it| it.server)
+                .ok_or(AdministrationError::NoServer)?,
+        };
+        let name = self.lasting_name(&device)?;
+        let edited = self.settings.edit(Change::Add { name: &name, server: &server })?;
+        let Some(added) = edited.config.volumes.last() else {
+            return Err(AdministrationError::NotConfigured(name));
+        };
+        self.check(added, &device)?;
+        let guid = added.guid;
+        self.settings.write(&edited)?;
+        run(supervisor, edited.config)?;
+        notice::report(
+            Event::ConfigurationChanged,
+            &format!("{name}: an administrator has it protected: server {server}"),
+        );
+        Ok(Outcome { volume: Some(guid), changed: true })
+    }
+
+    fn unprotect(
+        &self,
+        supervisor: &mut Supervisor,
+        volume: &str,
+    ) -> Result<Outcome, AdministrationError> {
+        let name: VolumeName = volume.parse()?;
+        // A volume that is away is taken out too.
+        let device = self.driver.device_of(&name);
+        let config = self.settings.config()?;
+        let found = self.configured(&config, &name, device.as_ref().ok());
+        let guid = match found {
+            Some((place, volume)) => {
+                let edited = self.settings.edit(Change::Remove(place))?;
+                self.settings.write(&edited)?;
+                let guid = volume.guid;
+                run(supervisor, edited.config)?;
+                Some(guid)
+            }
+            None => None,
+        };
+        let ended = match &device {
+            Ok(device) => self.end_session(device)?,
+            Err(_) => false,
+        };
+        let Some(guid) = guid else {
+            // Of an earlier configuration.
+            let outcome = Outcome { volume: None, changed: true };
+            return if ended { Ok(outcome) } else { Err(not_configured(name, device)) };
+        };
+        supervisor.store(guid).forget()?;
+        supervisor.remove_report(guid);
+        notice::report(
+            Event::SessionEnded,
+            &format!("{name}: an administrator has it protected no longer"),
+        );
+        Ok(Outcome { volume: Some(guid), changed: true })
+    }
+
+    fn pause(
+        &self,
+        supervisor: &mut Supervisor,
+        volume: &str,
+        paused: bool,
+    ) -> Result<Outcome, AdministrationError> {
+        let name: VolumeName = volume.parse()?;
+        let device = self.driver.device_of(&name);
+        let config = self.settings.config()?;
+        let Some((place, volume)) = self.configured(&config, &name, device.as_ref().ok()) else {
+            return Err(not_configured(name, device));
+        };
+        let (guid, changed) = (volume.guid, volume.paused != paused);
+        if changed {
+            let edited = self.settings.edit(Change::Pause(place, paused))?;
+            self.settings.write(&edited)?;
+            run(supervisor, edited.config)?;
+            let text = if paused {
+                "an administrator has paused it: nothing is sent until `snapless resume`"
+            } else {
+                "an administrator has it sent again"
+            };
+            notice::report(Event::ConfigurationChanged, &format!("{name}: {text}"));
+        }
+        Ok(Outcome { volume: Some(guid), changed })
+    }
+
+    fn reload(&self, supervisor: &mut Supervisor) -> Result<Outcome, AdministrationError> {
+        let changed = run(supervisor, self.settings.config()?)?;
+        if changed {
+            let volumes = supervisor.config().volumes.len();
+            let text = format!("the configuration was read again: {volumes} volume(s)");
+            notice::report(Event::ConfigurationChanged, &text);
+        }
+        Ok(Outcome { volume: None, changed })
+    }
+
+    /// The volume in the configuration, and its place.
+    fn configured<'a>(
+        &self,
+        config: &'a Config,
+        name: &VolumeName,
+        device: Option<&DeviceName>,
+    ) -> Option<(usize, &'a VolumeConfig)> {
+        let is_it = |volume: &VolumeConfig| {
+            let has_guid = *name == VolumeName::Guid(volume.guid);
+            has_guid
+                || volume.name == *name
+                || device.is_some_and(|device| {
+                    self.driver.device_of(&volume.name).is_ok_and(|it| it.matches(device))
+                })
+        };
+        config.volumes.iter().enumerate().find(|(_, volume)| is_it(volume))
+    }
+
+    /// The name of a device's volume that survives restarts, if it has one.
+    fn lasting_name(&self, device: &DeviceName) -> Result<VolumeName, DriverError> {
+        let path = || VolumeName::Device(device_text(device).unwrap_or_default());
+        Ok(self.driver.guid_of(device)?.map_or_else(path, VolumeName::Guid))
+    }
+
+    /// An error if the volume cannot be protected.
+    fn check(&self, volume: &VolumeConfig, device: &DeviceName) -> Result<(), AdministrationError> {
+        let volumes = self.driver.open()?.list()?;
+        let found = find(&volumes, device, volume)?;
+        if found.session.is_none() {
+            permits(found, self.driver.file_system_protection(device)?)?;
+        }
+        Ok(())
+    }
+
+    /// Ends the driver's session of a volume, if there is one.
+    fn end_session(&self, device: &DeviceName) -> Result<bool, DriverError> {
+        let port = self.driver.open()?;
+        let volumes = port.list()?;
+        let session = volumes.iter().find(|volume| volume.is(device)).and_then(|it| it.session);
+        let Some(session) = session else { return Ok(false) };
+        port.stop(session)?;
+        Ok(true)
+    }
+}
+
+/// Runs a configuration; false if it runs already.
+fn run(supervisor: &mut Supervisor, config: Config) -> Result<bool, AdministrationError> {
+    let now = supervisor.config();
+    if config.state_dir != now.state_dir {
+        return Err(AdministrationError::Folder { what: "state_dir" });
+    }
+    if config.log_dir != now.log_dir {
+        return Err(AdministrationError::Folder { what: "log_dir" });
+    }
+    let changed = config != *now;
+    if changed {
+        supervisor.apply(config);
+    }
+    Ok(changed)
+}
+
+/// Why a volume is not found in the configuration.
+fn not_configured(
+    name: VolumeName,
+    device: Result<DeviceName, DriverError>,
+) -> AdministrationError {
+    match device {
+        Ok(_) => AdministrationError::NotConfigured(name),
+        Err(error) => error.into(),
+    }
+}

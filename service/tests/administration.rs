@@ -1,0 +1,302 @@
+//! What administrators ask for by the channel: a running service follows, and its file says the
+//! same.
+
+mod support;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use snapless_control::channel::connect;
+use snapless_control::exchange::ask;
+use snapless_control::message::{Answer, Done, Refusal, RefusalKind, Request};
+use snapless_driver_client::Driver;
+use snapless_driver_client::identity::volume_of_device;
+use snapless_link::client::LinkLimits;
+use snapless_service::report::{Activity, read_all};
+use snapless_service::runner;
+use snapless_service::settings_file::SettingsFile;
+use snapless_service::stop::StopSignal;
+use snapless_wire::id::SessionId;
+use snapless_wire::ioctl::Protection;
+use tempfile::TempDir;
+
+use support::driver::{FakeDriver, Seen};
+use support::server::FakeServer;
+use support::{DEVICE, limits, wait_until};
+
+/// A machine with a driver, a server and a service that runs.
+struct Machine {
+    driver: Arc<FakeDriver>,
+    server: FakeServer,
+    folder: TempDir,
+    service: Option<(StopSignal, JoinHandle<()>)>,
+}
+
+impl Machine {
+    /// With a service whose configuration is `text`, and that may use the server without TLS.
+    fn with(text: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (driver, server) = (FakeDriver::new(DEVICE), FakeServer::new());
+        let mut machine = Self { driver, server, folder, service: None };
+        let dirs = format!(
+            "insecure = true\nstate_dir = '{}'\nlog_dir = '{0}'\n",
+            machine.folder.path().join("state").display()
+        );
+        machine.write(&format!("{dirs}{text}"));
+        machine.start();
+        machine
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.path().join("service.toml")
+    }
+
+    fn text(&self) -> String {
+        std::fs::read_to_string(self.file()).unwrap()
+    }
+
+    fn write(&self, text: &str) {
+        std::fs::write(self.file(), text).unwrap();
+    }
+
+    fn start(&mut self) {
+        let (settings, channel) =
+            (SettingsFile::named(self.file()), self.folder.path().join("control"));
+        let driver = Arc::clone(&self.driver) as Arc<dyn Driver>;
+        let limits = limits(LinkLimits::default(), Duration::from_mins(1));
+        let stop = StopSignal::new();
+        let stopped = stop.clone();
+        _ = std::fs::remove_file(&channel);
+        let thread = thread::spawn(move || {
+            let config = settings.config().unwrap();
+            runner::run(settings, config, &channel, &driver, limits, &stopped).unwrap();
+        });
+        self.service = Some((stop, thread));
+    }
+
+    fn stop(&mut self) {
+        if let Some((stop, thread)) = self.service.take() {
+            stop.set();
+            thread.join().unwrap();
+        }
+    }
+
+    fn ask(&self, request: &Request) -> Answer {
+        let channel = self.folder.path().join("control");
+        wait_until("the service listens", || connect(&channel).is_ok());
+        ask(&mut connect(&channel).unwrap(), request).unwrap()
+    }
+
+    fn done(&self, request: &Request) -> Done {
+        match self.ask(request) {
+            Answer::Done(done) => done,
+            Answer::Refused(refusal) => panic!("{request:?} was refused: {refusal}"),
+        }
+    }
+
+    fn refused(&self, request: &Request) -> Refusal {
+        match self.ask(request) {
+            Answer::Refused(refusal) => refusal,
+            Answer::Done(done) => panic!("{request:?} was carried out: {done:?}"),
+        }
+    }
+
+    fn protect(&self) -> Request {
+        Request::Protect { volume: DEVICE.into(), server: Some(self.server.address().into()) }
+    }
+
+    /// A volume that is protected, and its session.
+    fn protected() -> (Self, SessionId) {
+        let machine = Self::with("");
+        assert!(machine.done(&machine.protect()).changed);
+        let session = machine.session();
+        (machine, session)
+    }
+
+    #[track_caller]
+    fn session(&self) -> SessionId {
+        wait_until("a session", || self.driver.session().is_some());
+        self.driver.session().unwrap()
+    }
+
+    /// What is written arrives at the server.
+    #[track_caller]
+    fn streams(&self, session: SessionId) {
+        self.driver.write(4096, &[7; 8]);
+        let last = self.driver.end_epoch();
+        wait_until("it arrives", || {
+            let arrived = self.server.arrived(session);
+            arrived.last().is_some_and(|record| record.header.seq().get() >= last)
+        });
+    }
+
+    fn activity(&self) -> Option<Activity> {
+        let reports = read_all(&self.folder.path().join("state")).unwrap();
+        reports.sound.first().map(|report| report.activity)
+    }
+
+    fn has_seen(&self, seen: Seen) -> bool {
+        self.driver.seen().contains(&seen)
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn volume() -> String {
+    DEVICE.to_owned()
+}
+
+fn unprotect() -> Request {
+    Request::Unprotect { volume: volume() }
+}
+
+#[test]
+fn a_volume_is_protected_and_no_longer_and_the_file_says_so() {
+    let (machine, session) = Machine::protected();
+    machine.streams(session);
+    let (server, before) = (machine.server.address().to_owned(), machine.text());
+    assert!(before.contains(&format!("server = \"{server}\"")), "{before}");
+    assert!(before.ends_with(&format!("\n[[volumes]]\ndevice = '{DEVICE}'\n")), "{before}");
+    let again = machine.done(&machine.protect());
+    let guid = format!("{{{}}}", volume_of_device(DEVICE));
+    let volume = Some(guid);
+    assert_eq!(
+        again,
+        Done { volume: volume.clone(), server: Some(server), changed: false, volumes: 1 }
+    );
+    assert_eq!((machine.text(), machine.driver.session()), (before, Some(session)));
+
+    let ended = machine.done(&unprotect());
+    assert_eq!((ended.volume, ended.changed, ended.volumes), (volume, true, 0));
+    assert!(machine.has_seen(Seen::Stopped(session)) && machine.driver.session().is_none());
+    assert!(!machine.text().contains("volumes"), "{}", machine.text());
+    assert_eq!(machine.activity(), None, "no report");
+    let refused = machine.refused(&unprotect());
+    assert_eq!(refused.kind, RefusalKind::NoSuchVolume);
+    // Another session begins: nothing is remembered.
+    assert!(machine.done(&machine.protect()).changed);
+    assert_ne!(machine.session(), session);
+}
+
+#[test]
+fn what_was_asked_for_counts_after_a_restart_of_the_service() {
+    let (mut machine, session) = Machine::protected();
+    machine.streams(session);
+    machine.stop();
+    machine.start();
+    wait_until("the session goes on", || machine.has_seen(Seen::Resumed(session)));
+    machine.streams(session);
+    machine.done(&unprotect());
+    machine.stop();
+    machine.start();
+    assert_eq!(machine.done(&Request::Reload).volumes, 0);
+    assert_eq!(machine.driver.session(), None);
+}
+
+#[test]
+fn a_paused_volume_keeps_its_session_and_nothing_is_sent_of_it() {
+    let (machine, session) = Machine::protected();
+    machine.streams(session);
+    assert!(machine.done(&Request::Pause { volume: volume() }).changed);
+    assert!(!machine.done(&Request::Pause { volume: volume() }).changed);
+    wait_until("the report says so", || machine.activity() == Some(Activity::Paused));
+    assert_eq!(machine.driver.session(), Some(session));
+    let arrived = machine.server.arrived(session).len();
+    machine.driver.write(0, &[1; 8]);
+    machine.driver.end_epoch();
+    assert!(machine.driver.queued() > 0, "the driver goes on");
+    assert_eq!(machine.server.arrived(session).len(), arrived);
+    assert!(machine.done(&Request::Resume { volume: volume() }).changed);
+    machine.streams(session);
+    assert!(machine.has_seen(Seen::Resumed(session)) && !machine.has_seen(Seen::Stopped(session)));
+}
+
+#[test]
+fn a_change_by_hand_is_followed_and_a_session_goes_on_with_it() {
+    let (machine, session) = Machine::protected();
+    machine.streams(session);
+    assert!(!machine.done(&Request::Reload).changed);
+    machine.write(&format!("{}resend_window = \"32 MiB\"\n", machine.text()));
+    assert!(machine.done(&Request::Reload).changed);
+    wait_until("the session goes on", || machine.has_seen(Seen::Resumed(session)));
+    machine.streams(session);
+    assert!(!machine.has_seen(Seen::Stopped(session)));
+    // What is no configuration changes nothing.
+    machine.write("server = 7\n");
+    for request in [Request::Reload, unprotect(), Request::Pause { volume: volume() }] {
+        let refused = machine.refused(&request);
+        assert_eq!(refused.kind, RefusalKind::Configuration, "{refused}");
+        assert!(refused.text.contains("line 1"), "{refused}");
+    }
+    assert_eq!(machine.text(), "server = 7\n");
+    machine.streams(session);
+}
+
+#[test]
+fn a_session_that_was_ended_begins_anew_when_protection_is_asked_for() {
+    let (machine, session) = Machine::protected();
+    machine.streams(session);
+    machine.driver.stop_session();
+    wait_until("it is over", || machine.activity() == Some(Activity::Ended));
+    assert!(machine.done(&machine.protect()).changed);
+    assert_ne!(machine.session(), session);
+    assert!(!machine.done(&machine.protect()).changed);
+}
+
+#[test]
+fn what_cannot_be_protected_is_refused_in_words_and_nothing_changes() {
+    let machine = Machine::with("");
+    let text = machine.text();
+    let server = Some(machine.server.address().to_owned());
+    let refused = |volume: &str, server: &Option<String>| {
+        machine.refused(&Request::Protect { volume: volume.into(), server: server.clone() })
+    };
+    let none = refused(DEVICE, &None);
+    assert_eq!(none.kind, RefusalKind::Configuration);
+    assert!(none.text.contains("--to") && none.text.contains("snapless enroll"), "{none}");
+    let nowhere = refused(DEVICE, &Some("nowhere".into()));
+    assert!(nowhere.text.contains("host:port"), "{nowhere}");
+    assert_eq!(refused("D", &server).kind, RefusalKind::Request);
+    assert_eq!(refused(r"\Device\Other", &server).kind, RefusalKind::NoSuchVolume);
+    machine.driver.set_protection(Protection::Dax);
+    assert_eq!(refused(DEVICE, &server).kind, RefusalKind::Unprotectable);
+    machine.driver.set_present(false);
+    assert_eq!(refused(DEVICE, &server).kind, RefusalKind::Driver);
+    assert_eq!((machine.text(), machine.driver.session()), (text, None));
+    let refused = machine.refused(&Request::Resume { volume: volume() });
+    assert!(refused.text.contains("snapless protect"), "{refused}");
+}
+
+#[test]
+fn volumes_go_to_one_server_and_its_change_is_a_change_of_the_file() {
+    let (machine, session) = Machine::protected();
+    machine.streams(session);
+    let other = Request::Protect { volume: volume(), server: Some("127.0.0.1:9".into()) };
+    let refused = machine.refused(&other);
+    assert_eq!(refused.kind, RefusalKind::Configuration);
+    assert!(refused.text.contains("snapless reload"), "{refused}");
+    let moved = FakeServer::new();
+    machine.write(&machine.text().replace(machine.server.address(), moved.address()));
+    assert!(machine.done(&Request::Reload).changed);
+    // The other server has nothing of the session: a new one begins there.
+    wait_until("it goes there", || !moved.hellos().is_empty());
+}
+
+#[test]
+fn a_session_of_an_earlier_configuration_is_ended_too() {
+    let (machine, session) = Machine::protected();
+    machine.streams(session);
+    let text = machine.text();
+    machine.write(&text[..text.find("[[volumes]]").unwrap()]);
+    assert!(machine.done(&Request::Reload).changed);
+    assert_eq!(machine.driver.session(), Some(session), "the driver keeps it");
+    let ended = machine.done(&unprotect());
+    assert_eq!((ended.volume, ended.changed), (None, true));
+    assert_eq!(machine.driver.session(), None);
+}
