@@ -12,9 +12,10 @@ use snapless_wire::ioctl::SWEEP_RATE_MIN;
 const EXIT_CODES: &str = "Exit codes:\n  0  done\n  1  failed\n  2  wrong arguments\n  \
                           3  the driver is not running\n  4  no such volume or session\n  \
                           5  access denied: run this program as an administrator\n  \
-                          6  verify --wait: the copy is not what the volume is";
+                          6  verify --wait: the copy is not what the volume is\n  \
+                          7  the service is not running";
 
-/// Shows and ends the protection of this machine's volumes
+/// Protects this machine's volumes, and shows how it stands with them
 #[derive(Parser, Debug)]
 #[command(name = "snapless", version, after_help = EXIT_CODES)]
 pub struct Arguments {
@@ -29,6 +30,41 @@ pub enum Command {
     /// Lists the volumes that the driver filters
     #[command(after_help = "Examples:\n  snapless volumes\n  snapless volumes --json")]
     Volumes {
+        /// Print JSON, for scripts
+        #[arg(long)]
+        json: bool,
+    },
+    /// Has a volume protected, from now on and after each restart of the machine
+    ///
+    /// The service adds the volume to its configuration and begins with it at once: it reads the
+    /// whole volume while that is in use, and follows its writes. A volume that is protected
+    /// already stays as it is.
+    #[command(after_help = "Examples:\n  snapless protect D:\n  \
+                            snapless protect D: --to backup.example.com:4850\n  \
+                            snapless protect {71a27cdd-812a-11d0-bec7-08002be2092f} --json")]
+    Protect(ProtectArguments),
+    /// Has a volume protected no longer: its session ends, and it leaves the configuration
+    ///
+    /// The server keeps what it has. If the volume is protected again, a first sync begins, which
+    /// sends only what the server does not have.
+    #[command(after_help = "Examples:\n  snapless unprotect D:\n  snapless unprotect D: --json")]
+    Unprotect(VolumeArguments),
+    /// Has nothing of a volume sent until `snapless resume`, also after a restart of the service
+    ///
+    /// The driver goes on capturing. Once its queue is full a gap begins: instants from then on
+    /// cannot be restored until `snapless resume` and until what was written meanwhile has been
+    /// read.
+    #[command(after_help = "Examples:\n  snapless pause D:\n  snapless pause D: --json")]
+    Pause(VolumeArguments),
+    /// Has a paused volume sent again
+    #[command(after_help = "Examples:\n  snapless resume D:\n  snapless resume D: --json")]
+    Resume(VolumeArguments),
+    /// Has the service read its configuration again
+    ///
+    /// Volumes whose settings have not changed go on undisturbed; others go on with their sessions.
+    /// A configuration that cannot be used changes nothing.
+    #[command(after_help = "Example:\n  snapless reload")]
+    Reload {
         /// Print JSON, for scripts
         #[arg(long)]
         json: bool,
@@ -67,6 +103,31 @@ pub enum Command {
     Enroll(EnrollArguments),
     /// Prints the version of this program and of the driver interface
     Version,
+}
+
+/// Options of `snapless protect`.
+#[derive(Args, Debug)]
+pub struct ProtectArguments {
+    /// The volume: {GUID}, a drive letter (D:) or a device path
+    #[arg(value_name = "VOLUME")]
+    pub volume: VolumeName,
+    /// The server, host:port [default: that of the configuration, or at which the machine enrolled]
+    #[arg(long, value_name = "SERVER")]
+    pub to: Option<String>,
+    /// Print JSON, for scripts
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of commands for one volume.
+#[derive(Args, Debug)]
+pub struct VolumeArguments {
+    /// The volume: {GUID}, a drive letter (D:) or a device path
+    #[arg(value_name = "VOLUME")]
+    pub volume: VolumeName,
+    /// Print JSON, for scripts
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Options of `snapless status`.

@@ -1,5 +1,6 @@
 //! The commands, one module each.
 
+mod administer;
 mod common;
 mod enroll;
 mod status;
@@ -8,21 +9,40 @@ mod verify;
 mod volumes;
 
 use std::io::Write;
+use std::path::Path;
 
+use snapless_control::channel::PIPE;
+use snapless_control::message::Request;
 use snapless_driver_client::{Driver, paths};
 use snapless_wire::ioctl::ABI_VERSION;
 
-use crate::arguments::Command;
+use crate::arguments::{Command, ProtectArguments, VolumeArguments};
 use crate::error::CliError;
 
 /// Carries out `command`.
 pub fn run(command: &Command, driver: &dyn Driver, out: &mut dyn Write) -> Result<(), CliError> {
+    let ask =
+        |request, json, out: &mut dyn Write| administer::run(request, json, Path::new(PIPE), out);
     match command {
         Command::Volumes { json } => volumes::run(*json, driver, out),
         Command::Status(arguments) => status::run(arguments, driver, &paths::state_dir(), out),
         Command::Stop(arguments) => stop::run(arguments, driver, out),
         Command::Verify(arguments) => verify::run(arguments, driver, &paths::state_dir(), out),
         Command::Enroll(arguments) => enroll::run(arguments, &paths::state_dir(), out),
+        Command::Protect(ProtectArguments { volume, to, json }) => {
+            let (volume, server) = (volume.to_string(), to.clone());
+            ask(Request::Protect { volume, server }, *json, out)
+        }
+        Command::Unprotect(VolumeArguments { volume, json }) => {
+            ask(Request::Unprotect { volume: volume.to_string() }, *json, out)
+        }
+        Command::Pause(VolumeArguments { volume, json }) => {
+            ask(Request::Pause { volume: volume.to_string() }, *json, out)
+        }
+        Command::Resume(VolumeArguments { volume, json }) => {
+            ask(Request::Resume { volume: volume.to_string() }, *json, out)
+        }
+        Command::Reload { json } => ask(Request::Reload, *json, out),
         Command::Version => {
             let version = env!("CARGO_PKG_VERSION");
             writeln!(out, "snapless {version} (driver interface {ABI_VERSION})")?;

@@ -4,6 +4,8 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use snapless_control::exchange::ExchangeError;
+use snapless_control::message::{Refusal, RefusalKind};
 use snapless_driver_client::DriverError;
 use snapless_link::LinkError;
 use snapless_trust::TrustError;
@@ -45,6 +47,18 @@ pub enum CliError {
         /// The system's error.
         source: io::Error,
     },
+    /// The service is not running.
+    #[error("the service is not running: start it with `sc start SnaplessService`")]
+    NoService,
+    /// The service's pipe refuses.
+    #[error("access to the service is denied: run this program as an administrator")]
+    ServiceDenied,
+    /// The service does not answer, or not in words of this release.
+    #[error("the service has not answered: {0}; its log says more")]
+    Service(#[source] ExchangeError),
+    /// The service refuses.
+    #[error("{0}")]
+    Refused(Refusal),
     /// A verification has found the copy to be another one than the volume.
     #[error("the copy is not what the volume is: `snapless-server list` has the first places")]
     Differs,
@@ -71,7 +85,7 @@ impl CliError {
         ExitCode::from(self.code())
     }
 
-    fn code(&self) -> u8 {
+    pub(crate) fn code(&self) -> u8 {
         use DriverError::{
             Absent, AccessDenied, NoSuchSession, NoSuchVolume, NotFound, SessionEnded,
         };
@@ -79,9 +93,11 @@ impl CliError {
             Self::Driver(Absent) => 3,
             Self::NotProtected(_)
             | Self::NotFiltered(_)
-            | Self::Driver(NotFound(_) | NoSuchVolume(_) | NoSuchSession(_) | SessionEnded(_)) => 4,
-            Self::Driver(AccessDenied(_)) => 5,
+            | Self::Driver(NotFound(_) | NoSuchVolume(_) | NoSuchSession(_) | SessionEnded(_))
+            | Self::Refused(Refusal { kind: RefusalKind::NoSuchVolume, .. }) => 4,
+            Self::Driver(AccessDenied(_)) | Self::ServiceDenied => 5,
             Self::Differs => 6,
+            Self::NoService => 7,
             _ => 1,
         }
     }

@@ -240,6 +240,7 @@ fn service(line: &SessionLine) -> String {
         Activity::Connecting => "connecting",
         Activity::Streaming => "streaming",
         Activity::BackingOff => "waiting to try again",
+        Activity::Paused => "paused",
         Activity::Ended => "ended",
         Activity::Stopped => "stopped",
     };

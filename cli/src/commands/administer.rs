@@ -1,0 +1,169 @@
+//! `snapless protect`, `unprotect`, `pause`, `resume`, `reload`: asks the service, which changes
+//! its configuration and follows it.
+
+use std::io::{ErrorKind, Write};
+use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use serde::Serialize;
+use snapless_control::channel::connect;
+use snapless_control::exchange::{ExchangeError, ask};
+use snapless_control::message::{Answer, Done, Request};
+
+use crate::error::CliError;
+
+/// How long the service may take. A change ends pipelines, which send what is captured first.
+const LIMIT: Duration = Duration::from_mins(2);
+
+/// What is printed for scripts.
+#[derive(Serialize)]
+struct Line<'a> {
+    volume: Option<&'a str>,
+    server: Option<&'a str>,
+    changed: bool,
+}
+
+/// Asks the service that listens at `channel`.
+pub(crate) fn run(
+    request: Request,
+    json: bool,
+    channel: &Path,
+    out: &mut dyn Write,
+) -> Result<(), CliError> {
+    let done = match asked(request.clone(), channel)? {
+        Answer::Done(done) => done,
+        Answer::Refused(refusal) => return Err(CliError::Refused(refusal)),
+    };
+    if json {
+        let Done { volume, server, changed, .. } = &done;
+        let line = Line { volume: volume.as_deref(), server: server.as_deref(), changed: *changed };
+        serde_json::to_writer_pretty(&mut *out, &line)?;
+        writeln!(out)?;
+        return Ok(());
+    }
+    writeln!(out, "{}", told(&request, &done))?;
+    Ok(())
+}
+
+fn asked(request: Request, channel: &Path) -> Result<Answer, CliError> {
+    let mut stream = connect(channel).map_err(|error| match error.kind() {
+        ErrorKind::NotFound | ErrorKind::ConnectionRefused => CliError::NoService,
+        ErrorKind::PermissionDenied => CliError::ServiceDenied,
+        _ => CliError::Service(error.into()),
+    })?;
+    // A pipe has no time limit of its own.
+    let (answered, answer) = mpsc::channel();
+    thread::spawn(move || answered.send(ask(&mut stream, &request)));
+    match answer.recv_timeout(LIMIT) {
+        Ok(answer) => answer.map_err(CliError::Service),
+        Err(_) => Err(CliError::Service(ExchangeError::Io(ErrorKind::TimedOut.into()))),
+    }
+}
+
+fn told(request: &Request, done: &Done) -> String {
+    let nowhere = "no server".to_owned();
+    let server = done.server.as_ref().unwrap_or(&nowhere);
+    match (request, done.changed) {
+        (Request::Protect { volume, .. }, true) => format!(
+            "{volume} is protected, server {server}; `snapless status --watch` shows how far the \
+             first sync is"
+        ),
+        (Request::Protect { volume, .. }, false) => {
+            format!("{volume} is protected already, server {server}")
+        }
+        (Request::Unprotect { volume }, _) => {
+            format!("{volume} is not protected any longer; the server keeps what it has")
+        }
+        (Request::Pause { volume }, true) => format!(
+            "{volume} is paused: nothing is sent until `snapless resume {volume}`. The driver goes \
+             on capturing; once its queue is full, a gap begins"
+        ),
+        (Request::Pause { volume }, false) => format!("{volume} is paused already"),
+        (Request::Resume { volume }, true) => format!("{volume} is sent again, to {server}"),
+        (Request::Resume { volume }, false) => format!("{volume} is not paused"),
+        (Request::Reload, true) => {
+            format!("the configuration was read again: {} volume(s), {server}", done.volumes)
+        }
+        (Request::Reload, false) => "the configuration has not changed".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use snapless_control::channel::Channel;
+    use snapless_control::message::{Refusal, RefusalKind};
+
+    use super::*;
+
+    fn done(changed: bool) -> Answer {
+        let (volume, server) = (Some("{g}".to_owned()), Some("backup:4850".to_owned()));
+        Answer::Done(Done { volume, server, changed, volumes: 3 })
+    }
+
+    /// What is printed for each request by a service that gives `answer`.
+    fn printed(answer: &Answer, json: bool) -> Vec<Result<String, CliError>> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("control");
+        let (channel, answer) = (Channel::open(&path).unwrap(), answer.clone());
+        thread::spawn(move || channel.serve(move |_| answer.clone()));
+        let volume = || "D:".to_owned();
+        let requests = [
+            Request::Protect { volume: volume(), server: None },
+            Request::Unprotect { volume: volume() },
+            Request::Pause { volume: volume() },
+            Request::Resume { volume: volume() },
+            Request::Reload,
+        ];
+        let print = |request| {
+            let mut out = Vec::new();
+            run(request, json, &path, &mut out)?;
+            Ok(String::from_utf8(out).unwrap())
+        };
+        requests.into_iter().map(print).collect()
+    }
+
+    #[test]
+    fn each_answer_says_what_is_so_and_what_follows() {
+        let texts = |changed| -> Vec<String> {
+            printed(&done(changed), false).into_iter().map(|text| text.unwrap()).collect()
+        };
+        let (changed, same) = (texts(true), texts(false));
+        assert!(changed[0].contains("backup:4850") && changed[0].contains("--watch"));
+        assert!(changed[1].contains("the server keeps"));
+        assert!(changed[2].contains("snapless resume D:") && changed[4].contains("3 volume(s)"));
+        for (place, word) in [(0, "already"), (2, "already"), (3, "not paused"), (4, "not changed")]
+        {
+            assert!(same[place].contains(word) && same[place] != changed[place], "{same:?}");
+        }
+    }
+
+    #[test]
+    fn a_script_gets_one_document() {
+        for text in printed(&done(true), true) {
+            let value: serde_json::Value = serde_json::from_str(&text.unwrap()).unwrap();
+            let expected =
+                serde_json::json!({"volume": "{g}", "server": "backup:4850", "changed": true});
+            assert_eq!(value, expected);
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_an_error_in_the_services_words() {
+        let refusal = Refusal::new(RefusalKind::NoSuchVolume, "no D: here");
+        for printed in printed(&Answer::Refused(refusal), false) {
+            let error = printed.unwrap_err();
+            assert_eq!((error.to_string().as_str(), error.code()), ("no D: here", 4));
+        }
+    }
+
+    #[test]
+    fn without_a_service_it_is_said_how_to_start_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let nowhere = folder.path().join("control");
+        let error = run(Request::Reload, false, &nowhere, &mut Vec::new()).unwrap_err();
+        assert!(error.to_string().contains("sc start"), "{error}");
+        assert_eq!(error.code(), 7);
+    }
+}
