@@ -260,9 +260,14 @@ impl Rig {
         self.unwatched(|rig| rig.agent.command(ioctl::ATTACH, &()))
     }
 
+    /// What the product's command line prints.
+    pub fn command_line(&self, arguments: &[&str]) -> Result<String, E2eError> {
+        self.prefix.run(COMMAND_LINE, arguments)
+    }
+
     /// The product's command line's list of volumes, as JSON.
     pub fn volumes(&self) -> Result<String, E2eError> {
-        self.prefix.run(COMMAND_LINE, &["volumes", "--json"])
+        self.command_line(&["volumes", "--json"])
     }
 
     /// Verifies the copy while the volume is in use, and waits for the outcome.
@@ -284,6 +289,18 @@ impl Rig {
         fs::create_dir_all(folder).map_err(E2eError::file("create", folder))?;
         let text = settings.to_toml(self.server().address(), VOLUME_GUID, VOLUME_DEVICE);
         fs::write(&path, text).map_err(E2eError::file("write", &path))
+    }
+
+    /// Removes the service's configuration.
+    pub fn forget_configuration(&self) -> Result<(), E2eError> {
+        let path = self.prefix.on_c(service::CONFIG_ON_C);
+        fs::remove_file(&path).map_err(E2eError::file("remove", &path))
+    }
+
+    /// The text of a file on drive C.
+    pub fn read_on_c(&self, file: &str) -> Result<String, E2eError> {
+        let path = self.prefix.on_c(file);
+        fs::read_to_string(&path).map_err(E2eError::file("read", &path))
     }
 
     /// Starts the service: protection begins, or goes on.

@@ -5,6 +5,8 @@
 
 use std::path::{Path, PathBuf};
 
+use protocol::names::VOLUME_GUID;
+
 use crate::error::E2eError;
 
 /// `target/e2e/<name>`.
@@ -28,6 +30,8 @@ pub struct RunFolder {
     pub writes: PathBuf,
     /// The model of the volume for the comparison.
     pub model: PathBuf,
+    /// The volume's name at the server.
+    pub guid: String,
 }
 
 impl RunFolder {
@@ -55,6 +59,7 @@ impl RunFolder {
             regions: root.join("regions.txt"),
             writes: root.join("writes.log"),
             model: root.join("model.img"),
+            guid: VOLUME_GUID.to_owned(),
         }
     }
 

@@ -23,10 +23,12 @@
 //! | [`Scenario::Sleep`] | the machine sleeps twice; the second time another system writes to its disk: verified |
 //! | [`Scenario::Verification`] | the copy is verified under load; a block that changes behind the driver is found, and repaired |
 //! | [`Scenario::Seed`] | an older image of the volume was imported: what has not changed is not sent |
+//! | [`Scenario::Administration`] | all by commands: protect, pause, resume, unprotect; the service is killed |
 //! | [`Scenario::ServerCrash`] | the server is killed ten times during it and after it: no gap |
 //!
 //! The rule: a scenario passes only if the situations that it tests have occurred.
 
+mod administration;
 mod buffered_volume;
 mod deep_queue;
 mod every_write;
@@ -87,7 +89,7 @@ macro_rules! scenarios {
 
         impl Scenario {
             /// All of them, the main one first.
-            pub const ALL: [Self; 22] = [$(Self::$scenario),*];
+            pub const ALL: [Self; 23] = [$(Self::$scenario),*];
 
             /// Its name in messages and folders.
             pub fn name(self) -> &'static str {
@@ -136,6 +138,8 @@ scenarios! {
     Resize: "resize", resize::run;
     /// The driver's threads lose the processor at the worst instants.
     Preemption: "preemption", preemption::run;
+    /// An administrator uses the commands.
+    Administration: "administration", administration::run;
     /// Removal of a volume in use.
     Removal: "removal", removal::run;
     /// The machine restarts, in order or by a power cut.

@@ -4,7 +4,6 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, UNIX_EPOCH};
 
-use protocol::names::VOLUME_GUID;
 use snapless_writer::log::Instant100;
 
 use crate::error::E2eError;
@@ -72,7 +71,7 @@ pub fn token(exe: &Path, folder: &RunFolder) -> Result<String, E2eError> {
 pub fn restore(exe: &Path, folder: &RunFolder, at: &str) -> Result<(), E2eError> {
     let mut command = Command::new(exe);
     command.arg("restore").arg("--repository").arg(&folder.repository);
-    command.args(["--volume", VOLUME_GUID, "--at", at, "--to"]).arg(folder.restored(at));
+    command.args(["--volume", &folder.guid, "--at", at, "--to"]).arg(folder.restored(at));
     match run(&format!("restore-{at}"), &mut command, folder) {
         // The image is there. What it must have is compared, holes included.
         Err(E2eError::Exit { status, .. }) if status == RESTORED_WITH_HOLES => Ok(()),
@@ -85,7 +84,7 @@ pub fn copy_mounted(exe: &Path, folder: &RunFolder, at: Instant100) -> Result<()
     let socket = folder.root.join("mount.socket");
     let mut command = Command::new(exe);
     command.arg("mount").arg("--repository").arg(&folder.repository);
-    command.args(["--volume", VOLUME_GUID, "--at", &rfc_3339(at), "--socket"]).arg(&socket);
+    command.args(["--volume", &folder.guid, "--at", &rfc_3339(at), "--socket"]).arg(&socket);
     let mut mount = Program::start("mount", &mut command, &folder.logs)?;
     wait_until("the mount to listen", START_LIMIT, || {
         mount.must_run()?;
@@ -112,7 +111,7 @@ pub fn verify(exe: &Path, folder: &RunFolder) -> Result<(), E2eError> {
 /// Imports an image of the volume into the repository, which no server has.
 pub fn seed(exe: &Path, folder: &RunFolder, image: &Path) -> Result<(), E2eError> {
     let mut command = Command::new(exe);
-    command.args(["seed", "--volume", VOLUME_GUID, "--repository"]).arg(&folder.repository);
+    command.args(["seed", "--volume", &folder.guid, "--repository"]).arg(&folder.repository);
     run("seed", command.arg("--image").arg(image), folder)
 }
 

@@ -135,6 +135,15 @@ impl<'a> Run<'a> {
     /// With `paused`, the volume holds the writes in flight meanwhile: the session must not begin
     /// before they are done: rule T0 (rules.md#t0).
     pub(super) fn begin(&mut self, paused: bool) -> Result<Begun, E2eError> {
+        self.begin_by(paused, Rig::start_service)
+    }
+
+    /// The same, with something else than the service's start that begins protection.
+    pub(super) fn begin_by(
+        &mut self,
+        paused: bool,
+        protect: impl FnOnce(&mut Rig) -> Result<(), E2eError>,
+    ) -> Result<Begun, E2eError> {
         let Self { console, rig, .. } = self;
         step(*console, "begin protection", |_| {
             let before = rig.agent().counters()?;
@@ -143,7 +152,7 @@ impl<'a> Run<'a> {
             if paused {
                 in_flight = pause_under_load(rig)?;
             }
-            rig.start_service()?;
+            protect(rig)?;
             if paused {
                 stays_starting(rig, in_flight)?;
                 rig.agent().resume()?;
