@@ -13,7 +13,8 @@ const EXIT_CODES: &str = "Exit codes:\n  0  done\n  1  failed\n  2  wrong argume
                           3  the driver is not running\n  4  no such volume or session\n  \
                           5  access denied: run this program as an administrator\n  \
                           6  verify --wait: the copy is not what the volume is\n  \
-                          7  the service is not running";
+                          7  the service is not running\n  \
+                          8  doctor: something is wrong";
 
 /// Protects this machine's volumes, and shows how it stands with them
 #[derive(Parser, Debug)]
@@ -101,6 +102,16 @@ pub enum Command {
                             snapless enroll --renew"
     )]
     Enroll(EnrollArguments),
+    /// Looks at all that protection needs, and says what is wrong and what to do
+    ///
+    /// The driver, the service, its configuration, the machine's certificate, the server, each
+    /// volume. Nothing changes.
+    #[command(after_help = "Examples:\n  snapless doctor\n  snapless doctor --json")]
+    Doctor {
+        /// Print JSON, for scripts
+        #[arg(long)]
+        json: bool,
+    },
     /// Prints the version of this program and of the driver interface
     Version,
 }

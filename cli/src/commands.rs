@@ -2,6 +2,7 @@
 
 mod administer;
 mod common;
+mod doctor;
 mod enroll;
 mod status;
 mod stop;
@@ -24,6 +25,7 @@ pub fn run(command: &Command, driver: &dyn Driver, out: &mut dyn Write) -> Resul
     let ask =
         |request, json, out: &mut dyn Write| administer::run(request, json, Path::new(PIPE), out);
     match command {
+        Command::Doctor { json } => doctor::run(*json, driver, out),
         Command::Volumes { json } => volumes::run(*json, driver, out),
         Command::Status(arguments) => status::run(arguments, driver, &paths::state_dir(), out),
         Command::Stop(arguments) => stop::run(arguments, driver, out),

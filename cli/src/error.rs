@@ -59,6 +59,9 @@ pub enum CliError {
     /// The service refuses.
     #[error("{0}")]
     Refused(Refusal),
+    /// `snapless doctor` has found something wrong.
+    #[error("{0} thing(s) are wrong")]
+    Unhealthy(usize),
     /// A verification has found the copy to be another one than the volume.
     #[error("the copy is not what the volume is: `snapless-server list` has the first places")]
     Differs,
@@ -98,6 +101,7 @@ impl CliError {
             Self::Driver(AccessDenied(_)) | Self::ServiceDenied => 5,
             Self::Differs => 6,
             Self::NoService => 7,
+            Self::Unhealthy(_) => 8,
             _ => 1,
         }
     }

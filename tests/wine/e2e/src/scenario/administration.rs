@@ -95,6 +95,9 @@ fn begin_with_nothing(run: &mut Run<'_>) -> Result<(), E2eError> {
         let refused = rig.command_line(&["unprotect", VOLUME]).is_err();
         ensure!(refused, Rule, "a volume that is not protected was taken out");
         ensure!(rig.status()?.is_none(), Rule, "there is a session that nobody asked for");
+        let found = rig.command_line(&["doctor"])?;
+        let is_told = found.contains("no volume is configured");
+        ensure!(is_told, Rule, "`doctor` found:\n{found}");
         Ok(())
     })
 }
@@ -128,11 +131,16 @@ fn come_again(run: &mut Run<'_>) -> Result<(), E2eError> {
     let rig = &mut run.rig;
     step(run.console, "kill the service and start it", |_| {
         rig.kill_service()?;
+        let sick = rig.command_line(&["doctor"]).is_err();
+        ensure!(sick, Rule, "`doctor` found nothing wrong without a service");
         rig.start_service()?;
         wait_until("the service to go on", LIMIT, || {
             let live = rig.status()?.filter(|status| status.phase == "live");
             Ok(live.map(|_| ()))
         })?;
+        let found = rig.command_line(&["doctor"])?;
+        let is_healthy = !found.contains("FAIL") && !found.contains("WARN");
+        ensure!(is_healthy, Rule, "`doctor` found:\n{found}");
         let again = ask(rig, &["protect", VOLUME])?;
         ensure!(!again.changed, Rule, "`protect` began anew with a volume that is protected");
         Ok(())
