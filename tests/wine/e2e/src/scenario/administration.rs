@@ -18,6 +18,8 @@ use crate::summary::Summary;
 
 /// A fast volume.
 const VOLUME_JITTER_US: u32 = 3000;
+/// Bytes per second of the load: with the defaults, a slow machine must not fill the queue.
+const RATE: u64 = 2 << 20;
 /// Writes while the volume is paused.
 const PAUSED_WRITES: u64 = 50;
 const LIMIT: Duration = Duration::from_mins(1);
@@ -37,6 +39,7 @@ struct Answer {
 pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summary, E2eError> {
     // The file is not used: the service makes its own.
     let service = ServiceSettings::holding(64);
+    let setting = &Setting { rate: RATE.min(setting.rate), ..setting.clone() };
     let mut run = Run::prepare(setting, &service, VOLUME_JITTER_US, console)?;
     run.load()?;
     begin_with_nothing(&mut run)?;
