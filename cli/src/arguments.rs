@@ -112,6 +112,12 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Makes a file for somebody who is to help: reports, log and configuration
+    ///
+    /// It has neither keys nor data of volumes; names of volumes, servers and this machine it has.
+    #[command(after_help = "Examples:\n  snapless support-bundle\n  \
+                            snapless support-bundle --to E:\\support.zip --json")]
+    SupportBundle(SupportBundleArguments),
     /// Prints the version of this program and of the driver interface
     Version,
 }
@@ -141,6 +147,17 @@ pub struct VolumeArguments {
     pub json: bool,
 }
 
+/// Options of `snapless support-bundle`.
+#[derive(Args, Debug)]
+pub struct SupportBundleArguments {
+    /// The file, which must not be there [default: snapless-support-DATE-TIME.zip in this folder]
+    #[arg(long, value_name = "FILE")]
+    pub to: Option<PathBuf>,
+    /// Print JSON, for scripts
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// Options of `snapless status`.
 #[derive(Args, Debug)]
 pub struct StatusArguments {
@@ -154,6 +171,13 @@ pub struct StatusArguments {
     #[arg(long, value_name = "SECONDS", default_value = "1", requires = "watch")]
     #[arg(value_parser = parse_interval)]
     pub interval: Duration,
+}
+
+impl StatusArguments {
+    /// Once, as JSON.
+    pub fn once() -> Self {
+        Self { json: true, watch: false, interval: Duration::ZERO }
+    }
 }
 
 /// Options of `snapless enroll`.

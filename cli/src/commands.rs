@@ -6,6 +6,7 @@ mod doctor;
 mod enroll;
 mod status;
 mod stop;
+mod support_bundle;
 mod verify;
 mod volumes;
 
@@ -26,6 +27,7 @@ pub fn run(command: &Command, driver: &dyn Driver, out: &mut dyn Write) -> Resul
         |request, json, out: &mut dyn Write| administer::run(request, json, Path::new(PIPE), out);
     match command {
         Command::Doctor { json } => doctor::run(*json, driver, out),
+        Command::SupportBundle(arguments) => support_bundle::run(arguments, driver, out),
         Command::Volumes { json } => volumes::run(*json, driver, out),
         Command::Status(arguments) => status::run(arguments, driver, &paths::state_dir(), out),
         Command::Stop(arguments) => stop::run(arguments, driver, out),

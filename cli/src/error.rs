@@ -62,6 +62,14 @@ pub enum CliError {
     /// `snapless doctor` has found something wrong.
     #[error("{0} thing(s) are wrong")]
     Unhealthy(usize),
+    /// The support bundle cannot be written.
+    #[error("cannot write {file}: {source}; name another file with --to")]
+    Bundle {
+        /// The file.
+        file: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
     /// A verification has found the copy to be another one than the volume.
     #[error("the copy is not what the volume is: `snapless-server list` has the first places")]
     Differs,

@@ -144,6 +144,9 @@ fn come_again(run: &mut Run<'_>) -> Result<(), E2eError> {
         let found = rig.command_line(&["doctor"])?;
         let is_healthy = !found.contains("FAIL") && !found.contains("WARN");
         ensure!(is_healthy, Rule, "`doctor` found:\n{found}");
+        let bundled = rig.command_line(&["support-bundle", "--to", r"C:\support.zip"])?;
+        let is_whole = !bundled.contains("could not be had");
+        ensure!(is_whole, Rule, "`support-bundle`:\n{bundled}");
         let again = ask(rig, &["protect", VOLUME])?;
         ensure!(!again.changed, Rule, "`protect` began anew with a volume that is protected");
         Ok(())
