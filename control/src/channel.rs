@@ -132,7 +132,8 @@ mod tests {
             channel.serve(move |_| {
                 counted.fetch_add(1, Ordering::SeqCst);
                 let volumes = count.fetch_add(1, Ordering::SeqCst);
-                Answer::Done(Done { volume: None, server: None, changed: true, volumes })
+                let (volume, server) = (None, None);
+                Answer::Done(Done { volume, server, changed: true, paused: false, volumes })
             });
         });
         asked

@@ -54,6 +54,9 @@ pub struct Done {
     pub server: Option<String>,
     /// False if it was so before.
     pub changed: bool,
+    /// The volume is paused.
+    #[serde(default)]
+    pub paused: bool,
     /// Volumes that are configured.
     pub volumes: usize,
 }

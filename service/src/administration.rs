@@ -122,8 +122,10 @@ impl Administration {
             Ok(Outcome { volume, changed }) => {
                 let config = supervisor.config();
                 let (server, volumes) = (config.server.clone(), config.volumes.len());
+                let is_it = |it: &&VolumeConfig| Some(it.guid) == volume;
+                let paused = config.volumes.iter().find(is_it).is_some_and(|it| it.paused);
                 let volume = volume.map(|volume| format!("{{{volume}}}"));
-                Answer::Done(Done { volume, server, changed, volumes })
+                Answer::Done(Done { volume, server, changed, paused, volumes })
             }
             Err(error) => {
                 log::warn!("a request of an administrator was refused: {error}");
@@ -289,7 +291,11 @@ impl Administration {
 
     /// Ends the driver's session of a volume, if there is one.
     fn end_session(&self, device: &DeviceName) -> Result<bool, DriverError> {
-        let port = self.driver.open()?;
+        let port = match self.driver.open() {
+            // No session outlives it.
+            Err(DriverError::Absent) => return Ok(false),
+            opened => opened?,
+        };
         let volumes = port.list()?;
         let session = volumes.iter().find(|volume| volume.is(device)).and_then(|it| it.session);
         let Some(session) = session else { return Ok(false) };

@@ -168,7 +168,13 @@ fn a_volume_is_protected_and_no_longer_and_the_file_says_so() {
     let volume = Some(guid);
     assert_eq!(
         again,
-        Done { volume: volume.clone(), server: Some(server), changed: false, volumes: 1 }
+        Done {
+            volume: volume.clone(),
+            server: Some(server),
+            changed: false,
+            paused: false,
+            volumes: 1,
+        }
     );
     assert_eq!((machine.text(), machine.driver.session()), (before, Some(session)));
 
@@ -205,6 +211,8 @@ fn a_paused_volume_keeps_its_session_and_nothing_is_sent_of_it() {
     machine.streams(session);
     assert!(machine.done(&Request::Pause { volume: volume() }).changed);
     assert!(!machine.done(&Request::Pause { volume: volume() }).changed);
+    let protected = machine.done(&machine.protect());
+    assert!(protected.paused && !protected.changed, "it stays paused");
     wait_until("the report says so", || machine.activity() == Some(Activity::Paused));
     assert_eq!(machine.driver.session(), Some(session));
     let arrived = machine.server.arrived(session).len();
@@ -286,6 +294,15 @@ fn volumes_go_to_one_server_and_its_change_is_a_change_of_the_file() {
     assert!(machine.done(&Request::Reload).changed);
     // The other server has nothing of the session: a new one begins there.
     wait_until("it goes there", || !moved.hellos().is_empty());
+}
+
+#[test]
+fn a_volume_is_taken_out_without_a_driver_too() {
+    let (machine, session) = Machine::protected();
+    machine.streams(session);
+    machine.driver.set_present(false);
+    assert!(machine.done(&unprotect()).changed);
+    assert!(!machine.text().contains("volumes"));
 }
 
 #[test]

@@ -23,6 +23,7 @@ struct Line<'a> {
     volume: Option<&'a str>,
     server: Option<&'a str>,
     changed: bool,
+    paused: bool,
 }
 
 /// Asks the service that listens at `channel`.
@@ -37,8 +38,9 @@ pub(crate) fn run(
         Answer::Refused(refusal) => return Err(CliError::Refused(refusal)),
     };
     if json {
-        let Done { volume, server, changed, .. } = &done;
-        let line = Line { volume: volume.as_deref(), server: server.as_deref(), changed: *changed };
+        let Done { volume, server, changed, paused, .. } = &done;
+        let (volume, server) = (volume.as_deref(), server.as_deref());
+        let line = Line { volume, server, changed: *changed, paused: *paused };
         serde_json::to_writer_pretty(&mut *out, &line)?;
         writeln!(out)?;
         return Ok(());
@@ -70,6 +72,9 @@ fn told(request: &Request, done: &Done) -> String {
             "{volume} is protected, server {server}; `snapless status --watch` shows how far the \
              first sync is"
         ),
+        (Request::Protect { volume, .. }, false) if done.paused => {
+            format!("{volume} is protected already, and paused: `snapless resume {volume}`")
+        }
         (Request::Protect { volume, .. }, false) => {
             format!("{volume} is protected already, server {server}")
         }
@@ -99,7 +104,7 @@ mod tests {
 
     fn done(changed: bool) -> Answer {
         let (volume, server) = (Some("{g}".to_owned()), Some("backup:4850".to_owned()));
-        Answer::Done(Done { volume, server, changed, volumes: 3 })
+        Answer::Done(Done { volume, server, changed, paused: false, volumes: 3 })
     }
 
     /// What is printed for each request by a service that gives `answer`.
@@ -140,11 +145,20 @@ mod tests {
     }
 
     #[test]
+    fn a_volume_that_is_protected_and_paused_is_no_surprise() {
+        let Answer::Done(done) = done(false) else { panic!() };
+        let paused = Answer::Done(Done { paused: true, ..done });
+        let said = printed(&paused, false).swap_remove(0).unwrap();
+        assert!(said.contains("snapless resume D:"), "{said}");
+    }
+
+    #[test]
     fn a_script_gets_one_document() {
         for text in printed(&done(true), true) {
             let value: serde_json::Value = serde_json::from_str(&text.unwrap()).unwrap();
-            let expected =
-                serde_json::json!({"volume": "{g}", "server": "backup:4850", "changed": true});
+            let expected = serde_json::json!({
+                "volume": "{g}", "server": "backup:4850", "changed": true, "paused": false
+            });
             assert_eq!(value, expected);
         }
     }
