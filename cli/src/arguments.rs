@@ -60,6 +60,12 @@ pub enum Command {
     /// Has a paused volume sent again
     #[command(after_help = "Examples:\n  snapless resume D:\n  snapless resume D: --json")]
     Resume(VolumeArguments),
+    /// Limits how fast the service sends, all volumes together, at once and from then on
+    ///
+    /// More that is written than is sent fills the driver's queue, and then a gap begins. A first
+    /// sync takes as long as the rate makes it.
+    #[command(after_help = "Examples:\n  snapless throttle 20MiB\n  snapless throttle --off")]
+    Throttle(ThrottleArguments),
     /// Has the service read its configuration again
     ///
     /// Volumes whose settings have not changed go on undisturbed; others go on with their sessions.
@@ -131,6 +137,20 @@ pub struct ProtectArguments {
     /// The server, host:port [default: that of the configuration, or at which the machine enrolled]
     #[arg(long, value_name = "SERVER")]
     pub to: Option<String>,
+    /// Print JSON, for scripts
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `snapless throttle`.
+#[derive(Args, Debug)]
+pub struct ThrottleArguments {
+    /// Bytes per second, such as 20MiB
+    #[arg(value_name = "RATE", value_parser = parse_rate, required_unless_present = "off")]
+    pub rate: Option<u64>,
+    /// As fast as the link takes it
+    #[arg(long, conflicts_with = "rate")]
+    pub off: bool,
     /// Print JSON, for scripts
     #[arg(long)]
     pub json: bool,

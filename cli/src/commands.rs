@@ -18,7 +18,7 @@ use snapless_control::message::Request;
 use snapless_driver_client::{Driver, paths};
 use snapless_wire::ioctl::ABI_VERSION;
 
-use crate::arguments::{Command, ProtectArguments, VolumeArguments};
+use crate::arguments::{Command, ProtectArguments, ThrottleArguments, VolumeArguments};
 use crate::error::CliError;
 
 /// Carries out `command`.
@@ -45,6 +45,9 @@ pub fn run(command: &Command, driver: &dyn Driver, out: &mut dyn Write) -> Resul
         }
         Command::Resume(VolumeArguments { volume, json }) => {
             ask(Request::Resume { volume: volume.to_string() }, *json, out)
+        }
+        Command::Throttle(ThrottleArguments { rate, json, .. }) => {
+            ask(Request::Throttle { bytes_per_second: *rate }, *json, out)
         }
         Command::Reload { json } => ask(Request::Reload, *json, out),
         Command::Version => {

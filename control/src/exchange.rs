@@ -157,6 +157,8 @@ mod tests {
             Request::Unprotect { volume: volume.clone() },
             Request::Pause { volume: volume.clone() },
             Request::Resume { volume },
+            Request::Throttle { bytes_per_second: Some(1 << 20) },
+            Request::Throttle { bytes_per_second: None },
             Request::Reload,
         ] {
             let mut line = Vec::new();

@@ -31,6 +31,11 @@ pub enum Request {
         /// The volume.
         volume: String,
     },
+    /// Send no more than so many bytes per second, of all volumes together.
+    Throttle {
+        /// The rate; none for as many as the link takes.
+        bytes_per_second: Option<u64>,
+    },
     /// Read the configuration again.
     Reload,
 }

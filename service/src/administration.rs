@@ -19,6 +19,7 @@ use crate::event::Event;
 use crate::notice;
 use crate::session::{SessionError, find, permits};
 use crate::settings_file::{Change, SettingsError, SettingsFile};
+use crate::size::Size;
 use crate::state::StateError;
 use crate::supervisor::Supervisor;
 
@@ -116,6 +117,9 @@ impl Administration {
             Request::Unprotect { volume } => self.unprotect(&mut supervisor, volume),
             Request::Pause { volume } => self.pause(&mut supervisor, volume, true),
             Request::Resume { volume } => self.pause(&mut supervisor, volume, false),
+            Request::Throttle { bytes_per_second } => {
+                self.throttle(&mut supervisor, *bytes_per_second)
+            }
             Request::Reload => self.reload(&mut supervisor),
         };
         match outcome {
@@ -243,6 +247,25 @@ impl Administration {
             notice::report(Event::ConfigurationChanged, &format!("{name}: {text}"));
         }
         Ok(Outcome { volume: Some(guid), changed })
+    }
+
+    fn throttle(
+        &self,
+        supervisor: &mut Supervisor,
+        rate: Option<u64>,
+    ) -> Result<Outcome, AdministrationError> {
+        let changed = self.settings.config()?.send_rate != rate;
+        if changed {
+            let edited = self.settings.edit(Change::SendRate(rate))?;
+            self.settings.write(&edited)?;
+            run(supervisor, edited.config)?;
+            let text = rate.map_or_else(
+                || "an administrator has taken away the limit of the rate of sending".to_owned(),
+                |rate| format!("an administrator has limited sending to {} a second", Size(rate)),
+            );
+            notice::report(Event::ConfigurationChanged, &text);
+        }
+        Ok(Outcome { volume: None, changed })
     }
 
     fn reload(&self, supervisor: &mut Supervisor) -> Result<Outcome, AdministrationError> {

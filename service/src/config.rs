@@ -2,6 +2,7 @@
 //!
 //! ```toml
 //! server = "backup.example.com:4850"
+//! send_rate = "20 MiB"        # most bytes sent per second, of all volumes; absent: no limit
 //! insecure = false            # true: without TLS, to a server on this machine only
 //!
 //! [[volumes]]
@@ -42,6 +43,7 @@ use snapless_wire::ioctl::{
 
 use crate::connector::{Connector, is_loopback};
 use crate::size::Size;
+use crate::throttle::SEND_RATE_MIN;
 
 /// The longest file, in bytes.
 const LEN_MAX: u64 = 1 << 20;
@@ -63,6 +65,8 @@ pub struct Config {
     pub server: Option<String>,
     /// Without TLS, to a server on this machine.
     pub insecure: bool,
+    /// Most bytes that are sent per second, of all volumes together.
+    pub send_rate: Option<u64>,
     /// Folder of session ids and reports.
     pub state_dir: PathBuf,
     /// Folder of the log.
@@ -203,6 +207,7 @@ struct RawConfig {
     server: Option<String>,
     #[serde(default)]
     insecure: bool,
+    send_rate: Option<Size>,
     state_dir: Option<PathBuf>,
     log_dir: Option<PathBuf>,
     #[serde(default)]
@@ -269,6 +274,7 @@ impl Checker<'_> {
         Ok(Config {
             server: raw.server,
             insecure: raw.insecure,
+            send_rate: self.send_rate(raw.send_rate)?,
             state_dir: raw.state_dir.unwrap_or_else(paths::state_dir),
             log_dir: raw.log_dir.unwrap_or_else(paths::log_dir),
             volumes,
@@ -372,6 +378,16 @@ impl Checker<'_> {
             let allowed = format!("{} to {}", range.start(), range.end());
             self.not_allowed(key, value, allowed)
         })
+    }
+
+    fn send_rate(&self, rate: Option<Size>) -> Result<Option<u64>, ConfigError> {
+        match rate {
+            Some(rate) if rate.0 < SEND_RATE_MIN => {
+                let allowed = format!("{} or more a second, or no such line", Size(SEND_RATE_MIN));
+                Err(self.not_allowed("send_rate", rate, allowed))
+            }
+            rate => Ok(rate.map(|rate| rate.0)),
+        }
     }
 
     fn sweep_rate(&self, key: &str, rate: Option<Size>) -> Result<u64, ConfigError> {
@@ -525,6 +541,14 @@ mod tests {
         assert!(error_of("overflow = \"wait\"").contains("wait"));
         assert!(error_of("block_size = \"64 KB\"").contains("64 KB"));
         assert!(error_of("block_size = -1").contains("negative"));
+    }
+
+    #[test]
+    fn a_rate_of_sending_has_a_lowest_value() {
+        assert_eq!(parse("").unwrap().send_rate, None);
+        assert_eq!(parse("send_rate = \"20 MiB\"").unwrap().send_rate, Some(20 << 20));
+        let refused = parse("send_rate = \"1023 KiB\"").unwrap_err().to_string();
+        assert!(refused.contains("1 MiB or more"), "{refused}");
     }
 
     #[test]

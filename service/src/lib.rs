@@ -11,6 +11,7 @@
 //! | [`session`] | resume the driver's session or begin a new one |
 //! | [`stream`] | drain → window, until something ends the claim |
 //! | [`window`] | what the server has not acknowledged, to be sent again |
+//! | [`throttle`] | how fast all of them send |
 //! | [`links`] | window → server, acknowledgements → driver, one link after another |
 //! | [`batch`] | the records of one drain: zeros dropped, cut into frames |
 //! | [`compare`] | what the server has already is not sent |
@@ -48,6 +49,7 @@ mod state_keeper;
 pub mod stop;
 pub mod stream;
 pub mod supervisor;
+pub mod throttle;
 pub mod verification;
 pub mod watch;
 pub mod watermark;

@@ -24,6 +24,7 @@ use crate::counters::Counters;
 use crate::session::Reason;
 use crate::stop::StopSignal;
 use crate::stream::error::StreamError;
+use crate::throttle::Throttle;
 use crate::window::{Next, NoJoint, Window};
 
 /// How a pipeline reaches its server.
@@ -39,6 +40,8 @@ pub struct Dialling<'a> {
     pub hello: Hello,
     /// The server is asked what it has.
     pub compare: bool,
+    /// How fast it is sent.
+    pub throttle: &'a Throttle,
     /// Called when a link after the first one is there.
     pub linked: &'a (dyn Fn() + Sync),
     /// Called with what a verification has found, if that is trouble.
@@ -194,6 +197,7 @@ impl<'a> Links<'a> {
         loop {
             match self.window.next() {
                 Next::Frame(frame) => {
+                    self.dialling.throttle.wait(frame.payload.len(), self.halted);
                     self.counters.sent(sender.send(FrameKind::Records, &frame.payload)?);
                 }
                 Next::Compare(request) => {

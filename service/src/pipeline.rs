@@ -38,6 +38,7 @@ use crate::state::{Remembered, SessionStore};
 use crate::state_keeper::StateKeeper;
 use crate::stop::StopSignal;
 use crate::stream::{Stream, StreamEnd, StreamError, WATERMARK_INTERVAL};
+use crate::throttle::Throttle;
 use crate::watch::Watch;
 use crate::window::AnswerLimits;
 
@@ -86,6 +87,8 @@ pub struct Pipeline {
     pub driver: Arc<dyn Driver>,
     /// Where the session is remembered.
     pub store: SessionStore,
+    /// How fast all pipelines together send.
+    pub throttle: Arc<Throttle>,
     /// The pipeline's counters.
     pub counters: Arc<Counters>,
     /// The stop request.
@@ -292,6 +295,7 @@ impl Pipeline {
                 backoff: self.limits.backoff,
                 hello,
                 compare: self.config.compare,
+                throttle: &self.throttle,
                 linked: &linked,
                 differs: &|text| self.report_difference(text),
                 failed: &failed,

@@ -13,9 +13,11 @@ use toml_edit::{ArrayOfTables, DocumentMut, Item, Table, value};
 
 use crate::config::{Config, ConfigError};
 use crate::files::{Durability, replace};
+use crate::size::Size;
 
 const SERVER: &str = "server";
 const VOLUMES: &str = "volumes";
+const SEND_RATE: &str = "send_rate";
 const PAUSED: &str = "paused";
 
 /// A change to the configuration. A volume has its place in [`Config::volumes`].
@@ -32,6 +34,8 @@ pub enum Change<'a> {
     Remove(usize),
     /// A volume is paused, or goes on.
     Pause(usize, bool),
+    /// So many bytes are sent per second at most; `None`: as many as the link takes.
+    SendRate(Option<u64>),
 }
 
 /// The file.
@@ -151,6 +155,13 @@ fn apply(document: &mut DocumentMut, change: Change<'_>) -> Option<()> {
     {
         document.insert(SERVER, value(server));
     }
+    if let Change::SendRate(rate) = change {
+        match rate {
+            Some(rate) => _ = document.insert(SEND_RATE, value(Size(rate).to_string())),
+            None => _ = document.remove(SEND_RATE),
+        }
+        return Some(());
+    }
     let volumes = volumes(document)?;
     match change {
         Change::Add { name, .. } => {
@@ -169,6 +180,7 @@ fn apply(document: &mut DocumentMut, change: Change<'_>) -> Option<()> {
         Change::Pause(place, false) => {
             volumes.get_mut(place)?.remove(PAUSED);
         }
+        Change::SendRate(_) => {}
     }
     Some(())
 }
@@ -238,6 +250,15 @@ mod tests {
         assert_eq!(paused, format!("{BY_HAND}paused = true\n"));
         assert_eq!(folder.change(Change::Pause(0, true)).unwrap(), paused);
         assert_eq!(folder.change(Change::Pause(0, false)).unwrap(), BY_HAND);
+    }
+
+    #[test]
+    fn a_rate_is_set_and_taken_away() {
+        let folder = Folder::with(BY_HAND);
+        let limited = folder.change(Change::SendRate(Some(20 << 20))).unwrap();
+        assert!(limited.contains("\nsend_rate = \"20 MiB\"\n"), "{limited}");
+        assert!(folder.change(Change::SendRate(Some(1))).is_err());
+        assert_eq!(folder.change(Change::SendRate(None)).unwrap(), BY_HAND);
     }
 
     #[test]

@@ -18,11 +18,13 @@ use crate::renewal;
 use crate::report::{Activity, Report};
 use crate::state::SessionStore;
 use crate::stop::StopSignal;
+use crate::throttle::Throttle;
 
 /// The pipelines of a configuration.
 pub struct Supervisor {
     driver: Arc<dyn Driver>,
     limits: Limits,
+    throttle: Arc<Throttle>,
     config: Config,
     volumes: Vec<Supervised>,
     renewal: Option<Thread>,
@@ -46,8 +48,10 @@ impl Supervisor {
     /// Begins to run a configuration.
     pub fn start(config: Config, driver: Arc<dyn Driver>, limits: Limits) -> Self {
         let nothing = Config { server: None, volumes: Vec::new(), ..config.clone() };
+        let throttle = Arc::default();
+        let volumes = Vec::new();
         let mut supervisor =
-            Self { driver, limits, config: nothing, volumes: Vec::new(), renewal: None };
+            Self { driver, limits, throttle, config: nothing, volumes, renewal: None };
         supervisor.apply(config);
         supervisor
     }
@@ -60,6 +64,7 @@ impl Supervisor {
     /// Runs another configuration: volumes that are in both with the same settings go on
     /// undisturbed. Waits until the others have flushed and ended.
     pub fn apply(&mut self, config: Config) {
+        self.throttle.set(config.send_rate);
         let reaches = |config: &Config| (config.server.clone(), config.insecure);
         let is_elsewhere = reaches(&self.config) != reaches(&config);
         let (stay, go) = std::mem::take(&mut self.volumes)
@@ -133,10 +138,10 @@ impl Supervisor {
         }
         let (config, connector) = (config.clone(), connector.clone());
         let (driver, limits) = (Arc::clone(&self.driver), self.limits);
-        let store = self.store(config.guid);
+        let (store, throttle) = (self.store(config.guid), Arc::clone(&self.throttle));
         supervised.pipeline = Some(Thread::begin(move |stop| {
             let stop = stop.clone();
-            Pipeline { config, connector, driver, store, counters, stop, limits }.run();
+            Pipeline { config, connector, driver, store, throttle, counters, stop, limits }.run();
         }));
         supervised
     }

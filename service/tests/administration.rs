@@ -6,7 +6,7 @@ mod support;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use snapless_control::channel::connect;
 use snapless_control::exchange::ask;
@@ -244,6 +244,30 @@ fn a_change_by_hand_is_followed_and_a_session_goes_on_with_it() {
     }
     assert_eq!(machine.text(), "server = 7\n");
     machine.streams(session);
+}
+
+#[test]
+fn a_rate_of_sending_is_kept_and_taken_away_without_a_new_link() {
+    let (machine, session) = Machine::protected();
+    machine.streams(session);
+    let limit = |bytes_per_second| machine.done(&Request::Throttle { bytes_per_second }).changed;
+    assert!(limit(Some(1 << 20)) && !limit(Some(1 << 20)));
+    assert!(machine.text().contains("send_rate = \"1 MiB\""));
+    let begun = Instant::now();
+    // 32 MiB, of which 16 go at once.
+    for block in 0..512_u64 {
+        machine.driver.write(block * 65_536, &[7; 128]);
+    }
+    let last = machine.driver.end_epoch();
+    let arrived = || machine.server.arrived(session);
+    let bytes = || arrived().iter().map(|record| record.payload.len()).sum::<usize>();
+    wait_until("some of it arrives", || bytes() > 1 << 20);
+    let seen = bytes();
+    let allowed = (18 + begun.elapsed().as_secs()) << 20;
+    assert!((seen as u64) < allowed, "{seen} bytes");
+    assert!(limit(None));
+    wait_until("all of it arrives", || arrived().last().unwrap().header.seq().get() >= last);
+    assert!(!machine.has_seen(Seen::Resumed(session)), "the claim was never given up");
 }
 
 #[test]

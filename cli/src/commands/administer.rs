@@ -13,6 +13,7 @@ use snapless_control::exchange::{ExchangeError, ask};
 use snapless_control::message::{Answer, Done, Request};
 
 use crate::error::CliError;
+use snapless_service::size::Size;
 
 /// How long the service may take. A change ends pipelines, which send what is captured first.
 const LIMIT: Duration = Duration::from_mins(2);
@@ -88,6 +89,13 @@ fn told(request: &Request, done: &Done) -> String {
         (Request::Pause { volume }, false) => format!("{volume} is paused already"),
         (Request::Resume { volume }, true) => format!("{volume} is sent again, to {server}"),
         (Request::Resume { volume }, false) => format!("{volume} is not paused"),
+        (Request::Throttle { bytes_per_second: Some(rate) }, true) => {
+            format!("no more than {} a second are sent, of all volumes together", Size(*rate))
+        }
+        (Request::Throttle { bytes_per_second: None }, true) => {
+            "as much is sent as the link takes".to_owned()
+        }
+        (Request::Throttle { .. }, false) => "the limit is so already".to_owned(),
         (Request::Reload, true) => {
             format!("the configuration was read again: {} volume(s), {server}", done.volumes)
         }
@@ -119,6 +127,7 @@ mod tests {
             Request::Unprotect { volume: volume() },
             Request::Pause { volume: volume() },
             Request::Resume { volume: volume() },
+            Request::Throttle { bytes_per_second: Some(1 << 20) },
             Request::Reload,
         ];
         let print = |request| {
@@ -137,8 +146,9 @@ mod tests {
         let (changed, same) = (texts(true), texts(false));
         assert!(changed[0].contains("backup:4850") && changed[0].contains("--watch"));
         assert!(changed[1].contains("the server keeps"));
-        assert!(changed[2].contains("snapless resume D:") && changed[4].contains("3 volume(s)"));
-        for (place, word) in [(0, "already"), (2, "already"), (3, "not paused"), (4, "not changed")]
+        assert!(changed[2].contains("snapless resume D:") && changed[5].contains("3 volume(s)"));
+        assert!(changed[4].contains("1 MiB a second"));
+        for (place, word) in [(0, "already"), (2, "already"), (3, "not paused"), (5, "not changed")]
         {
             assert!(same[place].contains(word) && same[place] != changed[place], "{same:?}");
         }

@@ -78,6 +78,7 @@ impl Harness {
             connector: Connector::insecure(server),
             driver: Arc::clone(&self.driver) as _,
             store: self.store(),
+            throttle: Arc::default(),
             counters: Arc::clone(&counters),
             stop: stop.clone(),
             limits: limits(self.limits, self.answer),
