@@ -2,7 +2,7 @@
 //!
 //! A path that a build returns exists. No other task spells the path of a product.
 
-mod inf;
+pub(crate) mod inf;
 pub mod pe;
 mod product;
 pub mod programs;

@@ -5,6 +5,7 @@
 
 pub mod arguments;
 pub mod build;
+mod check_inf;
 pub mod check_sys;
 pub mod check_tree;
 pub mod command;

@@ -91,7 +91,7 @@ pub fn run(layout: &Layout, options: &Options) -> Result<()> {
     tally.finish()
 }
 
-const QUICK_LINTS: [Part; 2] = [Part::Format, Part::Linux];
+const QUICK_LINTS: [Part; 3] = [Part::Format, Part::Inf, Part::Linux];
 const WINDOWS_LINTS: [Part; 3] = [Part::Windows, Part::Driver, Part::Kernel];
 /// How many steps [`quick_checks`] takes.
 const QUICK_CHECKS: usize = QUICK_LINTS.len() + check_tree::STEPS + 1;
