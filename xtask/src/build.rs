@@ -127,6 +127,14 @@ pub fn for_windows(steps: &Steps, layout: &Layout) -> Result<ForWindows> {
     })
 }
 
+/// How many steps [`shipped`] takes.
+pub const SHIPPED_STEPS: usize = 2;
+
+/// Builds what is shipped for Windows, as steps of a longer task that has run the setup.
+pub fn shipped(steps: &Steps, layout: &Layout) -> Result<(Driver, WindowsPrograms)> {
+    Ok((driver(steps, layout)?, windows(steps, layout)?))
+}
+
 /// Builds the server for Linux, as a step of a longer task that has run the setup.
 pub fn server(steps: &Steps, layout: &Layout) -> Result<PathBuf> {
     steps.make("snapless-server for Linux", |progress| programs::server(layout, progress))

@@ -24,6 +24,7 @@ pub mod instructions;
 pub mod layout;
 pub mod lint;
 pub mod mutants;
+pub mod package;
 pub mod scenario_console;
 pub mod selftest;
 pub mod setup;
