@@ -158,7 +158,8 @@ fn driver(steps: &Steps, layout: &Layout) -> Result<Driver> {
     })
 }
 
-fn rig(steps: &Steps, layout: &Layout) -> Result<RigKernel> {
+/// Builds the rig's kernel binaries, as a step of a longer task that has run the setup.
+pub fn rig(steps: &Steps, layout: &Layout) -> Result<RigKernel> {
     steps.make("kernel binaries of the Wine rig", |progress| {
         let folder = pe::Workspace::rig_kernel(layout).build(layout, progress)?;
         Ok(RigKernel {

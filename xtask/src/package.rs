@@ -12,17 +12,20 @@
 //! certificate unless the driver comes signed (`--driver`). No file has a time stamp of an
 //! authority: that needs a network (docs/signing.md).
 
-pub(crate) mod digest;
+mod digest;
 mod manifests;
-pub(crate) mod msi;
+mod msi;
 mod signing;
+pub mod trial;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use snapless_e2e::process;
+
 use crate::build::{self, Driver, programs::WindowsPrograms};
 use crate::command::Tool;
-use crate::console::{Outcome, Steps, say};
+use crate::console::{Steps, say};
 use crate::error::{Error, IoContext, Result};
 use crate::files::{files_below, remove_folder};
 use crate::layout::Layout;
@@ -31,7 +34,7 @@ use crate::setup::packages;
 use msi::Msi;
 
 /// This repository's version.
-pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The texts that go with the programs.
 const TEXTS: [&str; 3] = ["README.md", "LICENSE-MIT", "LICENSE-APACHE"];
 
@@ -45,11 +48,14 @@ pub struct Options {
     /// The folder on the web from which the MSI will be downloaded, for the manifests
     #[arg(long, value_name = "URL", default_value = "https://snapless.example/download")]
     url: String,
+    /// Install, upgrade, repair and remove the MSI on Wine as well
+    #[arg(long)]
+    test: bool,
 }
 
 /// The files that a package is made of, as they were built.
 #[derive(Debug, Clone)]
-pub(crate) struct Contents {
+pub struct Contents {
     /// The driver's image and INF, and its catalog if there is one.
     driver: Vec<PathBuf>,
     /// True if the driver must not be signed again.
@@ -59,19 +65,22 @@ pub(crate) struct Contents {
 }
 
 impl Contents {
-    /// What this repository builds.
-    pub(crate) fn built(driver: &Driver, programs: &WindowsPrograms) -> Self {
+    /// What this repository has built.
+    pub fn built(driver: &Driver, programs: &WindowsPrograms) -> Self {
         let driver = vec![driver.image.clone(), driver.inf.clone()];
         Self { driver, is_signed: false, programs: programs.clone() }
     }
 }
 
-/// How many steps the task takes besides those of its builds.
-const STEPS: usize = 5;
+/// How many steps the task takes besides those of its builds, and of its test.
+const STEPS: usize = 3;
 
 /// Runs the task.
 pub fn run(layout: &Layout, options: &Options) -> Result<()> {
-    let steps = Steps::new(1 + build::PREREQUISITE_STEPS + build::SHIPPED_STEPS + STEPS);
+    process::catch_interrupts()?;
+    let built = 1 + build::PREREQUISITE_STEPS + build::SHIPPED_STEPS;
+    let tested = if options.test { trial::STEPS } else { 0 };
+    let steps = Steps::new(built + STEPS + tested);
     steps.run("Debian packages", packages::install)?;
     build::prerequisites(&steps, layout)?;
     let (driver, programs) = build::shipped(&steps, layout)?;
@@ -82,42 +91,48 @@ pub fn run(layout: &Layout, options: &Options) -> Result<()> {
     }
 
     let target = layout.package();
-    let folder = target.join(format!("snapless-{VERSION}"));
     remove_folder(&target)?;
-    steps.run("files of the package", |_| {
-        keep_symbols(&driver, &programs, &target.join("symbols"))?;
-        collect(layout, &contents, &folder)
-    })?;
-    steps.run("signatures", |_| signing::sign_folder(layout, &folder, contents.is_signed))?;
     let made = steps.make("MSI", |_| {
-        let made = Msi::build(layout, &folder, VERSION, &target)?;
-        signing::sign(layout, &made.file)?;
-        Ok(made)
+        keep_symbols(&driver, &programs, &target.join("symbols"))?;
+        contents.pack(layout, VERSION, &target)
     })?;
     steps.run("manifests", |_| manifests::write(layout, &made, &options.url, &target))?;
     steps.run("checksums", |_| digest::write_sums(&target))?;
+    if options.test {
+        trial::with_setup(&steps, layout, &contents)?;
+    }
     for file in files_below(&target)? {
         say(&format!("  {}", file.display()));
     }
     Ok(())
 }
 
-/// Copies everything into a folder of its own.
-pub(crate) fn collect(layout: &Layout, contents: &Contents, folder: &Path) -> Result<Outcome> {
-    remove_folder(folder)?;
-    fs::create_dir_all(folder).on("create", folder)?;
-    for text in TEXTS {
-        copy_into(folder, &layout.root().join(text))?;
+impl Contents {
+    /// Collects the files in a folder below `target`, signs them, and makes a signed MSI of them.
+    fn pack(&self, layout: &Layout, version: &str, target: &Path) -> Result<Msi> {
+        let folder = target.join(format!("snapless-{version}"));
+        self.collect(layout, &folder)?;
+        signing::sign_folder(layout, &folder, self.is_signed)?;
+        let made = Msi::build(layout, &folder, version, target)?;
+        signing::sign(layout, &made.file)?;
+        Ok(made)
     }
-    for file in &contents.driver {
-        copy_into(folder, file)?;
+
+    fn collect(&self, layout: &Layout, folder: &Path) -> Result<()> {
+        remove_folder(folder)?;
+        fs::create_dir_all(folder).on("create", folder)?;
+        for text in TEXTS {
+            copy_into(folder, &layout.root().join(text))?;
+        }
+        for file in &self.driver {
+            copy_into(folder, file)?;
+        }
+        let programs = &self.programs;
+        for program in [&programs.service, &programs.command_line, &programs.installer] {
+            strip(program, &folder.join(program.file_name().unwrap_or_default()))?;
+        }
+        strip(&programs.msi_action, &folder.join(msi::ACTION))
     }
-    let programs = &contents.programs;
-    for program in [&programs.service, &programs.command_line, &programs.installer] {
-        strip(program, &folder.join(program.file_name().unwrap_or_default()))?;
-    }
-    strip(&programs.msi_action, &folder.join(msi::ACTION))?;
-    Ok(Outcome::Done)
 }
 
 /// Copies a PE file without the symbols that its compiler has put into it: nine tenths of it.

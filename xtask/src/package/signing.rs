@@ -8,7 +8,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::command::Tool;
-use crate::console::Outcome;
 use crate::error::{IoContext, Result};
 use crate::files::files_below;
 use crate::layout::Layout;
@@ -24,7 +23,7 @@ const DESCRIPTION: &str = "Snapless";
 
 /// Signs the PE files in a folder, and puts the certificate beside them; a driver that is signed
 /// stays as it is.
-pub fn sign_folder(layout: &Layout, folder: &Path, driver_is_signed: bool) -> Result<Outcome> {
+pub fn sign_folder(layout: &Layout, folder: &Path, driver_is_signed: bool) -> Result<()> {
     let has = |file: &Path, extension: &str| file.extension().is_some_and(|own| own == extension);
     for file in files_below(folder)? {
         let kept = driver_is_signed && has(&file, "sys");
@@ -32,8 +31,7 @@ pub fn sign_folder(layout: &Layout, folder: &Path, driver_is_signed: bool) -> Re
             sign(layout, &file)?;
         }
     }
-    Certificate::made(layout)?.export(&folder.join(PUBLIC))?;
-    Ok(Outcome::Done)
+    Certificate::made(layout)?.export(&folder.join(PUBLIC))
 }
 
 /// Signs a PE file or an MSI, and verifies the signature.
