@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn names_are_found_in_any_case_and_tokens_are_replaced() {
-        let text = "[Version]\nProvider = %P%\n[sTrings]\np = \"Somebody\"\n[A.NTamd64.Services]\n";
+        let text = "[Version]\nProvider = %P%\n[STRINGS]\np = \"Somebody\"\n[A.NTamd64.Services]\n";
         let inf = Inf::parse(text).expect("sound");
         assert_eq!(inf.value("VERSION", "provider").as_deref(), Some("Somebody"));
         assert_eq!(inf.expanded("%unknown%"), "%unknown%");

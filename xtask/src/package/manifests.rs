@@ -180,7 +180,7 @@ mod tests {
         let msi =
             Msi { file: "x.msi".into(), version: "1".to_owned(), product_code: CODE.to_owned() };
         let values = values(&msi, SHA256, "https://a.example");
-        assert!(fill("{{versoin}}", &values).expect_err("unknown").contains("versoin"));
+        assert!(fill("{{release}}", &values).expect_err("unknown").contains("release"));
         assert!(fill("{{version", &values).is_err());
         assert_eq!(fill("{{url}}/{{file}}", &values).expect("known"), "https://a.example/x.msi");
     }

@@ -1,7 +1,7 @@
 //! Authenticode signatures by a test certificate, made at first use.
 //!
-//! The rule: what was signed is verified before it is packed. The certificate says what it is for in
-//! its name; its key stays in `target/signing` and is never shipped. Windows trusts it on machines
+//! The rule: what was signed is verified before it is packed. The certificate's name says what it
+//! is for; its key stays in `target/signing` and is never shipped. Windows trusts it on machines
 //! where an administrator has installed `snapless-test.cer` and test signing is on.
 
 use std::fs;

@@ -1,7 +1,7 @@
 //! The MSI on Wine: installed, upgraded, repaired, removed ([`snapless_e2e::msi`]).
 //!
-//! The rule: what is tried is made as what is shipped, signatures included; the later version is the
-//! same files with another number.
+//! The rule: what is tried is made as what is shipped, signatures included; the later version has
+//! the same files, and another number.
 
 use snapless_e2e::msi::{self as e2e, Package, Setting};
 

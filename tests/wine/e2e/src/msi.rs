@@ -1,8 +1,8 @@
-//! The MSI on the rig: Wine's Windows Installer installs, upgrades and removes the product, with the
-//! driver loaded by the rig's KMDF.
+//! The MSI on the rig: Wine's Windows Installer installs, upgrades, repairs and removes the
+//! product, with the driver loaded by the rig's KMDF.
 //!
-//! The rule: each stage looks at what is there, not at what the installer said; what must not happen
-//! (an old Windows, a driver that does not load, a downgrade) leaves nothing.
+//! The rule: each stage looks at what is there, not at what the installer said; what must not
+//! succeed (an old Windows, a driver that does not load, a downgrade) leaves nothing.
 //!
 //! Wine's `RemoveExistingProducts` does not tell the older product that it is being upgraded
 //! (`UPGRADINGPRODUCTCODE`), as Windows does. The upgrade is therefore made of its two halves, each
