@@ -30,6 +30,7 @@ use crate::error::{Error, IoContext, Result};
 use crate::files::{files_below, remove_folder};
 use crate::layout::Layout;
 use crate::setup::packages;
+use crate::version_resource;
 
 use msi::Msi;
 
@@ -70,44 +71,7 @@ impl Contents {
         let driver = vec![driver.image.clone(), driver.inf.clone()];
         Self { driver, is_signed: false, programs: programs.clone() }
     }
-}
 
-/// How many steps the task takes besides those of its builds, and of its test.
-const STEPS: usize = 3;
-
-/// Runs the task.
-pub fn run(layout: &Layout, options: &Options) -> Result<()> {
-    process::catch_interrupts()?;
-    let built = 1 + build::PREREQUISITE_STEPS + build::SHIPPED_STEPS;
-    let tested = if options.test { trial::STEPS } else { 0 };
-    let steps = Steps::new(built + STEPS + tested);
-    steps.run("Debian packages", packages::install)?;
-    build::prerequisites(&steps, layout)?;
-    let (driver, programs) = build::shipped(&steps, layout)?;
-    let mut contents = Contents::built(&driver, &programs);
-    if let Some(folder) = &options.driver {
-        contents.driver = signed_driver(folder)?;
-        contents.is_signed = true;
-    }
-
-    let target = layout.package();
-    remove_folder(&target)?;
-    let made = steps.make("MSI", |_| {
-        keep_symbols(&driver, &programs, &target.join("symbols"))?;
-        contents.pack(layout, VERSION, &target)
-    })?;
-    steps.run("manifests", |_| manifests::write(layout, &made, &options.url, &target))?;
-    steps.run("checksums", |_| digest::write_sums(&target))?;
-    if options.test {
-        trial::with_setup(&steps, layout, &contents)?;
-    }
-    for file in files_below(&target)? {
-        say(&format!("  {}", file.display()));
-    }
-    Ok(())
-}
-
-impl Contents {
     /// Collects the files in a folder below `target`, signs them, and makes a signed MSI of them.
     fn pack(&self, layout: &Layout, version: &str, target: &Path) -> Result<Msi> {
         let folder = target.join(format!("snapless-{version}"));
@@ -135,16 +99,55 @@ impl Contents {
     }
 }
 
+/// How many steps the task takes besides those of its builds, and of its test.
+const STEPS: usize = 3;
+
+/// Runs the task.
+pub fn run(layout: &Layout, options: &Options) -> Result<()> {
+    process::catch_interrupts()?;
+    let signed = options.driver.as_deref().map(signed_driver).transpose()?;
+    let built = 1 + build::PREREQUISITE_STEPS + build::SHIPPED_STEPS;
+    let tested = if options.test { trial::STEPS } else { 0 };
+    let steps = Steps::new(built + STEPS + tested);
+    steps.run("Debian packages", packages::install)?;
+    build::prerequisites(&steps, layout)?;
+    let (driver, programs) = build::shipped(&steps, layout)?;
+    let built = Contents::built(&driver, &programs);
+    let contents = match signed {
+        Some(driver) => Contents { driver, is_signed: true, ..built },
+        None => built,
+    };
+
+    let target = layout.package();
+    remove_folder(&target)?;
+    let made = steps.make("MSI", |_| {
+        keep_symbols(&contents, &driver.symbols, &target.join("symbols"))?;
+        contents.pack(layout, VERSION, &target)
+    })?;
+    steps.run("manifests", |_| manifests::write(layout, &made, &options.url, &target))?;
+    steps.run("checksums", |_| digest::write_sums(&target))?;
+    if options.test {
+        trial::with_setup(&steps, layout, &contents)?;
+    }
+    for file in files_below(&target)? {
+        say(&format!("  {}", file.display()));
+    }
+    Ok(())
+}
+
 /// Copies a PE file without the symbols that its compiler has put into it: nine tenths of it.
 fn strip(from: &Path, to: &Path) -> Result<()> {
     let strip = Tool::new("leaving out symbols", "x86_64-w64-mingw32-strip");
     strip.arg("-o").arg(to).arg(from).run()
 }
 
-/// Keeps the driver's symbols, and the programs with theirs.
-fn keep_symbols(driver: &Driver, programs: &WindowsPrograms, folder: &Path) -> Result<()> {
+/// Keeps the programs with their symbols, and the driver's, unless it was built elsewhere.
+fn keep_symbols(contents: &Contents, driver: &Path, folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).on("create", folder)?;
-    copy_into(folder, &driver.symbols)?;
+    if !contents.is_signed {
+        copy_into(folder, driver)?;
+    }
+    let programs = &contents.programs;
     for program in [&programs.service, &programs.command_line, &programs.installer] {
         copy_into(folder, program)?;
     }
@@ -155,16 +158,16 @@ fn copy_into(folder: &Path, file: &Path) -> Result<()> {
     fs::copy(file, folder.join(file.file_name().unwrap_or_default())).on("copy", file).map(drop)
 }
 
-/// The driver's files in a folder that somebody names.
+/// The files of a driver that comes signed: all of them, of this version.
 fn signed_driver(folder: &Path) -> Result<Vec<PathBuf>> {
     let files = ["snapless.sys", "snapless.inf", msi::CATALOG].map(|name| folder.join(name));
-    match files.iter().find(|file| !file.is_file()) {
-        Some(missing) => Err(Error::MissingArtifact {
-            path: missing.clone(),
-            advice: "--driver wants the folder that Microsoft has signed: image, INF and catalog",
-        }),
-        None => Ok(files.to_vec()),
+    if let Some(missing) = files.iter().find(|file| !file.is_file()) {
+        let problem = "it is not there; --driver wants the folder that Microsoft has signed, with \
+                       image, INF and catalog";
+        return Err(Error::Malformed { file: missing.clone(), problem: problem.to_owned() });
     }
+    version_resource::require(&files[0])?;
+    Ok(files.to_vec())
 }
 
 #[cfg(test)]
@@ -172,14 +175,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_driver_without_its_catalog_is_refused_by_name() {
+    fn a_driver_without_its_catalog_and_one_of_another_version_are_refused_by_name() {
         let dir = tempfile::tempdir().expect("a folder");
         for name in ["snapless.sys", "snapless.inf"] {
-            fs::write(dir.path().join(name), "x").expect("written");
+            fs::write(dir.path().join(name), "no image").expect("written");
         }
-        let refused = signed_driver(dir.path()).expect_err("no catalog").to_string();
-        assert!(refused.contains("snapless.cat") && refused.contains("--driver"), "{refused}");
-        fs::write(dir.path().join("snapless.cat"), "x").expect("written");
-        assert_eq!(signed_driver(dir.path()).expect("whole").len(), 3);
+        let refused = || signed_driver(dir.path()).expect_err("not a signed driver").to_string();
+        assert!(refused().contains("snapless.cat: it is not there; --driver"), "{}", refused());
+        fs::write(dir.path().join("snapless.cat"), "").expect("written");
+        assert!(refused().contains("snapless.sys: "), "{}", refused());
     }
 }

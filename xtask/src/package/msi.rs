@@ -81,13 +81,18 @@ impl Msi {
             .arg(layout.root().join("package/msi/snapless.wxs"))
             .run()?;
         let made = Self { file, version: version.to_owned(), product_code };
-        made.complete()?;
+        made.complete(layout)?;
         made.check()?;
         Ok(made)
     }
 
     /// Writes what the source cannot say.
-    fn complete(&self) -> Result<()> {
+    fn complete(&self, layout: &Layout) -> Result<()> {
+        Tool::new("adding the MSI's table Environment", "msibuild")
+            .arg(&self.file)
+            .arg("-i")
+            .arg(layout.root().join("package/msi/Environment.idt"))
+            .run()?;
         let undo = ACTIONS.iter().find(|(name, _)| *name == UNDO).map_or(0, |(_, kind)| *kind);
         self.set("CustomAction", &format!("`Type`={undo}"), "Action", UNDO)?;
         self.set("Property", &format!("`Value`='{SECURE}'"), "Property", "SecureCustomProperties")?;

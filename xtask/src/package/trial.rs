@@ -33,25 +33,28 @@ pub fn add_to(steps: &Steps, layout: &Layout, contents: &Contents, rig: &RigKern
     steps.run(NAME, |progress| {
         let packages = run_folder(layout, "msi-packages");
         remove_folder(&packages)?;
-        let package = |version: &str| {
-            let made = contents.pack(layout, version, &packages)?;
-            let Msi { file, version, product_code } = made;
-            Ok::<_, crate::error::Error>(Package { file, product_code, version })
-        };
+        let older = contents.pack(layout, VERSION, &packages)?;
+        let files = packages.join(format!("snapless-{VERSION}"));
+        let newer = Msi::build(layout, &files, &later(VERSION), &packages)?;
         let setting = Setting {
             template: layout.wine_prefix(),
             folder: run_folder(layout, "msi"),
             framework: rig.framework.clone(),
             agent: contents.programs.agent.clone(),
             installer: contents.programs.installer.clone(),
-            older: package(VERSION)?,
-            newer: package(&later(VERSION))?,
+            older: as_tried(older),
+            newer: as_tried(newer),
         };
         e2e::run(&setting, |stage| progress.detail(stage))
             .map_err(|source| failed(&setting.folder, source))?;
         remove_folder(&packages)?;
         Ok(Outcome::Done)
     })
+}
+
+fn as_tried(msi: Msi) -> Package {
+    let Msi { file, version, product_code } = msi;
+    Package { file, product_code, version }
 }
 
 /// The next version: its last number is one higher.

@@ -77,6 +77,8 @@ const KEPT: [&str; 2] =
     ["ProgramData/Snapless/service.toml", "ProgramData/Snapless/state/volume.session.json"];
 /// The list of Windows' settings page.
 const PRODUCTS: &str = r"HKLM\Software\Microsoft\Windows\CurrentVersion\Uninstall";
+/// Where the machine's PATH is.
+const ENVIRONMENT: &str = r"HKLM\System\CurrentControlSet\Control\Session Manager\Environment";
 /// Where the rig keeps a setup program of its own.
 const OWN_FOLDER: &str = "snapless-rig";
 
@@ -233,6 +235,7 @@ impl Rig {
             ensure!(file.is_file(), Rule, "{} is not there", file.display());
         }
         ensure!(self.is_listed(package)?, Rule, "{} is not listed", package.version);
+        ensure!(self.is_on_path()?, Rule, "the programs are not on the PATH");
         let status = self.status()?;
         let Status { filter_registered, driver, driver_file_present, service, boots } = &status;
         let in_place = *filter_registered && *driver_file_present && *boots;
@@ -246,6 +249,7 @@ impl Rig {
         let programs = self.prefix.on_c(PROGRAMS);
         ensure!(!programs.exists(), Rule, "{} was left", programs.display());
         ensure!(!self.is_listed(package)?, Rule, "{} is listed", package.version);
+        ensure!(!self.is_on_path()?, Rule, "the PATH has the programs' folder");
         let status = self.status()?;
         let absent = status.driver == "absent" && status.service == "absent";
         let gone = absent && !status.filter_registered && status.boots;
@@ -261,6 +265,11 @@ impl Rig {
             Err(E2eError::Exit { .. }) => Ok(false),
             Err(other) => Err(other),
         }
+    }
+
+    fn is_on_path(&self) -> Result<bool, E2eError> {
+        let said = self.prefix.run("reg", &["query", ENVIRONMENT, "/v", "PATH"])?;
+        Ok(said.contains(r"Program Files\Snapless"))
     }
 
     fn status(&self) -> Result<Status, E2eError> {
