@@ -11,6 +11,8 @@ use std::path::PathBuf;
 
 /// `VFT_APP`
 const APPLICATION: u32 = 1;
+/// `VFT_DLL`
+const LIBRARY: u32 = 2;
 /// `VFT_DRV`
 const DRIVER: u32 = 3;
 /// `VFT2_DRV_SYSTEM`
@@ -36,6 +38,17 @@ pub fn program(file: &str, description: &str) {
 /// As [`program`].
 pub fn driver(file: &str, description: &str) {
     if let Some(script) = write_script(file, description, (DRIVER, SYSTEM_DRIVER)) {
+        let compiled = embed_resource::compile_for_cdylib(script, embed_resource::NONE);
+        compiled.manifest_required().expect("the version resource is compiled");
+    }
+}
+
+/// The same for a DLL.
+///
+/// # Panics
+/// As [`program`].
+pub fn library(file: &str, description: &str) {
+    if let Some(script) = write_script(file, description, (LIBRARY, 0)) {
         let compiled = embed_resource::compile_for_cdylib(script, embed_resource::NONE);
         compiled.manifest_required().expect("the version resource is compiled");
     }

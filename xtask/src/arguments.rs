@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::{
     build, check_sys, check_tree, demo, engine_tests, forward, fuzz, instructions, lint, mutants,
-    selftest, setup, test, tsan,
+    package, selftest, setup, test, tsan,
 };
 
 /// Builds and tests Snapless on Linux.
@@ -35,6 +35,8 @@ enum Task {
         #[arg(value_enum, default_value = "all")]
         part: build::Part,
     },
+    /// Make what administrators install: MSI, winget and Chocolatey manifests, all signed for tests
+    Package(package::Options),
     /// Set everything up, then protect a live volume from end to end and check every byte
     Demo(demo::Options),
     /// Set everything up, then run every test; ends with `N passed, N failed`
@@ -101,6 +103,7 @@ impl Task {
             Self::CheckSys { file } => check_sys::run(layout, file.as_deref()),
             Self::Selftest => selftest::run(layout),
             Self::Lint { part } => lint::run(layout, part),
+            Self::Package(options) => package::run(layout, &options),
             Self::Demo(options) => demo::run(layout, &options),
             Self::Bench(options) => forward::bench(layout, &options),
             Self::Instructions(options) => instructions::run(layout, options),

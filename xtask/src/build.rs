@@ -2,7 +2,7 @@
 //!
 //! A path that a build returns exists. No other task spells the path of a product.
 
-mod inf;
+pub(crate) mod inf;
 pub mod pe;
 mod product;
 pub mod programs;
@@ -127,6 +127,14 @@ pub fn for_windows(steps: &Steps, layout: &Layout) -> Result<ForWindows> {
     })
 }
 
+/// How many steps [`shipped`] takes.
+pub const SHIPPED_STEPS: usize = 2;
+
+/// Builds what is shipped for Windows, as steps of a longer task that has run the setup.
+pub fn shipped(steps: &Steps, layout: &Layout) -> Result<(Driver, WindowsPrograms)> {
+    Ok((driver(steps, layout)?, windows(steps, layout)?))
+}
+
 /// Builds the server for Linux, as a step of a longer task that has run the setup.
 pub fn server(steps: &Steps, layout: &Layout) -> Result<PathBuf> {
     steps.make("snapless-server for Linux", |progress| programs::server(layout, progress))
@@ -150,7 +158,8 @@ fn driver(steps: &Steps, layout: &Layout) -> Result<Driver> {
     })
 }
 
-fn rig(steps: &Steps, layout: &Layout) -> Result<RigKernel> {
+/// Builds the rig's kernel binaries, as a step of a longer task that has run the setup.
+pub fn rig(steps: &Steps, layout: &Layout) -> Result<RigKernel> {
     steps.make("kernel binaries of the Wine rig", |progress| {
         let folder = pe::Workspace::rig_kernel(layout).build(layout, progress)?;
         Ok(RigKernel {

@@ -98,6 +98,18 @@ impl Layout {
         self.target.join("pe")
     }
 
+    /// What administrators install.
+    #[must_use]
+    pub fn package(&self) -> PathBuf {
+        self.target.join("package")
+    }
+
+    /// The test certificate and its key.
+    #[must_use]
+    pub fn signing(&self) -> PathBuf {
+        self.target.join("signing")
+    }
+
     /// Where programs are installed that only the tasks use.
     #[must_use]
     pub fn tools(&self) -> PathBuf {

@@ -5,6 +5,7 @@
 
 pub mod arguments;
 pub mod build;
+mod check_inf;
 pub mod check_sys;
 pub mod check_tree;
 pub mod command;
@@ -23,6 +24,7 @@ pub mod instructions;
 pub mod layout;
 pub mod lint;
 pub mod mutants;
+pub mod package;
 pub mod scenario_console;
 pub mod selftest;
 pub mod setup;

@@ -1,11 +1,12 @@
-//! `cargo xtask lint`: formatting and clippy for everything, each crate as it is compiled for its
-//! own target.
+//! `cargo xtask lint`: formatting, the driver's INF, and clippy for everything, each crate as it is
+//! compiled for its own target.
 //!
 //! The rule: a warning is an error here, in the crates that only build for Windows as well.
 
 use std::path::PathBuf;
 
 use crate::build::{self, pe, programs};
+use crate::check_inf;
 use crate::console::{Outcome, Progress, Steps};
 use crate::error::Result;
 use crate::layout::Layout;
@@ -15,6 +16,8 @@ use crate::layout::Layout;
 pub enum Part {
     /// Formatting of everything
     Format,
+    /// The driver's INF
+    Inf,
     /// The root workspace, for Linux
     Linux,
     /// The programs that run on Windows, for Windows
@@ -28,7 +31,8 @@ pub enum Part {
 }
 
 /// The parts, each a step.
-pub const PARTS: [Part; 5] = [Part::Format, Part::Linux, Part::Windows, Part::Driver, Part::Kernel];
+pub const PARTS: [Part; 6] =
+    [Part::Format, Part::Inf, Part::Linux, Part::Windows, Part::Driver, Part::Kernel];
 
 /// How many steps [`add_to`] takes.
 pub const STEPS: usize = PARTS.len();
@@ -51,6 +55,7 @@ impl Part {
     pub fn add_to(self, steps: &Steps, layout: &Layout) -> Result<()> {
         steps.run(self.name(), |progress| match self {
             Self::Format => formatting(layout, progress),
+            Self::Inf => check_inf::check(layout),
             Self::Linux => linux(layout, progress),
             Self::Windows => programs::lint(layout, progress).map(|()| Outcome::Done),
             Self::Driver => kernel(&pe::Workspace::driver(layout), layout, progress),
@@ -63,6 +68,7 @@ impl Part {
     pub fn name(self) -> &'static str {
         match self {
             Self::Format => "formatting",
+            Self::Inf => "INF",
             Self::Linux => "clippy: programs and libraries",
             Self::Windows => "clippy: programs for Windows",
             Self::Driver => "clippy: driver",

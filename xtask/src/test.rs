@@ -25,6 +25,7 @@ use crate::fuzz;
 use crate::instructions;
 use crate::layout::Layout;
 use crate::lint::Part;
+use crate::package::{Contents, trial};
 use crate::selftest;
 use crate::setup::{self, tools};
 use crate::space::{self, Need};
@@ -91,14 +92,14 @@ pub fn run(layout: &Layout, options: &Options) -> Result<()> {
     tally.finish()
 }
 
-const QUICK_LINTS: [Part; 2] = [Part::Format, Part::Linux];
+const QUICK_LINTS: [Part; 3] = [Part::Format, Part::Inf, Part::Linux];
 const WINDOWS_LINTS: [Part; 3] = [Part::Windows, Part::Driver, Part::Kernel];
 /// How many steps [`quick_checks`] takes.
 const QUICK_CHECKS: usize = QUICK_LINTS.len() + check_tree::STEPS + 1;
 /// How many steps [`slow_checks`] takes.
 const SLOW_CHECKS: usize = 4;
 /// How many steps [`windows_checks`] takes.
-const WINDOWS_CHECKS: usize = WINDOWS_LINTS.len() + 2 + tsan::STEPS;
+const WINDOWS_CHECKS: usize = WINDOWS_LINTS.len() + 3 + tsan::STEPS;
 /// How many steps the fuzz targets take: one on each side.
 const FUZZ_CHECKS: usize = 2;
 
@@ -205,6 +206,8 @@ fn windows_checks(
     let (count, ran) = selftest::add_to(steps, layout, built, |_| ());
     tally.passed += count.passed;
     ran.or_else(|error| tally.fail(selftest::NAME, &error, count.failed.max(1)))?;
+    let contents = Contents::built(&built.driver, &built.programs);
+    tally.count(trial::NAME, trial::add_to(steps, layout, &contents, &built.rig))?;
     let stress = tsan::Options { seconds: TSAN_SECONDS };
     tally.count("ThreadSanitizer", tsan::add_to(steps, layout, &stress).map(drop))
 }

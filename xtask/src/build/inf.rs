@@ -16,15 +16,19 @@ const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), ".0");
 
 /// Writes `snapless.inf` into `folder`; returns its path.
 pub fn stamp(layout: &Layout, folder: &Path) -> Result<PathBuf> {
+    let text = text(layout)?;
+    let inf = folder.join("snapless.inf");
+    // Setup programs of old expect the line ends of Windows.
+    fs::write(&inf, text.replace('\n', "\r\n")).on("write", &inf)?;
+    Ok(inf)
+}
+
+/// The text of `snapless.inf`, stamped with today's date.
+pub fn text(layout: &Layout) -> Result<String> {
     let source = layout.root().join("inf/snapless.inx");
     let text = fs::read_to_string(&source).on("read", &source)?;
     let today = jiff::Timestamp::now().strftime("%m/%d/%Y").to_string();
-    let stamped =
-        stamped(&text, &today).map_err(|problem| Error::Malformed { file: source, problem })?;
-    let inf = folder.join("snapless.inf");
-    // Setup programs of old expect the line ends of Windows.
-    fs::write(&inf, stamped.replace('\n', "\r\n")).on("write", &inf)?;
-    Ok(inf)
+    stamped(&text, &today).map_err(|problem| Error::Malformed { file: source, problem })
 }
 
 fn stamped(source: &str, date: &str) -> std::result::Result<String, String> {

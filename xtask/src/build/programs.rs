@@ -11,10 +11,11 @@ use crate::layout::{Layout, WINDOWS_TARGET};
 use crate::version_resource;
 
 /// The packages of the programs that run on Windows.
-const WINDOWS_PACKAGES: [&str; 5] = [
+const WINDOWS_PACKAGES: [&str; 6] = [
     "snapless-service",
     "snapless-cli",
     "snapless-installer",
+    "snapless-msi-action",
     "snapless-writer",
     "snapless-rig-agent",
 ];
@@ -28,6 +29,8 @@ pub struct WindowsPrograms {
     pub command_line: PathBuf,
     /// `snapless-setup.exe`
     pub installer: PathBuf,
+    /// The MSI's custom action, a DLL.
+    pub msi_action: PathBuf,
     /// The rig's writer.
     pub writer: PathBuf,
     /// The rig's agent inside Wine.
@@ -38,17 +41,18 @@ pub struct WindowsPrograms {
 pub fn windows(layout: &Layout, progress: &Progress) -> Result<WindowsPrograms> {
     windows_packages(layout, "build").run_with_progress(progress)?;
     let folder = windows_output(layout).join(WINDOWS_TARGET).join("release");
-    let program = |name: &str| existing(folder.join(format!("{name}.exe")));
+    let built = |name: &str| existing(folder.join(name));
     let shipped = |name: &str| {
-        let path = program(name)?;
+        let path = built(name)?;
         version_resource::require(&path).map(|()| path)
     };
     Ok(WindowsPrograms {
-        service: shipped("snapless-service")?,
-        command_line: shipped("snapless")?,
-        installer: shipped("snapless-setup")?,
-        writer: program("snapless-writer")?,
-        agent: program("snapless-rig-agent")?,
+        service: shipped("snapless-service.exe")?,
+        command_line: shipped("snapless.exe")?,
+        installer: shipped("snapless-setup.exe")?,
+        msi_action: shipped("snapless_msi_action.dll")?,
+        writer: built("snapless-writer.exe")?,
+        agent: built("snapless-rig-agent.exe")?,
     })
 }
 

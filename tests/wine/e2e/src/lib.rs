@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | [`scenario`] | the scenarios, from the first write to the verdict |
 //! | [`selftest`] | shows that the rig's KMDF reports a driver that breaks a rule |
+//! | [`msi`] | the MSI: installed, upgraded, repaired, removed |
 //! | [`mod@rig`] | one run's Wine prefix, drivers, service, server, writer |
 //! | [`image`], [`ntfs`] | the volume: an NTFS with real files |
 //! | [`journal`], [`writes`], [`truth`], [`difference`], [`verdict`] | the expected content of the restored images, and the comparison |
@@ -21,6 +22,7 @@ pub mod difference;
 pub mod error;
 pub mod image;
 pub mod journal;
+pub mod msi;
 pub mod ntfs;
 pub mod prefix;
 pub mod process;

@@ -1,0 +1,188 @@
+//! `cargo xtask package`: what an administrator installs, in `target/package/`.
+//!
+//! | file | what it is |
+//! | --- | --- |
+//! | `snapless-VERSION/` | driver, programs, licences: what the MSI has in it |
+//! | `symbols/` | what names the functions in crash dumps of these; for the release's archive |
+//! | `snapless-VERSION-x64.msi` | the installer (`package/msi/snapless.wxs`) |
+//! | `winget/`, `chocolatey/` | the manifests of that MSI |
+//! | `SHA256SUMS` | of all of these |
+//!
+//! The rule: every PE file and the MSI are signed and the signature is verified, by a test
+//! certificate unless the driver comes signed (`--driver`). No file has a time stamp of an
+//! authority: that needs a network (docs/signing.md).
+
+mod digest;
+mod manifests;
+mod msi;
+mod signing;
+pub mod trial;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use snapless_e2e::process;
+
+use crate::build::{self, Driver, programs::WindowsPrograms};
+use crate::command::Tool;
+use crate::console::{Steps, say};
+use crate::error::{Error, IoContext, Result};
+use crate::files::{files_below, remove_folder};
+use crate::layout::Layout;
+use crate::setup::packages;
+use crate::version_resource;
+
+use msi::Msi;
+
+/// This repository's version.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The texts that go with the programs.
+const TEXTS: [&str; 3] = ["README.md", "LICENSE-MIT", "LICENSE-APACHE"];
+
+/// What the task lets the user choose.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Options {
+    /// Take the driver from this folder: snapless.sys, snapless.inf and snapless.cat, as Microsoft
+    /// has signed them; they stay as they are
+    #[arg(long, value_name = "FOLDER")]
+    driver: Option<PathBuf>,
+    /// The folder on the web from which the MSI will be downloaded, for the manifests
+    #[arg(long, value_name = "URL", default_value = "https://snapless.example/download")]
+    url: String,
+    /// Install, upgrade, repair and remove the MSI on Wine as well
+    #[arg(long)]
+    test: bool,
+}
+
+/// The files that a package is made of, as they were built.
+#[derive(Debug, Clone)]
+pub struct Contents {
+    /// The driver's image and INF, and its catalog if there is one.
+    driver: Vec<PathBuf>,
+    /// True if the driver must not be signed again.
+    is_signed: bool,
+    /// The programs, and the MSI's action.
+    programs: WindowsPrograms,
+}
+
+impl Contents {
+    /// What this repository has built.
+    pub fn built(driver: &Driver, programs: &WindowsPrograms) -> Self {
+        let driver = vec![driver.image.clone(), driver.inf.clone()];
+        Self { driver, is_signed: false, programs: programs.clone() }
+    }
+
+    /// Collects the files in a folder below `target`, signs them, and makes a signed MSI of them.
+    fn pack(&self, layout: &Layout, version: &str, target: &Path) -> Result<Msi> {
+        let folder = target.join(format!("snapless-{version}"));
+        self.collect(layout, &folder)?;
+        signing::sign_folder(layout, &folder, self.is_signed)?;
+        let made = Msi::build(layout, &folder, version, target)?;
+        signing::sign(layout, &made.file)?;
+        Ok(made)
+    }
+
+    fn collect(&self, layout: &Layout, folder: &Path) -> Result<()> {
+        remove_folder(folder)?;
+        fs::create_dir_all(folder).on("create", folder)?;
+        for text in TEXTS {
+            copy_into(folder, &layout.root().join(text))?;
+        }
+        for file in &self.driver {
+            copy_into(folder, file)?;
+        }
+        let programs = &self.programs;
+        for program in [&programs.service, &programs.command_line, &programs.installer] {
+            strip(program, &folder.join(program.file_name().unwrap_or_default()))?;
+        }
+        strip(&programs.msi_action, &folder.join(msi::ACTION))
+    }
+}
+
+/// How many steps the task takes besides those of its builds, and of its test.
+const STEPS: usize = 3;
+
+/// Runs the task.
+pub fn run(layout: &Layout, options: &Options) -> Result<()> {
+    process::catch_interrupts()?;
+    let signed = options.driver.as_deref().map(signed_driver).transpose()?;
+    let built = 1 + build::PREREQUISITE_STEPS + build::SHIPPED_STEPS;
+    let tested = if options.test { trial::STEPS } else { 0 };
+    let steps = Steps::new(built + STEPS + tested);
+    steps.run("Debian packages", packages::install)?;
+    build::prerequisites(&steps, layout)?;
+    let (driver, programs) = build::shipped(&steps, layout)?;
+    let built = Contents::built(&driver, &programs);
+    let contents = match signed {
+        Some(driver) => Contents { driver, is_signed: true, ..built },
+        None => built,
+    };
+
+    let target = layout.package();
+    remove_folder(&target)?;
+    let made = steps.make("MSI", |_| {
+        keep_symbols(&contents, &driver.symbols, &target.join("symbols"))?;
+        contents.pack(layout, VERSION, &target)
+    })?;
+    steps.run("manifests", |_| manifests::write(layout, &made, &options.url, &target))?;
+    steps.run("checksums", |_| digest::write_sums(&target))?;
+    if options.test {
+        trial::with_setup(&steps, layout, &contents)?;
+    }
+    for file in files_below(&target)? {
+        say(&format!("  {}", file.display()));
+    }
+    Ok(())
+}
+
+/// Copies a PE file without the symbols that its compiler has put into it: nine tenths of it.
+fn strip(from: &Path, to: &Path) -> Result<()> {
+    let strip = Tool::new("leaving out symbols", "x86_64-w64-mingw32-strip");
+    strip.arg("-o").arg(to).arg(from).run()
+}
+
+/// Keeps the programs with their symbols, and the driver's, unless it was built elsewhere.
+fn keep_symbols(contents: &Contents, driver: &Path, folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder).on("create", folder)?;
+    if !contents.is_signed {
+        copy_into(folder, driver)?;
+    }
+    let programs = &contents.programs;
+    for program in [&programs.service, &programs.command_line, &programs.installer] {
+        copy_into(folder, program)?;
+    }
+    Ok(())
+}
+
+fn copy_into(folder: &Path, file: &Path) -> Result<()> {
+    fs::copy(file, folder.join(file.file_name().unwrap_or_default())).on("copy", file).map(drop)
+}
+
+/// The files of a driver that comes signed: all of them, of this version.
+fn signed_driver(folder: &Path) -> Result<Vec<PathBuf>> {
+    let files = ["snapless.sys", "snapless.inf", msi::CATALOG].map(|name| folder.join(name));
+    if let Some(missing) = files.iter().find(|file| !file.is_file()) {
+        let problem = "it is not there; --driver wants the folder that Microsoft has signed, with \
+                       image, INF and catalog";
+        return Err(Error::Malformed { file: missing.clone(), problem: problem.to_owned() });
+    }
+    version_resource::require(&files[0])?;
+    Ok(files.to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_driver_without_its_catalog_and_one_of_another_version_are_refused_by_name() {
+        let dir = tempfile::tempdir().expect("a folder");
+        for name in ["snapless.sys", "snapless.inf"] {
+            fs::write(dir.path().join(name), "no image").expect("written");
+        }
+        let refused = || signed_driver(dir.path()).expect_err("not a signed driver").to_string();
+        assert!(refused().contains("snapless.cat: it is not there; --driver"), "{}", refused());
+        fs::write(dir.path().join("snapless.cat"), "").expect("written");
+        assert!(refused().contains("snapless.sys: "), "{}", refused());
+    }
+}

@@ -1,0 +1,147 @@
+//! Authenticode signatures by a test certificate, made at first use.
+//!
+//! The rule: what was signed is verified before it is packed. The certificate's name says what it
+//! is for; its key stays in `target/signing` and is never shipped. Windows trusts it on machines
+//! where an administrator has installed `snapless-test.cer` and test signing is on.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::command::Tool;
+use crate::error::{IoContext, Result};
+use crate::files::files_below;
+use crate::layout::Layout;
+
+const NAME: &str = "/CN=Snapless test certificate - trust it on test machines only";
+const DAYS: &str = "3650";
+/// The certificate as Windows imports it.
+const PUBLIC: &str = "snapless-test.cer";
+/// What is signed.
+const EXTENSIONS: [&str; 3] = ["sys", "exe", "dll"];
+/// What Windows shows of a signed file.
+const DESCRIPTION: &str = "Snapless";
+
+/// Signs the PE files in a folder, and puts the certificate beside them; a driver that is signed
+/// stays as it is.
+pub fn sign_folder(layout: &Layout, folder: &Path, driver_is_signed: bool) -> Result<()> {
+    let has = |file: &Path, extension: &str| file.extension().is_some_and(|own| own == extension);
+    for file in files_below(folder)? {
+        let kept = driver_is_signed && has(&file, "sys");
+        if EXTENSIONS.iter().any(|extension| has(&file, extension)) && !kept {
+            sign(layout, &file)?;
+        }
+    }
+    Certificate::made(layout)?.export(&folder.join(PUBLIC))
+}
+
+/// Signs a PE file or an MSI, and verifies the signature.
+pub fn sign(layout: &Layout, file: &Path) -> Result<()> {
+    let certificate = Certificate::made(layout)?;
+    let signed = file.with_extension("signed");
+    osslsigncode("signing", "sign")
+        .args(["-h", "sha256", "-n", DESCRIPTION, "-certs"])
+        .arg(&certificate.public)
+        .arg("-key")
+        .arg(&certificate.key)
+        .arg("-in")
+        .arg(file)
+        .arg("-out")
+        .arg(&signed)
+        .run()?;
+    fs::rename(&signed, file).on("replace", file)?;
+    certificate.verify(file)
+}
+
+/// A certificate and its key.
+struct Certificate {
+    public: PathBuf,
+    key: PathBuf,
+}
+
+impl Certificate {
+    /// The test certificate; makes it at first use.
+    fn made(layout: &Layout) -> Result<Self> {
+        let folder = layout.signing();
+        let made = Self { public: folder.join("test.pem"), key: folder.join("test.key") };
+        if !made.public.is_file() {
+            fs::create_dir_all(&folder).on("create", &folder)?;
+            made.make()?;
+        }
+        Ok(made)
+    }
+
+    /// The certificate comes last: one that is there has its key.
+    fn make(&self) -> Result<()> {
+        let unfinished = self.public.with_extension("new");
+        // openssl gives the key to its owner only.
+        Tool::new("making the test certificate", "openssl")
+            .args(["req", "-x509", "-newkey", "rsa:3072", "-sha256", "-nodes", "-days", DAYS])
+            .args(["-subj", NAME, "-addext", "keyUsage=critical,digitalSignature"])
+            .args(["-addext", "extendedKeyUsage=codeSigning", "-keyout"])
+            .arg(&self.key)
+            .arg("-out")
+            .arg(&unfinished)
+            .run()?;
+        fs::rename(&unfinished, &self.public).on("rename", &unfinished)
+    }
+
+    fn verify(&self, file: &Path) -> Result<()> {
+        osslsigncode("verifying the signature", "verify")
+            .arg("-CAfile")
+            .arg(&self.public)
+            .arg("-in")
+            .arg(file)
+            .run()
+    }
+
+    fn export(&self, to: &Path) -> Result<()> {
+        Tool::new("exporting the test certificate", "openssl")
+            .args(["x509", "-outform", "der", "-in"])
+            .arg(&self.public)
+            .arg("-out")
+            .arg(to)
+            .run()
+    }
+}
+
+fn osslsigncode(what: &str, verb: &str) -> Tool {
+    Tool::new(what, "osslsigncode").arg(verb)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check_sys::sample::Sample;
+
+    #[test]
+    fn a_signed_file_is_verified_and_any_changed_byte_is_noticed() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let layout = Layout::at(dir.path().to_path_buf());
+        let file = dir.path().join("sample.sys");
+        fs::write(&file, Sample::default().build()).expect("written");
+        sign(&layout, &file).expect("signed and verified");
+
+        let certificate = Certificate::made(&layout).expect("it was made before");
+        let mut bytes = fs::read(&file).expect("signed");
+        // In the code, which the signature covers.
+        let middle = bytes.len() / 3;
+        bytes[middle] ^= 1;
+        fs::write(&file, &bytes).expect("written");
+        let noticed = certificate.verify(&file).expect_err("changed").to_string();
+        assert!(noticed.contains("verifying the signature failed"), "{noticed}");
+    }
+
+    #[test]
+    fn the_certificate_is_made_once_and_its_key_is_its_owner_s() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let dir = tempfile::tempdir().expect("a folder");
+        let layout = Layout::at(dir.path().to_path_buf());
+        let made = Certificate::made(&layout).expect("made");
+        let first = fs::read(&made.public).expect("there");
+        let again = Certificate::made(&layout).expect("there");
+        assert_eq!(fs::read(&again.public).expect("there"), first);
+        let mode = fs::metadata(&made.key).expect("there").permissions().mode();
+        assert_eq!(mode & 0o077, 0, "others can read the key");
+    }
+}
