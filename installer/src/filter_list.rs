@@ -1,6 +1,8 @@
 //! The upper filters of a device class or a device: a `REG_MULTI_SZ`, the lowest filter first.
 //!
-//! Rule: other drivers' names stay as and where they are; ours is in the list at most once.
+//! Rule: other drivers' names stay as they are and in their order.
+
+use std::fmt;
 
 /// Names of filter drivers, the lowest first.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
@@ -49,11 +51,23 @@ impl FilterList {
         absent
     }
 
+    /// Removes every occurrence of `name` but the lowest.
+    pub fn keep_first(&mut self, name: &str) {
+        let mut is_first = true;
+        self.0.retain(|other| !same(other, name) || std::mem::take(&mut is_first));
+    }
+
     /// Removes every occurrence of `name`; true if that changed the list.
     pub fn remove(&mut self, name: &str) -> bool {
         let before = self.0.len();
         self.0.retain(|other| !same(other, name));
         self.0.len() != before
+    }
+}
+
+impl fmt::Display for FilterList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join(", "))
     }
 }
 
@@ -91,6 +105,15 @@ mod tests {
         assert!(filters.remove("snapless"));
         assert!(!filters.remove("snapless"));
         assert_eq!(filters, list(&["volsnap", "snapless2"]));
+    }
+
+    #[test]
+    fn the_lowest_of_equal_names_is_kept() {
+        let mut filters = list(&["Snapless", "volsnap", "snapless"]);
+        filters.keep_first("snapless");
+        assert_eq!(filters.to_string(), "Snapless, volsnap");
+        filters.keep_first("snapless");
+        assert_eq!(filters, list(&["Snapless", "volsnap"]));
     }
 
     #[test]

@@ -1,0 +1,4 @@
+//! The commands on a machine in memory.
+
+mod commands;
+mod status;

@@ -1,0 +1,94 @@
+//! How services are registered.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use snapless_driver_client::paths;
+use windows_service::service::{
+    Service, ServiceAccess, ServiceAction, ServiceActionType, ServiceErrorControl,
+    ServiceFailureActions, ServiceFailureResetPeriod, ServiceInfo, ServiceStartType, ServiceType,
+};
+use windows_service::service_manager::ServiceManagerAccess;
+use windows_sys::Win32::Foundation::ERROR_SERVICE_EXISTS;
+
+use super::services::{code, failed, manager, open};
+use crate::error::SetupError;
+use crate::image_path;
+use crate::names::{SERVICE, SERVICE_DISPLAY, SERVICE_PROGRAM};
+use crate::system::{Registration, Start};
+
+const DESCRIPTION: &str = "Copies protected volumes to the Snapless server while they are in use";
+/// Delays before the first, second and each further restart after a crash.
+const RESTART_DELAYS: [Duration; 3] =
+    [Duration::from_secs(5), Duration::from_secs(30), Duration::from_mins(1)];
+/// After this time without a crash the first delay applies again.
+const CRASHES_FORGOTTEN: Duration = Duration::from_hours(24);
+
+/// Reads a service's registration; `None` if it has none.
+pub(super) fn read(name: &str) -> Result<Option<Registration>, SetupError> {
+    let Some(service) = open(name, ServiceAccess::QUERY_CONFIG)? else { return Ok(None) };
+    let config = service.query_config().map_err(failed("query", name))?;
+    let start = match config.start_type {
+        ServiceStartType::BootStart => Start::Boot,
+        ServiceStartType::AutoStart => Start::Automatic,
+        ServiceStartType::OnDemand | ServiceStartType::SystemStart | ServiceStartType::Disabled => {
+            Start::Other
+        }
+    };
+    Ok(Some(Registration { file: file(&config.executable_path), start }))
+}
+
+/// The file that an image path means, if it is one of ours; else the path as it is.
+fn file(image_path: &Path) -> PathBuf {
+    let windows = paths::windows_dir();
+    let ours = [paths::driver_file(), paths::program_dir().join(SERVICE_PROGRAM)];
+    let means = |file: &PathBuf| {
+        image_path::means(
+            &image_path.to_string_lossy(),
+            &file.to_string_lossy(),
+            &windows.to_string_lossy(),
+        )
+    };
+    ours.into_iter().find(means).unwrap_or_else(|| image_path.to_owned())
+}
+
+/// Registers the service with `program` and automatic start; updates an earlier registration.
+pub(super) fn write(program: &Path) -> Result<(), SetupError> {
+    let info = ServiceInfo {
+        name: SERVICE.into(),
+        display_name: SERVICE_DISPLAY.into(),
+        service_type: ServiceType::OWN_PROCESS,
+        start_type: ServiceStartType::AutoStart,
+        error_control: ServiceErrorControl::Normal,
+        executable_path: program.to_owned(),
+        launch_arguments: Vec::<OsString>::new(),
+        dependencies: Vec::new(),
+        account_name: None,
+        account_password: None,
+    };
+    let access = ServiceAccess::CHANGE_CONFIG | ServiceAccess::START;
+    let manager = manager(ServiceManagerAccess::CONNECT | ServiceManagerAccess::CREATE_SERVICE)
+        .map_err(failed("register", SERVICE))?;
+    let service = match manager.create_service(&info, access) {
+        Err(error) if code(&error) == Some(ERROR_SERVICE_EXISTS) => {
+            let service = manager.open_service(SERVICE, access).map_err(failed("open", SERVICE))?;
+            service.change_config(&info).map_err(failed("update", SERVICE))?;
+            service
+        }
+        created => created.map_err(failed("register", SERVICE))?,
+    };
+    describe(&service).map_err(failed("describe", SERVICE))
+}
+
+/// Sets the description and the restarts after a crash, which `CreateService` does not take.
+fn describe(service: &Service) -> windows_service::Result<()> {
+    service.set_description(DESCRIPTION)?;
+    let restart = |delay| ServiceAction { action_type: ServiceActionType::Restart, delay };
+    service.update_failure_actions(ServiceFailureActions {
+        reset_period: ServiceFailureResetPeriod::After(CRASHES_FORGOTTEN),
+        reboot_msg: None,
+        command: None,
+        actions: Some(RESTART_DELAYS.map(restart).to_vec()),
+    })
+}
