@@ -39,16 +39,17 @@ impl FilterList {
 
     /// True if `name` is in the list; case is ignored.
     pub fn contains(&self, name: &str) -> bool {
-        self.0.iter().any(|other| same(other, name))
+        self.position(name).is_some()
     }
 
-    /// Adds `name` at the top unless it is in the list; true if that changed the list.
-    pub fn append(&mut self, name: &str) -> bool {
-        let absent = !self.contains(name);
-        if absent {
-            self.0.push(name.to_owned());
-        }
-        absent
+    /// Where the lowest occurrence of `name` is.
+    pub fn position(&self, name: &str) -> Option<usize> {
+        self.0.iter().position(|other| same(other, name))
+    }
+
+    /// Inserts `name` at a position, above those before it.
+    pub fn insert(&mut self, at: usize, name: &str) {
+        self.0.insert(at.min(self.0.len()), name.to_owned());
     }
 
     /// Removes every occurrence of `name` but the lowest.
@@ -89,14 +90,14 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_added_at_the_top_once() {
+    fn a_name_is_found_in_any_case_and_inserted_at_its_place() {
         let mut filters = list(&["volsnap", "other"]);
-        assert!(filters.append("snapless"));
-        assert!(!filters.append("SNAPLESS"));
-        assert_eq!(filters, list(&["volsnap", "other", "snapless"]));
-        let mut none = FilterList::default();
-        assert!(none.append("snapless"));
-        assert_eq!(none, list(&["snapless"]));
+        filters.insert(1, "snapless");
+        assert_eq!(filters.position("SNAPLESS"), Some(1));
+        assert_eq!(filters.position("absent"), None);
+        assert_eq!(filters, list(&["volsnap", "snapless", "other"]));
+        filters.insert(9, "last");
+        assert_eq!(filters.position("last"), Some(3));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::io::Write;
 use crate::error::SetupError;
 use crate::health;
 use crate::machine::Machine;
+use crate::neighbours::doubts;
 use crate::outcome::Outcome;
 use crate::package::Package;
 use crate::parts::{self, PARTS};
@@ -48,6 +49,9 @@ pub(crate) fn put(machine: &Machine<'_>) -> Result<Outcome, SetupError> {
         }
         (true, _) => "Done.",
     })?;
+    for doubt in doubts(&machine.system.class_filters()?) {
+        machine.say("WARNING", doubt)?;
+    }
     let configuration = machine.system.data_folder().join("service.toml");
     if machine.system.read_file(&configuration)?.is_none() {
         machine.line(format_args!("The service still needs {}.", configuration.display()))?;

@@ -3,6 +3,7 @@
 //! | module | what it is |
 //! | --- | --- |
 //! | [`filter_list`] | the upper filters of a device class or a device |
+//! | [`neighbours`] | where the driver stands among other filters |
 //! | [`names`], [`package`], [`version`] | what is installed, and from where |
 //! | [`system`] | what the setup asks Windows and what it changes, as a trait |
 //! | [`machine`] | Windows and the package, for one run of one command |
@@ -28,6 +29,7 @@ pub mod image_path;
 pub mod install;
 pub mod machine;
 pub mod names;
+pub mod neighbours;
 pub mod outcome;
 pub mod package;
 pub mod parts;

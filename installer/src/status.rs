@@ -8,6 +8,7 @@ use crate::error::SetupError;
 use crate::health;
 use crate::machine::Machine;
 use crate::names::{DRIVER, SERVICE, SERVICE_PROGRAM};
+use crate::neighbours::{doubts, placed};
 use crate::parts::{self, PARTS};
 use crate::system::{ServiceState, System};
 
@@ -37,6 +38,8 @@ struct Status {
     service: ServiceState,
     /// What `repair` puts right.
     faults: Vec<Fault>,
+    /// What a repair does not put right.
+    warnings: Vec<String>,
     /// A restart completes an earlier command.
     restart_needed: bool,
     /// False if the driver is a filter and not installed.
@@ -65,6 +68,7 @@ impl Status {
             driver_file: file.display().to_string(),
             service: system.service_state(SERVICE)?,
             faults: if installed { faults(system)? } else { Vec::new() },
+            warnings: if filters == placed(&filters) { doubts(&filters) } else { Vec::new() },
             restart_needed: system.needs_restart()?,
             boots: health::boots(system)?,
         })
@@ -82,6 +86,9 @@ impl Status {
         }
         for Fault { part, fault } in &self.faults {
             writeln!(out, "  {part}: {fault}")?;
+        }
+        for warning in &self.warnings {
+            writeln!(out, "\nWARNING: {warning}")?;
         }
         if self.restart_needed {
             writeln!(out, "\nA restart of the machine is needed.")?;

@@ -100,6 +100,7 @@ impl State {
         self.boots().is_ok()
             && self.filters.iter().filter(|name| *name == DRIVER).count() == 1
             && self.device_filters.is_empty()
+            && self.is_above("volsnap")
             && at(driver_file(), "snapless.sys")
             && at(program(SERVICE_PROGRAM), SERVICE_PROGRAM)
             && at(program(COMMAND_LINE), COMMAND_LINE)
@@ -118,6 +119,12 @@ impl State {
             && self.services.is_empty()
             && !self.events
             && !self.has_trial()
+    }
+
+    /// True if `name` is not above the driver.
+    fn is_above(&self, name: &str) -> bool {
+        let at = |wanted: &str| self.filters.iter().position(|other| other == wanted);
+        at(name) <= at(DRIVER)
     }
 
     fn has_trial(&self) -> bool {

@@ -2,9 +2,9 @@
 
 use super::Part;
 use crate::error::SetupError;
-use crate::filter_list::FilterList;
 use crate::machine::Machine;
 use crate::names::DRIVER;
+use crate::neighbours::{doubts, placed};
 
 /// The entry: once in the class's list, and in no device's own list.
 pub(super) struct Filter;
@@ -19,8 +19,10 @@ impl Part for Filter {
         let mut faults = Vec::new();
         if !filters.contains(DRIVER) {
             faults.push(format!("{DRIVER} is not on the volume class"));
-        } else if filters != wanted(&filters) {
-            faults.push(format!("{DRIVER} is in the list twice: {filters}"));
+        } else if filters != placed(&filters) {
+            let doubts = doubts(&filters);
+            let twice = || vec![format!("{DRIVER} is in the list twice: {filters}")];
+            faults.extend(if doubts.is_empty() { twice() } else { doubts });
         }
         // A Windows upgrade may move the class's filters to its devices. A device that has the
         // driver in both lists has it twice in its stack.
@@ -40,7 +42,7 @@ impl Part for Filter {
             system.remove_device_filters(DRIVER)?;
         }
         let filters = system.class_filters()?;
-        let wanted = wanted(&filters);
+        let wanted = placed(&filters);
         if filters != wanted {
             system.set_class_filters(&wanted)?;
         }
@@ -65,12 +67,4 @@ impl Part for Filter {
         }
         Ok(())
     }
-}
-
-/// The list with the driver in its place, once.
-fn wanted(filters: &FilterList) -> FilterList {
-    let mut wanted = filters.clone();
-    wanted.keep_first(DRIVER);
-    wanted.append(DRIVER);
-    wanted
 }

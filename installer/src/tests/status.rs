@@ -26,7 +26,7 @@ fn installed() -> TestSystem {
 /// Something that is wrong: how it comes about, and what the status calls it.
 type Damage = (fn(&mut State), &'static str);
 
-const DAMAGES: [Damage; 11] = [
+const DAMAGES: [Damage; 13] = [
     (
         |it| drop(it.files.remove(Path::new("/windows/drivers/snapless.sys"))),
         "snapless.sys is missing",
@@ -53,6 +53,11 @@ const DAMAGES: [Damage; 11] = [
     (|it| it.events = false, "the event source is not registered"),
     (|it| it.starts_failed = true, "no program reached the driver"),
     (|it| it.filters = vec!["volsnap".into()], "snapless is not on the volume class"),
+    (
+        |it| it.filters = vec![DRIVER.into(), "volsnap".into()],
+        "volsnap (Windows' shadow copies) is above snapless",
+    ),
+    (|it| it.filters.push(DRIVER.into()), "snapless is in the list twice"),
 ];
 
 #[test]
@@ -110,6 +115,20 @@ fn a_file_with_other_content_is_replaced() {
         assert!(said.contains(&format!("{part:<9} {file} is not the package's")), "{said}");
         assert!(system.state().is_complete(1));
     }
+}
+
+#[test]
+fn an_order_that_cannot_be_put_right_is_a_warning() {
+    let system = TestSystem::new(&["bsrvflt", "volsnap"]);
+    let mut out = Vec::new();
+    install::run(&TestSystem::package(1), &system, &mut out).unwrap();
+    let said = String::from_utf8(out).unwrap();
+    assert!(said.contains("WARNING   volsnap (Windows' shadow copies) is above"), "{said}");
+    let status = json(&system);
+    assert_eq!(status["class_filters"], serde_json::json!(["snapless", "bsrvflt", "volsnap"]));
+    assert!(status["warnings"][0].as_str().unwrap().contains("is above snapless"), "{status}");
+    assert_eq!(status["faults"], serde_json::json!([]));
+    assert!(print(false, &system).contains("WARNING: volsnap"));
 }
 
 #[test]
