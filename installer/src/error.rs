@@ -139,10 +139,10 @@ pub enum SetupError {
     Danger(Box<SetupError>),
     /// A removal waits for the restart, which would delete the new driver.
     #[error(
-        "the next restart deletes {0} to complete a removal: restart the machine, then install. \
-         Nothing was changed"
+        "the next restart deletes the service {0} or its file to complete a removal: restart the \
+         machine, then try again. Nothing was changed"
     )]
-    RemovalPending(PathBuf),
+    RemovalPending(&'static str),
     /// The registry value is not a list.
     #[error("the list of volume filters is damaged: {0}. Nothing was changed")]
     BadList(String),

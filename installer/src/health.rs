@@ -19,6 +19,7 @@ pub fn boots(system: &dyn System) -> Result<bool, SetupError> {
     let registration = system.registration(DRIVER)?;
     Ok(registration.is_some_and(|found| found.start == Start::Boot && found.file == file)
         && system.read_file(&file)?.is_some()
+        && !system.is_service_deleted_at_restart(DRIVER)?
         && !system.is_deleted_at_restart(&file)?)
 }
 

@@ -8,6 +8,7 @@ use std::io::Write;
 use crate::error::SetupError;
 use crate::health;
 use crate::machine::Machine;
+use crate::names::{DRIVER, SERVICE, SERVICE_PROGRAM};
 use crate::neighbours::doubts;
 use crate::outcome::Outcome;
 use crate::package::Package;
@@ -29,12 +30,19 @@ pub fn run(
 /// Checks what must hold before anything of a package is put in place.
 pub(crate) fn check(package: &Package, machine: &Machine<'_>) -> Result<(), SetupError> {
     package.check(machine.system)?;
-    let driver = machine.system.driver_file();
-    // The restart would delete the new driver.
-    if machine.system.is_deleted_at_restart(&driver)? {
-        return Err(SetupError::RemovalPending(driver));
-    }
+    refuse_while_removed(machine.system)?;
     check_signature(package, machine)
+}
+
+/// The restart would delete what is put in place.
+fn refuse_while_removed(system: &dyn System) -> Result<(), SetupError> {
+    let program = system.program_folder().join(SERVICE_PROGRAM);
+    for (name, file) in [(DRIVER, system.driver_file()), (SERVICE, program)] {
+        if system.is_service_deleted_at_restart(name)? || system.is_deleted_at_restart(&file)? {
+            return Err(SetupError::RemovalPending(name));
+        }
+    }
+    Ok(())
 }
 
 /// Puts the parts in place, and says what is left to do.

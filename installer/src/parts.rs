@@ -12,6 +12,7 @@ mod filter;
 mod programs;
 mod service;
 mod starts;
+mod trial;
 
 use crate::error::SetupError;
 use crate::machine::Machine;
@@ -35,7 +36,8 @@ pub trait Part: Sync {
 }
 
 /// All parts in the order in which they are put in place.
-pub const PARTS: [&dyn Part; 7] = [
+pub const PARTS: [&dyn Part; 8] = [
+    &trial::Trial,
     &driver::Driver,
     &starts::Starts,
     &programs::Programs,

@@ -113,6 +113,9 @@ pub trait System {
     /// How a service is registered; `None` if it is not.
     fn registration(&self, name: &str) -> Result<Option<Registration>, SetupError>;
 
+    /// True if the service is deleted, and the next restart removes it.
+    fn is_service_deleted_at_restart(&self, name: &str) -> Result<bool, SetupError>;
+
     /// True if the service's events have a source.
     fn has_event_source(&self) -> Result<bool, SetupError>;
 
@@ -129,8 +132,11 @@ pub trait System {
     /// may run. An error says why Windows does not load it.
     fn try_driver(&self, file: &Path) -> Result<(), SetupError>;
 
-    /// Removes what a trial that was cut short has left; true if there was something.
-    fn clear_trial(&self) -> Result<bool, SetupError>;
+    /// True if a trial that was cut short has left something.
+    fn has_trial(&self) -> Result<bool, SetupError>;
+
+    /// Removes it.
+    fn clear_trial(&self) -> Result<(), SetupError>;
 
     /// Installs the driver by its INF: its file is replaced first, then its service is registered.
     fn install_driver(&self, inf: &Path) -> Result<(), SetupError>;

@@ -77,7 +77,7 @@ impl State {
         }
         let file = driver_file();
         let service = self.services.get(DRIVER).filter(|service| service.boot);
-        if service.is_none_or(|service| service.file != file) {
+        if service.is_none_or(|service| service.file != file || service.marked) {
             return Err("its service is missing or does not start".into());
         }
         match self.files.get(&file) {
@@ -99,7 +99,7 @@ impl State {
         };
         self.boots().is_ok()
             && self.filters.iter().filter(|name| *name == DRIVER).count() == 1
-            && self.device_filters.is_empty()
+            && !self.device_filters.iter().any(|name| name == DRIVER)
             && self.is_above("volsnap")
             && at(driver_file(), "snapless.sys")
             && at(program(SERVICE_PROGRAM), SERVICE_PROGRAM)
@@ -156,7 +156,8 @@ pub(crate) enum Mishap {
 /// The machine.
 pub(crate) struct TestSystem {
     state: RefCell<State>,
-    packages: BTreeMap<PathBuf, String>,
+    /// Files that the packages lack.
+    lost: BTreeSet<PathBuf>,
     signature: RefCell<Signature>,
     changes: Cell<usize>,
     mishap: Cell<Option<(Mishap, usize)>>,
@@ -173,15 +174,9 @@ impl TestSystem {
 
     /// A machine in this state.
     pub(crate) fn with(state: State) -> Self {
-        let mut packages = BTreeMap::new();
-        for version in 1..=UNLOADABLE {
-            for name in [INF, "snapless.sys", SERVICE_PROGRAM, COMMAND_LINE] {
-                packages.insert(package_folder(version).join(name), content(name, version));
-            }
-        }
         Self {
             state: RefCell::new(state),
-            packages,
+            lost: BTreeSet::new(),
             signature: RefCell::new(Signature::Trusted),
             changes: Cell::new(0),
             mishap: Cell::new(None),
@@ -219,6 +214,11 @@ impl TestSystem {
         self.changes.set(0);
     }
 
+    /// True if it has happened.
+    pub(crate) fn has_happened(&self) -> bool {
+        self.mishap.get().is_some_and(|(_, at)| at < self.changes.get())
+    }
+
     /// From now on Windows says this of a driver's signature.
     pub(crate) fn sign(&self, signature: Signature) {
         *self.signature.borrow_mut() = signature;
@@ -226,7 +226,7 @@ impl TestSystem {
 
     /// Removes a file of a package.
     pub(crate) fn lose(&mut self, file: &Path) {
-        self.packages.remove(file);
+        self.lost.insert(file.to_owned());
     }
 
     fn ask<T>(&self, answer: impl FnOnce(&State) -> T) -> Result<T, SetupError> {
@@ -256,7 +256,9 @@ impl TestSystem {
     }
 
     fn packaged(&self, file: &Path) -> Option<String> {
-        self.packages.get(file).cloned()
+        let inside = file.strip_prefix("/packages").ok().filter(|_| !self.lost.contains(file))?;
+        let (version, name) = inside.to_str()?.split_once('/')?;
+        Some(content(name, version.parse().ok()?))
     }
 
     fn find(&self, file: &Path) -> Option<String> {
@@ -336,6 +338,10 @@ impl System for TestSystem {
         })
     }
 
+    fn is_service_deleted_at_restart(&self, name: &str) -> Result<bool, SetupError> {
+        self.ask(|state| state.services.get(name).is_some_and(|service| service.marked))
+    }
+
     fn has_event_source(&self) -> Result<bool, SetupError> {
         self.ask(|state| state.events)
     }
@@ -377,27 +383,26 @@ impl System for TestSystem {
         if loads { Ok(()) } else { Err(SetupError::NotLoaded { file: file.to_owned(), why }) }
     }
 
-    fn clear_trial(&self) -> Result<bool, SetupError> {
-        let (service, file) = self.ask(|state| {
-            (state.services.contains_key(TRIAL), state.files.contains_key(&trial_file()))
-        })?;
-        if service {
+    fn has_trial(&self) -> Result<bool, SetupError> {
+        self.ask(State::has_trial)
+    }
+
+    fn clear_trial(&self) -> Result<(), SetupError> {
+        if self.ask(|state| state.services.contains_key(TRIAL))? {
             self.change("delete the trial's service".into(), |state| state.services.remove(TRIAL))?;
         }
-        if file {
+        if self.ask(|state| state.files.contains_key(&trial_file()))? {
             self.change("delete the trial's file".into(), |state| {
                 state.files.remove(&trial_file())
             })?;
         }
-        Ok(service || file)
+        Ok(())
     }
 
     fn install_driver(&self, inf: &Path) -> Result<(), SetupError> {
         let packaged = inf.with_extension("sys");
         let driver = self.packaged(&packaged).ok_or(SetupError::Missing(packaged))?;
-        if self.ask(|state| state.services.get(DRIVER).is_some_and(|service| service.marked))? {
-            return Err(failed("the service is marked for deletion"));
-        }
+        assert!(!self.is_service_deleted_at_restart(DRIVER)?, "Windows refuses");
         self.change(format!("copy {driver}"), |state| {
             state.files.insert(driver_file(), driver);
         })?;
@@ -426,10 +431,7 @@ impl System for TestSystem {
     }
 
     fn register_service(&self, program: &Path) -> Result<(), SetupError> {
-        let marked = |state: &State| state.services.get(SERVICE).is_some_and(|it| it.marked);
-        if self.ask(marked)? {
-            return Err(failed("the service is marked for deletion"));
-        }
+        assert!(!self.is_service_deleted_at_restart(SERVICE)?, "Windows refuses");
         self.change("register the service".into(), |state| {
             let service = Service { file: program.to_owned(), boot: false, marked: false };
             state.services.insert(SERVICE.into(), service);

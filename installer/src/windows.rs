@@ -74,6 +74,10 @@ impl System for WindowsSystem {
         registration::read(name)
     }
 
+    fn is_service_deleted_at_restart(&self, name: &str) -> Result<bool, SetupError> {
+        Ok(registration::is_deleted(name))
+    }
+
     fn has_event_source(&self) -> Result<bool, SetupError> {
         Ok(events::are_registered())
     }
@@ -102,7 +106,11 @@ impl System for WindowsSystem {
         trial::run(file)
     }
 
-    fn clear_trial(&self) -> Result<bool, SetupError> {
+    fn has_trial(&self) -> Result<bool, SetupError> {
+        trial::is_left()
+    }
+
+    fn clear_trial(&self) -> Result<(), SetupError> {
         trial::clear()
     }
 

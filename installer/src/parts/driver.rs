@@ -52,10 +52,6 @@ impl Part for Driver {
 
     fn take_out(&self, machine: &Machine<'_>) -> Result<(), SetupError> {
         let system = machine.system;
-        if system.clear_trial()? {
-            machine.note_change();
-            machine.say("driver", "what a trial has left: removed")?;
-        }
         // A loaded driver stays in the device stacks until the restart.
         let is_loaded = system.service_state(DRIVER)? == ServiceState::Running;
         say_deleted(machine, "driver", DRIVER, system.delete_service(DRIVER)?)?;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use snapless_driver_client::paths;
+use windows_registry::LOCAL_MACHINE;
 use windows_service::service::{
     Service, ServiceAccess, ServiceAction, ServiceActionType, ServiceErrorControl,
     ServiceFailureActions, ServiceFailureResetPeriod, ServiceInfo, ServiceStartType, ServiceType,
@@ -37,6 +38,12 @@ pub(super) fn read(name: &str) -> Result<Option<Registration>, SetupError> {
         }
     };
     Ok(Some(Registration { file: file(&config.executable_path), start }))
+}
+
+/// True if the service is deleted and waits for the restart: the service manager marks it so.
+pub(super) fn is_deleted(name: &str) -> bool {
+    let key = LOCAL_MACHINE.open(format!(r"SYSTEM\CurrentControlSet\Services\{name}"));
+    key.and_then(|key| key.get_u32("DeleteFlag")).is_ok_and(|flag| flag != 0)
 }
 
 /// The file that an image path means, if it is one of ours; else the path as it is.

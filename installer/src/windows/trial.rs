@@ -19,7 +19,7 @@ use super::files;
 use super::services::{self, code, failed, manager};
 use crate::error::SetupError;
 use crate::names::TRIAL;
-use crate::system::{Deleted, ServiceState};
+use crate::system::ServiceState;
 
 /// Has Windows load `driver`, and unload it.
 pub(super) fn run(driver: &Path) -> Result<(), SetupError> {
@@ -28,15 +28,19 @@ pub(super) fn run(driver: &Path) -> Result<(), SetupError> {
     files::copy(driver, &copy)?;
     let loaded = register(&copy).and_then(|()| load(driver));
     let cleared = clear();
-    loaded.and_then(|()| cleared.map(|_| ()))
+    loaded.and(cleared)
 }
 
-/// Removes what a trial has left; true if there was something.
-pub(super) fn clear() -> Result<bool, SetupError> {
+/// True if a trial has left something.
+pub(super) fn is_left() -> Result<bool, SetupError> {
+    Ok(file().is_file() || services::state(TRIAL)? != ServiceState::Absent)
+}
+
+/// Removes what a trial has left.
+pub(super) fn clear() -> Result<(), SetupError> {
     services::stop(TRIAL)?;
-    let service = services::delete(TRIAL)?;
-    let file = files::delete(&file(), false)?;
-    Ok(service != Deleted::Absent || file != Deleted::Absent)
+    services::delete(TRIAL)?;
+    files::delete(&file(), false).map(|_| ())
 }
 
 /// The copy, where drivers are.
