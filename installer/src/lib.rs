@@ -9,6 +9,7 @@
 //! | [`machine`] | Windows and the package, for one run of one command |
 //! | [`parts`] | what an installation consists of, in the order that keeps the machine bootable |
 //! | [`install`], [`upgrade`], [`repair`], [`uninstall`], [`status`] | the commands |
+//! | [`service_settings`] | recovery, privileges and the like of the service |
 //! | [`rescue`] | the script for a machine that does not boot all the same |
 //! | [`health`] | whether the machine boots |
 //! | [`access`], [`image_path`] | what Windows says of a folder, and of a service's file |
@@ -35,6 +36,7 @@ pub mod package;
 pub mod parts;
 pub mod repair;
 pub mod rescue;
+pub mod service_settings;
 pub mod status;
 pub mod system;
 pub mod uninstall;

@@ -10,7 +10,8 @@ use crate::machine::Machine;
 use crate::names::{DRIVER, SERVICE, SERVICE_PROGRAM};
 use crate::neighbours::{doubts, placed};
 use crate::parts::{self, PARTS};
-use crate::system::{ServiceState, System};
+use crate::service_settings::Setting;
+use crate::system::{Found, ServiceState, System};
 
 /// Prints the status.
 pub fn run(json: bool, system: &dyn System, out: &mut dyn Write) -> Result<(), SetupError> {
@@ -38,6 +39,8 @@ struct Status {
     service: ServiceState,
     /// What `repair` puts right.
     faults: Vec<Fault>,
+    /// Settings of the service that this system does not have.
+    unknown: Vec<&'static str>,
     /// What a repair does not put right.
     warnings: Vec<String>,
     /// A restart completes an earlier command.
@@ -68,6 +71,7 @@ impl Status {
             driver_file: file.display().to_string(),
             service: system.service_state(SERVICE)?,
             faults: if installed { faults(system)? } else { Vec::new() },
+            unknown: unknown(system)?,
             warnings: if filters == placed(&filters) { doubts(&filters) } else { Vec::new() },
             restart_needed: system.needs_restart()?,
             boots: health::boots(system)?,
@@ -86,6 +90,9 @@ impl Status {
         }
         for Fault { part, fault } in &self.faults {
             writeln!(out, "  {part}: {fault}")?;
+        }
+        for setting in &self.unknown {
+            writeln!(out, "service: {setting}: unknown to this system")?;
         }
         for warning in &self.warnings {
             writeln!(out, "\nWARNING: {warning}")?;
@@ -109,6 +116,16 @@ fn faults(system: &dyn System) -> Result<Vec<Fault>, SetupError> {
         all.extend(of_part.map(|fault| Fault { part: part.name(), fault }));
     }
     Ok(all)
+}
+
+fn unknown(system: &dyn System) -> Result<Vec<&'static str>, SetupError> {
+    let mut unknown = Vec::new();
+    for setting in Setting::ALL {
+        if system.setting(setting)? == Found::Unsupported {
+            unknown.push(setting.name());
+        }
+    }
+    Ok(unknown)
 }
 
 fn name(state: ServiceState) -> &'static str {

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::error::SetupError;
 use crate::filter_list::FilterList;
+use crate::service_settings::Setting;
 use crate::version::Version;
 
 /// The outcome of a deletion.
@@ -112,6 +113,12 @@ pub trait System {
 
     /// How a service is registered; `None` if it is not.
     fn registration(&self, name: &str) -> Result<Option<Registration>, SetupError>;
+
+    /// A setting of the service; `Other` if the service is not registered.
+    fn setting(&self, setting: Setting) -> Result<Found, SetupError>;
+
+    /// Sets it.
+    fn set(&self, setting: Setting) -> Result<(), SetupError>;
 
     /// True if the service is deleted, and the next restart removes it.
     fn is_service_deleted_at_restart(&self, name: &str) -> Result<bool, SetupError>;

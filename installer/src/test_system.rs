@@ -10,11 +10,15 @@ use crate::error::SetupError;
 use crate::filter_list::FilterList;
 use crate::names::{COMMAND_LINE, DRIVER, INF, SERVICE, SERVICE_PROGRAM, TRIAL};
 use crate::package::Package;
+use crate::service_settings::Setting;
 use crate::system::{Deleted, Found, Registration, ServiceState, Signature, Start, System};
 use crate::version::Version;
 
 /// A driver of this version does not load.
 pub(crate) const UNLOADABLE: u16 = 9;
+
+/// A setting that the machine does not have.
+pub(crate) const UNSUPPORTED: Setting = Setting::OwnSid;
 
 /// What is on the machine's disk, and what runs until it is restarted.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
@@ -23,6 +27,8 @@ pub(crate) struct State {
     pub(crate) device_filters: Vec<String>,
     pub(crate) files: BTreeMap<PathBuf, String>,
     pub(crate) services: BTreeMap<String, Service>,
+    /// Settings of the service that are as they should be.
+    pub(crate) settings: BTreeSet<Setting>,
     pub(crate) secured: bool,
     pub(crate) events: bool,
     /// The driver passes everything through.
@@ -55,6 +61,9 @@ impl State {
             self.files.remove(&file);
         }
         self.services.retain(|_, service| !service.marked);
+        if !self.services.contains_key(SERVICE) {
+            self.settings.clear();
+        }
         self.needs_restart = false;
         self.running.clear();
         let all = self.services.clone();
@@ -105,6 +114,9 @@ impl State {
             && at(program(SERVICE_PROGRAM), SERVICE_PROGRAM)
             && at(program(COMMAND_LINE), COMMAND_LINE)
             && self.services.get(SERVICE).is_some_and(|it| it.file == program(SERVICE_PROGRAM))
+            && Setting::ALL
+                .iter()
+                .all(|setting| self.settings.contains(setting) || *setting == UNSUPPORTED)
             && self.secured
             && self.events
             && !self.starts_failed
@@ -338,6 +350,21 @@ impl System for TestSystem {
         })
     }
 
+    fn setting(&self, setting: Setting) -> Result<Found, SetupError> {
+        self.ask(|state| match setting {
+            UNSUPPORTED => Found::Unsupported,
+            _ if state.settings.contains(&setting) => Found::AsWanted,
+            _ => Found::Other,
+        })
+    }
+
+    fn set(&self, setting: Setting) -> Result<(), SetupError> {
+        assert!(self.state.borrow().services.contains_key(SERVICE), "it is registered first");
+        self.change(format!("set {}", setting.name()), |state| {
+            state.settings.insert(setting);
+        })
+    }
+
     fn is_service_deleted_at_restart(&self, name: &str) -> Result<bool, SetupError> {
         self.ask(|state| state.services.get(name).is_some_and(|service| service.marked))
     }
@@ -488,6 +515,9 @@ impl System for TestSystem {
                 return Deleted::AtRestart;
             }
             state.services.remove(name);
+            if name == SERVICE {
+                state.settings.clear();
+            }
             Deleted::Now
         })
     }

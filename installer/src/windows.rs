@@ -9,6 +9,7 @@ mod pending;
 mod registration;
 mod secure;
 mod services;
+mod settings;
 mod signature;
 mod starts;
 mod trial;
@@ -21,6 +22,7 @@ use snapless_driver_client::paths;
 
 use crate::error::SetupError;
 use crate::filter_list::FilterList;
+use crate::service_settings::Setting;
 use crate::system::{Deleted, Found, Registration, ServiceState, Signature, System};
 use crate::version::Version;
 
@@ -72,6 +74,14 @@ impl System for WindowsSystem {
 
     fn registration(&self, name: &str) -> Result<Option<Registration>, SetupError> {
         registration::read(name)
+    }
+
+    fn setting(&self, setting: Setting) -> Result<Found, SetupError> {
+        settings::look(setting)
+    }
+
+    fn set(&self, setting: Setting) -> Result<(), SetupError> {
+        settings::set(setting)
     }
 
     fn is_service_deleted_at_restart(&self, name: &str) -> Result<bool, SetupError> {

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use crate::names::{COMMAND_LINE, DRIVER, SERVICE, SERVICE_PROGRAM};
-use crate::test_system::{State, TestSystem};
+use crate::service_settings::Setting;
+use crate::test_system::{State, TestSystem, UNSUPPORTED};
 use crate::{install, repair, status};
 
 fn print(json: bool, system: &TestSystem) -> String {
@@ -98,6 +99,32 @@ fn each_damage_is_named_and_a_repair_puts_it_right() {
         assert!(system.state().is_complete(1), "{name}: {:?}", system.state());
         assert_eq!(json(&system)["faults"], serde_json::json!([]));
     }
+}
+
+#[test]
+fn each_setting_of_the_service_is_looked_at_and_put_right() {
+    for setting in Setting::ALL {
+        let system = installed();
+        system.change_state(|state| state.settings.retain(|other| *other != setting));
+        let faults = json(&system)["faults"].clone();
+        let text = faults.to_string();
+        assert_eq!(text.contains(setting.name()), setting != UNSUPPORTED, "{text}");
+        let mut out = Vec::new();
+        repair::run(&TestSystem::package(1), &system, &mut out).unwrap();
+        let said = String::from_utf8(out).unwrap();
+        assert_eq!(said.contains(setting.name()), setting != UNSUPPORTED, "{said}");
+        assert!(system.state().is_complete(1));
+    }
+}
+
+#[test]
+fn what_the_system_does_not_have_is_said() {
+    let system = TestSystem::new(&["volsnap"]);
+    let mut out = Vec::new();
+    install::run(&TestSystem::package(1), &system, &mut out).unwrap();
+    let said = String::from_utf8(out).unwrap();
+    assert!(said.contains(&format!("{}: this system has none", UNSUPPORTED.name())), "{said}");
+    assert!(print(false, &system).contains(&format!("service: {}: unknown", UNSUPPORTED.name())));
 }
 
 #[test]

@@ -2,13 +2,11 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use snapless_driver_client::paths;
 use windows_registry::LOCAL_MACHINE;
 use windows_service::service::{
-    Service, ServiceAccess, ServiceAction, ServiceActionType, ServiceErrorControl,
-    ServiceFailureActions, ServiceFailureResetPeriod, ServiceInfo, ServiceStartType, ServiceType,
+    ServiceAccess, ServiceErrorControl, ServiceInfo, ServiceStartType, ServiceType,
 };
 use windows_service::service_manager::ServiceManagerAccess;
 use windows_sys::Win32::Foundation::ERROR_SERVICE_EXISTS;
@@ -18,13 +16,6 @@ use crate::error::SetupError;
 use crate::image_path;
 use crate::names::{SERVICE, SERVICE_DISPLAY, SERVICE_PROGRAM};
 use crate::system::{Registration, Start};
-
-const DESCRIPTION: &str = "Copies protected volumes to the Snapless server while they are in use";
-/// Delays before the first, second and each further restart after a crash.
-const RESTART_DELAYS: [Duration; 3] =
-    [Duration::from_secs(5), Duration::from_secs(30), Duration::from_mins(1)];
-/// After this time without a crash the first delay applies again.
-const CRASHES_FORGOTTEN: Duration = Duration::from_hours(24);
 
 /// Reads a service's registration; `None` if it has none.
 pub(super) fn read(name: &str) -> Result<Option<Registration>, SetupError> {
@@ -74,28 +65,14 @@ pub(super) fn write(program: &Path) -> Result<(), SetupError> {
         account_name: None,
         account_password: None,
     };
-    let access = ServiceAccess::CHANGE_CONFIG | ServiceAccess::START;
+    let access = ServiceAccess::CHANGE_CONFIG;
     let manager = manager(ServiceManagerAccess::CONNECT | ServiceManagerAccess::CREATE_SERVICE)
         .map_err(failed("register", SERVICE))?;
-    let service = match manager.create_service(&info, access) {
-        Err(error) if code(&error) == Some(ERROR_SERVICE_EXISTS) => {
-            let service = manager.open_service(SERVICE, access).map_err(failed("open", SERVICE))?;
-            service.change_config(&info).map_err(failed("update", SERVICE))?;
-            service
-        }
-        created => created.map_err(failed("register", SERVICE))?,
-    };
-    describe(&service).map_err(failed("describe", SERVICE))
-}
-
-/// Sets the description and the restarts after a crash, which `CreateService` does not take.
-fn describe(service: &Service) -> windows_service::Result<()> {
-    service.set_description(DESCRIPTION)?;
-    let restart = |delay| ServiceAction { action_type: ServiceActionType::Restart, delay };
-    service.update_failure_actions(ServiceFailureActions {
-        reset_period: ServiceFailureResetPeriod::After(CRASHES_FORGOTTEN),
-        reboot_msg: None,
-        command: None,
-        actions: Some(RESTART_DELAYS.map(restart).to_vec()),
-    })
+    match manager.create_service(&info, access) {
+        Err(error) if code(&error) == Some(ERROR_SERVICE_EXISTS) => manager
+            .open_service(SERVICE, access)
+            .and_then(|service| service.change_config(&info))
+            .map_err(failed("update", SERVICE)),
+        created => created.map(|_| ()).map_err(failed("register", SERVICE)),
+    }
 }
