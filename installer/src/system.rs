@@ -146,6 +146,7 @@ pub trait System {
     fn clear_trial(&self) -> Result<(), SetupError>;
 
     /// Installs the driver by its INF: its file is replaced first, then its service is registered.
+    /// Notes a restart if Windows asks for one.
     fn install_driver(&self, inf: &Path) -> Result<(), SetupError>;
 
     /// True if the driver passes everything through, because no program reached it after several

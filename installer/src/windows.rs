@@ -125,9 +125,10 @@ impl System for WindowsSystem {
     }
 
     fn install_driver(&self, inf: &Path) -> Result<(), SetupError> {
-        inf::install(inf);
-        let file = paths::driver_file();
-        if file.is_file() { files::flush(&file) } else { Ok(()) }
+        if inf::install(inf)? {
+            pending::note_restart()?;
+        }
+        files::flush(&paths::driver_file())
     }
 
     fn copy_program(&self, file: &Path) -> Result<(), SetupError> {
