@@ -32,6 +32,13 @@ pub fn program_dir() -> PathBuf {
     KnownFolder::ProgramFiles.path().join("Snapless")
 }
 
+/// The folder of Windows.
+pub fn windows_dir() -> PathBuf {
+    let mut folder = KnownFolder::System.path();
+    folder.pop();
+    folder
+}
+
 /// The driver's file: `%SystemRoot%\System32\drivers\snapless.sys`.
 pub fn driver_file() -> PathBuf {
     KnownFolder::System.path().join("drivers").join("snapless.sys")

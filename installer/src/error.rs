@@ -3,6 +3,13 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::version::Version;
+
+/// Said of a machine whose filters name a driver that is not installed.
+pub const DANGER: &str = "DANGER: a list of volume filters names the driver, and the driver is not \
+                          installed. The machine will not boot. Before a restart, run \
+                          `snapless-setup repair` or `snapless-setup uninstall`.";
+
 /// Why the setup failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
@@ -50,15 +57,30 @@ pub enum SetupError {
         /// The system's message.
         why: String,
     },
-    /// `SetupAPI` returned, and the driver is not there.
+    /// Windows did not install the driver.
     #[error(
-        "Windows did not install the driver from {0}: see setupapi.dev.log, and check that this \
-         machine accepts its signature. No filter was registered: the machine boots as before"
+        "Windows did not install the driver from {inf}: {why}. See setupapi.dev.log, and check that \
+         this machine accepts its signature"
     )]
-    NotInstalled(PathBuf),
+    Driver {
+        /// The INF.
+        inf: PathBuf,
+        /// The system's reason.
+        why: String,
+    },
+    /// A part is not in place although every call succeeded.
+    #[error("{part}: {why}, although Windows reported no error")]
+    NotInPlace {
+        /// The part.
+        part: &'static str,
+        /// What is wrong.
+        why: String,
+    },
     /// Windows does not trust the driver's signature.
     #[error(
-        "Windows does not trust the signature of {file}: {why}. A driver that starts with the          machine needs a signature of its own that Windows accepts, or the machine does not boot.          Nothing was changed. For a test machine see `snapless-setup install --help`"
+        "Windows does not trust the signature of {file}: {why}. A driver that starts with the \
+         machine needs a signature of its own that Windows accepts, or the machine does not boot. \
+         Nothing was changed. For a test machine see `snapless-setup install --help`"
     )]
     Signature {
         /// The driver.
@@ -67,21 +89,60 @@ pub enum SetupError {
         why: String,
     },
     /// Windows does not load the driver.
-    #[error("Windows does not load the driver {name}: {why}. {left}")]
+    #[error(
+        "Windows does not load the driver {file}: {why}. It was not installed, and no filter was \
+         registered"
+    )]
     NotLoaded {
         /// The driver.
-        name: String,
+        file: PathBuf,
         /// The loader's status in words.
         why: String,
-        /// In what state the machine is.
-        left: &'static str,
     },
+    /// A command that needs an installation found none.
+    #[error("Snapless is not installed on this machine: use `snapless-setup {instead}`")]
+    NothingInstalled {
+        /// The command to use.
+        instead: &'static str,
+    },
+    /// A change needs a package, and the command has none.
+    #[error("a package is needed: name its INF with --inf")]
+    NoPackage,
+    /// The package is older.
+    #[error(
+        "{file} has version {installed}, and the package has {offered}: nothing was changed. \
+         --force installs the older one"
+    )]
+    Older {
+        /// The installed file.
+        file: PathBuf,
+        /// Its version.
+        installed: Version,
+        /// The package's.
+        offered: Version,
+    },
+    /// The package has another version than what is to be repaired.
+    #[error(
+        "{file} has version {installed}, and the package has {offered}: nothing was changed. Repair \
+         with the package of that version, or use `snapless-setup upgrade`"
+    )]
+    OtherVersion {
+        /// The installed file.
+        file: PathBuf,
+        /// Its version.
+        installed: Version,
+        /// The package's.
+        offered: Version,
+    },
+    /// An error that leaves a machine which does not boot.
+    #[error("{0}\n{DANGER}")]
+    Danger(Box<SetupError>),
     /// A removal waits for the restart, which would delete the new driver.
     #[error(
-        "the next restart deletes {0} to complete a removal: restart the machine, then install. \
-         Nothing was changed"
+        "the next restart deletes the service {0} or its file to complete a removal: restart the \
+         machine, then try again. Nothing was changed"
     )]
-    RemovalPending(PathBuf),
+    RemovalPending(&'static str),
     /// The registry value is not a list.
     #[error("the list of volume filters is damaged: {0}. Nothing was changed")]
     BadList(String),

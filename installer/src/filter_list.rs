@@ -1,6 +1,8 @@
 //! The upper filters of a device class or a device: a `REG_MULTI_SZ`, the lowest filter first.
 //!
-//! Rule: other drivers' names stay as and where they are; ours is in the list at most once.
+//! Rule: other drivers' names stay as they are and in their order.
+
+use std::fmt;
 
 /// Names of filter drivers, the lowest first.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
@@ -37,16 +39,23 @@ impl FilterList {
 
     /// True if `name` is in the list; case is ignored.
     pub fn contains(&self, name: &str) -> bool {
-        self.0.iter().any(|other| same(other, name))
+        self.position(name).is_some()
     }
 
-    /// Adds `name` at the top unless it is in the list; true if that changed the list.
-    pub fn append(&mut self, name: &str) -> bool {
-        let absent = !self.contains(name);
-        if absent {
-            self.0.push(name.to_owned());
-        }
-        absent
+    /// Where the lowest occurrence of `name` is.
+    pub fn position(&self, name: &str) -> Option<usize> {
+        self.0.iter().position(|other| same(other, name))
+    }
+
+    /// Inserts `name` at a position, above those before it.
+    pub fn insert(&mut self, at: usize, name: &str) {
+        self.0.insert(at.min(self.0.len()), name.to_owned());
+    }
+
+    /// Removes every occurrence of `name` but the lowest.
+    pub fn keep_first(&mut self, name: &str) {
+        let mut is_first = true;
+        self.0.retain(|other| !same(other, name) || std::mem::take(&mut is_first));
     }
 
     /// Removes every occurrence of `name`; true if that changed the list.
@@ -54,6 +63,12 @@ impl FilterList {
         let before = self.0.len();
         self.0.retain(|other| !same(other, name));
         self.0.len() != before
+    }
+}
+
+impl fmt::Display for FilterList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join(", "))
     }
 }
 
@@ -75,14 +90,14 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_added_at_the_top_once() {
+    fn a_name_is_found_in_any_case_and_inserted_at_its_place() {
         let mut filters = list(&["volsnap", "other"]);
-        assert!(filters.append("snapless"));
-        assert!(!filters.append("SNAPLESS"));
-        assert_eq!(filters, list(&["volsnap", "other", "snapless"]));
-        let mut none = FilterList::default();
-        assert!(none.append("snapless"));
-        assert_eq!(none, list(&["snapless"]));
+        filters.insert(1, "snapless");
+        assert_eq!(filters.position("SNAPLESS"), Some(1));
+        assert_eq!(filters.position("absent"), None);
+        assert_eq!(filters, list(&["volsnap", "snapless", "other"]));
+        filters.insert(9, "last");
+        assert_eq!(filters.position("last"), Some(3));
     }
 
     #[test]
@@ -91,6 +106,15 @@ mod tests {
         assert!(filters.remove("snapless"));
         assert!(!filters.remove("snapless"));
         assert_eq!(filters, list(&["volsnap", "snapless2"]));
+    }
+
+    #[test]
+    fn the_lowest_of_equal_names_is_kept() {
+        let mut filters = list(&["Snapless", "volsnap", "snapless"]);
+        filters.keep_first("snapless");
+        assert_eq!(filters.to_string(), "Snapless, volsnap");
+        filters.keep_first("snapless");
+        assert_eq!(filters, list(&["Snapless", "volsnap"]));
     }
 
     #[test]

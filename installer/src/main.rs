@@ -1,38 +1,28 @@
-//! `snapless-setup.exe`: installs and removes Snapless on this machine.
+//! `snapless-setup.exe`: installs, repairs and removes Snapless on this machine.
 
 use std::process::ExitCode;
 
 use clap::Parser;
 use snapless_installer::arguments::Arguments;
+use snapless_installer::outcome::Outcome;
 
 #[cfg(windows)]
 fn main() -> ExitCode {
-    use snapless_installer::arguments::Command;
     use snapless_installer::windows::WindowsSystem;
-    use snapless_installer::{install, remove, rescue, status};
 
-    let mut out = std::io::stdout();
-    let system = WindowsSystem;
-    let outcome = match Arguments::parse().command {
-        Command::Install(arguments) => {
-            arguments.package().and_then(|package| install::run(&package, &system, &mut out))
-        }
-        Command::Remove => remove::run(&system, &mut out),
-        Command::Rescue { to } => rescue::run(&to, &mut out),
-        Command::Status { json } => status::run(json, &system, &mut out),
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("snapless-setup: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    let arguments = Arguments::parse();
+    let (mut out, mut nowhere) = (std::io::stdout(), std::io::sink());
+    let out: &mut dyn std::io::Write = if arguments.quiet { &mut nowhere } else { &mut out };
+    let outcome = arguments.command.run(&WindowsSystem, out).unwrap_or_else(|error| {
+        eprintln!("snapless-setup: {error}");
+        Outcome::Failed
+    });
+    outcome.exit()
 }
 
 #[cfg(not(windows))]
 fn main() -> ExitCode {
     let _valid = Arguments::parse();
     eprintln!("snapless-setup: this program runs on Windows only");
-    ExitCode::FAILURE
+    Outcome::Failed.exit()
 }

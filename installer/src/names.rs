@@ -2,6 +2,8 @@
 
 /// The driver: its service, its entry in lists of filters, and its file without `.sys`.
 pub const DRIVER: &str = "snapless";
+/// The driver's service while it is tried: it starts on demand and is no filter.
+pub const TRIAL: &str = "snapless-trial";
 /// The service.
 pub const SERVICE: &str = "SnaplessService";
 /// The service's display name.
@@ -10,3 +12,5 @@ pub const SERVICE_DISPLAY: &str = "Snapless service";
 pub const SERVICE_PROGRAM: &str = "snapless-service.exe";
 /// The command line.
 pub const COMMAND_LINE: &str = "snapless.exe";
+/// The driver's INF.
+pub const INF: &str = "snapless.inf";

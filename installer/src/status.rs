@@ -1,12 +1,17 @@
-//! `snapless-setup status`: what is installed, and whether the machine would boot with it.
+//! `snapless-setup status`: what is installed, what is wrong with it, and whether the machine boots.
 
 use std::io::Write;
 
 use serde::Serialize;
 
 use crate::error::SetupError;
-use crate::names::{DRIVER, SERVICE};
-use crate::system::{ServiceState, System};
+use crate::health;
+use crate::machine::Machine;
+use crate::names::{DRIVER, SERVICE, SERVICE_PROGRAM};
+use crate::neighbours::{doubts, placed};
+use crate::parts::{self, PARTS};
+use crate::service_settings::Setting;
+use crate::system::{Found, ServiceState, System};
 
 /// Prints the status.
 pub fn run(json: bool, system: &dyn System, out: &mut dyn Write) -> Result<(), SetupError> {
@@ -21,6 +26,10 @@ pub fn run(json: bool, system: &dyn System, out: &mut dyn Write) -> Result<(), S
 
 #[derive(Serialize)]
 struct Status {
+    /// False if no part of the product is there.
+    installed: bool,
+    /// The service's version.
+    version: Option<String>,
     /// The volume class's upper filters, the lowest first.
     class_filters: Vec<String>,
     filter_registered: bool,
@@ -28,43 +37,95 @@ struct Status {
     driver_file: String,
     driver_file_present: bool,
     service: ServiceState,
-    /// False if the filter is registered and the driver is not installed.
+    /// What `repair` puts right.
+    faults: Vec<Fault>,
+    /// Settings of the service that this system does not have.
+    unknown: Vec<&'static str>,
+    /// What a repair does not put right.
+    warnings: Vec<String>,
+    /// A restart completes an earlier command.
+    restart_needed: bool,
+    /// False if the driver is a filter and not installed.
     boots: bool,
+}
+
+#[derive(Serialize)]
+struct Fault {
+    part: &'static str,
+    fault: String,
 }
 
 impl Status {
     fn read(system: &dyn System) -> Result<Self, SetupError> {
         let filters = system.class_filters()?;
-        let driver = system.service_state(DRIVER)?;
         let file = system.driver_file();
-        let in_place = driver != ServiceState::Absent && file.is_file();
+        let installed = parts::anything_is_installed(system)?;
+        let version = system.version(&system.program_folder().join(SERVICE_PROGRAM))?;
         Ok(Self {
+            installed,
+            version: version.map(|version| version.to_string()),
             filter_registered: filters.contains(DRIVER),
-            boots: in_place || !filters.contains(DRIVER),
             class_filters: filters.names().to_vec(),
-            driver,
-            driver_file_present: file.is_file(),
+            driver: system.service_state(DRIVER)?,
+            driver_file_present: system.read_file(&file)?.is_some(),
             driver_file: file.display().to_string(),
             service: system.service_state(SERVICE)?,
+            faults: if installed { faults(system)? } else { Vec::new() },
+            unknown: unknown(system)?,
+            warnings: if filters == placed(&filters) { doubts(&filters) } else { Vec::new() },
+            restart_needed: system.needs_restart()?,
+            boots: health::boots(system)?,
         })
     }
 
     fn print(&self, out: &mut dyn Write) -> Result<(), SetupError> {
         let registered = if self.filter_registered { "registered" } else { "not registered" };
         let present = if self.driver_file_present { "" } else { " (not there)" };
+        writeln!(out, "version   {}", self.version.as_deref().unwrap_or("unknown"))?;
         writeln!(out, "filter    {registered}: {}", self.class_filters.join(", "))?;
         writeln!(out, "driver    {}: {}{present}", name(self.driver), self.driver_file)?;
         writeln!(out, "service   {}", name(self.service))?;
+        if !self.faults.is_empty() {
+            writeln!(out, "\nWrong, and put right by `snapless-setup repair`:")?;
+        }
+        for Fault { part, fault } in &self.faults {
+            writeln!(out, "  {part}: {fault}")?;
+        }
+        for setting in &self.unknown {
+            writeln!(out, "service: {setting}: unknown to this system")?;
+        }
+        for warning in &self.warnings {
+            writeln!(out, "\nWARNING: {warning}")?;
+        }
+        if self.restart_needed {
+            writeln!(out, "\nA restart of the machine is needed.")?;
+        }
         if !self.boots {
-            writeln!(
-                out,
-                "\nDANGER: the volume class names the driver, and the driver is not installed. The \
-                 machine will not boot. Before a restart, run `snapless-setup remove` or \
-                 `snapless-setup install`."
-            )?;
+            writeln!(out, "\n{}", crate::error::DANGER)?;
         }
         Ok(())
     }
+}
+
+fn faults(system: &dyn System) -> Result<Vec<Fault>, SetupError> {
+    let mut nowhere = std::io::sink();
+    let machine = Machine::new(system, None, &mut nowhere);
+    let mut all = Vec::new();
+    for part in PARTS {
+        let of_part = part.faults(&machine)?.into_iter();
+        all.extend(of_part.map(|fault| Fault { part: part.name(), fault }));
+    }
+    Ok(all)
+}
+
+fn unknown(system: &dyn System) -> Result<Vec<&'static str>, SetupError> {
+    let mut unknown = Vec::new();
+    for setting in Setting::ALL {
+        if system.setting(setting)? == Found::Unsupported {
+            unknown.push(setting.name());
+        }
+    }
+    Ok(unknown)
 }
 
 fn name(state: ServiceState) -> &'static str {
@@ -72,38 +133,5 @@ fn name(state: ServiceState) -> &'static str {
         ServiceState::Absent => "not installed",
         ServiceState::Stopped => "installed, not running",
         ServiceState::Running => "running",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::install;
-    use crate::test_system::TestSystem;
-
-    fn status(json: bool, system: &TestSystem) -> String {
-        let mut out = Vec::new();
-        run(json, system, &mut out).unwrap();
-        String::from_utf8(out).unwrap()
-    }
-
-    #[test]
-    fn the_status_before_and_after_an_installation_differs() {
-        let system = TestSystem::new(&["volsnap"]);
-        assert!(status(false, &system).contains("not registered: volsnap"));
-        install::run(&system.package(), &system, &mut Vec::new()).unwrap();
-        let text = status(false, &system);
-        assert!(text.contains("registered: volsnap, snapless"), "{text}");
-        assert!(!text.contains("DANGER"), "{text}");
-        let json: serde_json::Value = serde_json::from_str(&status(true, &system)).unwrap();
-        assert_eq!(json["filter_registered"], true);
-        assert_eq!(json["driver"], "stopped");
-        assert_eq!(json["boots"], true);
-    }
-
-    #[test]
-    fn a_filter_without_its_driver_is_a_danger() {
-        let system = TestSystem::new(&["snapless"]);
-        assert!(status(false, &system).contains("DANGER"));
     }
 }

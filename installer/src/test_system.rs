@@ -1,216 +1,542 @@
-//! A fake Windows, with its files in a temporary folder; it records each step.
+//! A machine in memory, with Windows' side of the setup. Its power can be cut, or Windows can refuse,
+//! at any change; and it can be restarted.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
-use std::fs;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::error::SetupError;
 use crate::filter_list::FilterList;
-use crate::install::Package;
-use crate::names::{COMMAND_LINE, DRIVER, SERVICE, SERVICE_PROGRAM};
-use crate::system::{Deleted, DriverStart, ServiceState, Signature, System};
+use crate::names::{COMMAND_LINE, DRIVER, INF, SERVICE, SERVICE_PROGRAM, TRIAL};
+use crate::package::Package;
+use crate::service_settings::Setting;
+use crate::system::{Deleted, Found, Registration, ServiceState, Signature, Start, System};
+use crate::version::Version;
 
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Step {
-    SetFilters(String),
-    RemoveDeviceFilters,
-    RunInf,
-    Copy(String),
-    Register,
-    StartDriver,
-    ForgetFailedStarts,
-    Stop(String),
-    DeleteService(String),
-    DeleteFile(String, bool),
+/// A driver of this version does not load.
+pub(crate) const UNLOADABLE: u16 = 9;
+
+/// A setting that the machine does not have.
+pub(crate) const UNSUPPORTED: Setting = Setting::OwnSid;
+
+/// What is on the machine's disk, and what runs until it is restarted.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
+pub(crate) struct State {
+    pub(crate) filters: Vec<String>,
+    pub(crate) device_filters: Vec<String>,
+    pub(crate) files: BTreeMap<PathBuf, String>,
+    pub(crate) services: BTreeMap<String, Service>,
+    /// Settings of the service that are as they should be.
+    pub(crate) settings: BTreeSet<Setting>,
+    pub(crate) secured: bool,
+    pub(crate) events: bool,
+    /// The driver passes everything through.
+    pub(crate) starts_failed: bool,
+    /// Drivers that Windows has loaded on this machine, by their content.
+    loaded: BTreeSet<String>,
+    pub(crate) deleted_at_restart: BTreeSet<PathBuf>,
+    needs_restart: bool,
+    running: BTreeSet<String>,
 }
 
+/// A service's registration.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Service {
+    pub(crate) file: PathBuf,
+    pub(crate) boot: bool,
+    /// It is deleted, and goes at the restart.
+    marked: bool,
+}
+
+/// The content of a packaged or installed file.
+pub(crate) fn content(name: &str, version: u16) -> String {
+    format!("{name} {version}")
+}
+
+impl State {
+    /// What Windows does when it starts: deletions first, then the drivers and services.
+    pub(crate) fn restart(&mut self) {
+        for file in std::mem::take(&mut self.deleted_at_restart) {
+            self.files.remove(&file);
+        }
+        self.services.retain(|_, service| !service.marked);
+        if !self.services.contains_key(SERVICE) {
+            self.settings.clear();
+        }
+        self.needs_restart = false;
+        self.running.clear();
+        let all = self.services.clone();
+        for (name, service) in all {
+            let starts = if service.boot { self.is_filter() } else { name == SERVICE };
+            if starts && self.files.contains_key(&service.file) {
+                self.running.insert(name);
+            }
+        }
+    }
+
+    pub(crate) fn is_filter(&self) -> bool {
+        self.filters.iter().chain(&self.device_filters).any(|name| name == DRIVER)
+    }
+
+    /// The rule: a filter is installed, and Windows has loaded it on this machine.
+    pub(crate) fn boots(&self) -> Result<(), String> {
+        if !self.is_filter() {
+            return Ok(());
+        }
+        let file = driver_file();
+        let service = self.services.get(DRIVER).filter(|service| service.boot);
+        if service.is_none_or(|service| service.file != file || service.marked) {
+            return Err("its service is missing or does not start".into());
+        }
+        match self.files.get(&file) {
+            None => Err("its file is missing".into()),
+            Some(_) if self.deleted_at_restart.contains(&file) => {
+                Err("its file goes at the restart".into())
+            }
+            Some(found) if !self.loaded.contains(found) => {
+                Err(format!("Windows has never loaded {found}"))
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// True if the product is completely there, in this version.
+    pub(crate) fn is_complete(&self, version: u16) -> bool {
+        let at = |file: PathBuf, name: &str| {
+            self.files.get(&file).is_some_and(|found| *found == content(name, version))
+        };
+        self.boots().is_ok()
+            && self.filters.iter().filter(|name| *name == DRIVER).count() == 1
+            && !self.device_filters.iter().any(|name| name == DRIVER)
+            && self.is_above("volsnap")
+            && at(driver_file(), "snapless.sys")
+            && at(program(SERVICE_PROGRAM), SERVICE_PROGRAM)
+            && at(program(COMMAND_LINE), COMMAND_LINE)
+            && self.services.get(SERVICE).is_some_and(|it| it.file == program(SERVICE_PROGRAM))
+            && Setting::ALL
+                .iter()
+                .all(|setting| self.settings.contains(setting) || *setting == UNSUPPORTED)
+            && self.secured
+            && self.events
+            && !self.starts_failed
+            && !self.has_trial()
+    }
+
+    /// True if nothing of the product is left but the data folder.
+    pub(crate) fn is_clean(&self) -> bool {
+        let files = [driver_file(), program(SERVICE_PROGRAM), program(COMMAND_LINE)];
+        !self.is_filter()
+            && files.iter().all(|file| !self.files.contains_key(file))
+            && self.services.is_empty()
+            && !self.events
+            && !self.has_trial()
+    }
+
+    /// True if `name` is not above the driver.
+    fn is_above(&self, name: &str) -> bool {
+        let at = |wanted: &str| self.filters.iter().position(|other| other == wanted);
+        at(name) <= at(DRIVER)
+    }
+
+    fn has_trial(&self) -> bool {
+        self.services.contains_key(TRIAL) || self.files.contains_key(&trial_file())
+    }
+}
+
+fn driver_file() -> PathBuf {
+    "/windows/drivers/snapless.sys".into()
+}
+
+fn trial_file() -> PathBuf {
+    "/windows/drivers/snapless-trial.sys".into()
+}
+
+fn program(name: &str) -> PathBuf {
+    Path::new("/programs").join(name)
+}
+
+/// What happens at a change.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Mishap {
+    /// The power is cut before it: nothing more happens.
+    PowerCut,
+    /// Windows refuses it, this once.
+    Refusal,
+}
+
+/// The machine.
 pub(crate) struct TestSystem {
-    folder: tempfile::TempDir,
-    filters: RefCell<FilterList>,
-    services: RefCell<BTreeSet<String>>,
-    steps: RefCell<Vec<Step>>,
-    delete_at_restart: RefCell<BTreeSet<PathBuf>>,
-    driver_refused: Cell<bool>,
-    filters_refused: Cell<bool>,
-    start_refused: Cell<bool>,
+    state: RefCell<State>,
+    /// Files that the packages lack.
+    lost: BTreeSet<PathBuf>,
     signature: RefCell<Signature>,
+    changes: Cell<usize>,
+    mishap: Cell<Option<(Mishap, usize)>>,
+    is_off: Cell<bool>,
+    log: RefCell<Vec<String>>,
 }
 
 impl TestSystem {
-    /// A machine with these volume filters, and a complete package.
+    /// A machine with these volume filters, and packages of all versions.
     pub(crate) fn new(filters: &[&str]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        for place in ["package", "drivers", "programs"] {
-            fs::create_dir(folder.path().join(place)).unwrap();
-        }
-        for file in ["snapless.inf", "snapless.sys", SERVICE_PROGRAM, COMMAND_LINE] {
-            fs::write(folder.path().join("package").join(file), file).unwrap();
-        }
+        let filters = filters.iter().map(ToString::to_string).collect();
+        Self::with(State { filters, ..State::default() })
+    }
+
+    /// A machine in this state.
+    pub(crate) fn with(state: State) -> Self {
         Self {
-            folder,
-            filters: RefCell::new(FilterList::new(filters.iter().map(ToString::to_string))),
-            services: RefCell::default(),
-            steps: RefCell::default(),
-            delete_at_restart: RefCell::default(),
-            driver_refused: Cell::new(false),
-            filters_refused: Cell::new(false),
-            start_refused: Cell::new(false),
+            state: RefCell::new(state),
+            lost: BTreeSet::new(),
             signature: RefCell::new(Signature::Trusted),
+            changes: Cell::new(0),
+            mishap: Cell::new(None),
+            is_off: Cell::new(false),
+            log: RefCell::default(),
         }
     }
 
-    pub(crate) fn package(&self) -> Package {
-        let programs = self.folder.path().join("package");
-        Package { inf: programs.join("snapless.inf"), programs, untrusted: false }
+    /// The package of a version.
+    pub(crate) fn package(version: u16) -> Package {
+        let programs = package_folder(version);
+        Package { inf: programs.join(INF), programs, untrusted: false, force: false }
     }
 
-    pub(crate) fn filters(&self) -> Vec<String> {
-        self.filters.borrow().names().to_vec()
+    pub(crate) fn state(&self) -> State {
+        self.state.borrow().clone()
     }
 
-    pub(crate) fn steps(&self) -> Vec<Step> {
-        self.steps.borrow().clone()
+    pub(crate) fn change_state(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.state.borrow_mut());
     }
 
-    pub(crate) fn clear_steps(&self) {
-        self.steps.borrow_mut().clear();
+    pub(crate) fn restart(&self) {
+        self.state.borrow_mut().restart();
     }
 
-    /// From now on Windows rejects the driver without an error, as `SetupAPI` does.
-    pub(crate) fn refuse_driver(&self) {
-        self.driver_refused.set(true);
+    /// The changes since the last call, in words.
+    pub(crate) fn log(&self) -> Vec<String> {
+        std::mem::take(&mut self.log.borrow_mut())
     }
 
-    /// From now on Windows does not load the driver.
-    pub(crate) fn refuse_start(&self) {
-        self.start_refused.set(true);
+    /// Lets this happen before change `nth`, counted from 0.
+    pub(crate) fn let_happen(&self, mishap: Mishap, nth: usize) {
+        self.mishap.set(Some((mishap, nth)));
+        self.changes.set(0);
     }
 
-    /// From now on Windows says this of the driver's signature.
+    /// True if it has happened.
+    pub(crate) fn has_happened(&self) -> bool {
+        self.mishap.get().is_some_and(|(_, at)| at < self.changes.get())
+    }
+
+    /// From now on Windows says this of a driver's signature.
     pub(crate) fn sign(&self, signature: Signature) {
         *self.signature.borrow_mut() = signature;
     }
 
-    /// From now on the list of filters cannot be written.
-    pub(crate) fn refuse_filters(&self) {
-        self.filters_refused.set(true);
+    /// Removes a file of a package.
+    pub(crate) fn lose(&mut self, file: &Path) {
+        self.lost.insert(file.to_owned());
     }
 
-    fn did(&self, step: Step) {
-        self.steps.borrow_mut().push(step);
+    fn ask<T>(&self, answer: impl FnOnce(&State) -> T) -> Result<T, SetupError> {
+        if self.is_off.get() { Err(off()) } else { Ok(answer(&self.state.borrow())) }
+    }
+
+    /// One change; the power may be cut before it.
+    fn change<T>(
+        &self,
+        what: String,
+        change: impl FnOnce(&mut State) -> T,
+    ) -> Result<T, SetupError> {
+        let nth = self.changes.replace(self.changes.get() + 1);
+        if let Some((mishap, at)) = self.mishap.get()
+            && at == nth
+        {
+            self.is_off.set(mishap == Mishap::PowerCut);
+            if mishap == Mishap::Refusal {
+                return Err(failed("refused"));
+            }
+        }
+        if self.is_off.get() {
+            return Err(off());
+        }
+        self.log.borrow_mut().push(what);
+        Ok(change(&mut self.state.borrow_mut()))
+    }
+
+    fn packaged(&self, file: &Path) -> Option<String> {
+        let inside = file.strip_prefix("/packages").ok().filter(|_| !self.lost.contains(file))?;
+        let (version, name) = inside.to_str()?.split_once('/')?;
+        Some(content(name, version.parse().ok()?))
+    }
+
+    fn find(&self, file: &Path) -> Option<String> {
+        self.packaged(file).or_else(|| self.state.borrow().files.get(file).cloned())
     }
 }
 
+fn package_folder(version: u16) -> PathBuf {
+    format!("/packages/{version}").into()
+}
+
+fn off() -> SetupError {
+    failed("the power is off")
+}
+
+fn failed(why: &str) -> SetupError {
+    SetupError::file("use", Path::new("the machine"))(io::Error::other(why.to_owned()))
+}
+
+fn version_of(content: &str) -> Option<Version> {
+    content.rsplit(' ').next()?.parse().ok().map(|major| Version([major, 0, 0, 0]))
+}
+
 impl System for TestSystem {
-    fn class_filters(&self) -> Result<FilterList, SetupError> {
-        Ok(self.filters.borrow().clone())
+    fn read_file(&self, file: &Path) -> Result<Option<Vec<u8>>, SetupError> {
+        self.ask(|_| ())?;
+        Ok(self.find(file).map(String::into_bytes))
     }
 
-    fn set_class_filters(&self, filters: &FilterList) -> Result<(), SetupError> {
-        if self.filters_refused.get() {
-            return Err(SetupError::BadList("refused".into()));
-        }
-        self.did(Step::SetFilters(filters.names().join(",")));
-        *self.filters.borrow_mut() = filters.clone();
-        Ok(())
+    fn version(&self, file: &Path) -> Result<Option<Version>, SetupError> {
+        self.ask(|_| ())?;
+        Ok(self.find(file).as_deref().and_then(version_of))
     }
 
-    fn remove_device_filters(&self, _name: &str) -> Result<usize, SetupError> {
-        self.did(Step::RemoveDeviceFilters);
-        Ok(0)
-    }
-
-    fn run_inf(&self, inf: &Path) -> Result<(), SetupError> {
-        self.did(Step::RunInf);
-        if !self.driver_refused.get() {
-            fs::copy(inf.with_extension("sys"), self.driver_file()).unwrap();
-            self.services.borrow_mut().insert(DRIVER.into());
-        }
-        Ok(())
+    fn signature(&self, _file: &Path) -> Result<Signature, SetupError> {
+        self.ask(|_| self.signature.borrow().clone())
     }
 
     fn driver_file(&self) -> PathBuf {
-        self.folder.path().join("drivers/snapless.sys")
+        driver_file()
     }
 
     fn program_folder(&self) -> PathBuf {
-        self.folder.path().join("programs")
+        "/programs".into()
     }
 
-    fn copy_program(&self, file: &Path) -> Result<PathBuf, SetupError> {
-        let name = file.file_name().unwrap();
-        self.did(Step::Copy(name.to_string_lossy().into_owned()));
-        let to = self.program_folder().join(name);
-        fs::copy(file, &to).map_err(SetupError::file("copy", file))?;
-        Ok(to)
+    fn data_folder(&self) -> PathBuf {
+        "/data".into()
     }
 
-    fn secure_data_folder(&self) -> Result<PathBuf, SetupError> {
-        Ok(self.folder.path().to_owned())
+    fn data_folder_access(&self) -> Result<Found, SetupError> {
+        self.ask(|state| if state.secured { Found::AsWanted } else { Found::Other })
     }
 
-    fn register_service(&self, program: &Path) -> Result<(), SetupError> {
-        assert!(program.is_file(), "the program is copied before it is registered");
-        self.did(Step::Register);
-        self.services.borrow_mut().insert(SERVICE.into());
+    fn class_filters(&self) -> Result<FilterList, SetupError> {
+        self.ask(|state| FilterList::new(state.filters.clone()))
+    }
+
+    fn device_filters(&self, name: &str) -> Result<usize, SetupError> {
+        self.ask(|state| state.device_filters.iter().filter(|other| *other == name).count())
+    }
+
+    fn service_state(&self, name: &str) -> Result<ServiceState, SetupError> {
+        self.ask(|state| match state.services.get(name) {
+            None => ServiceState::Absent,
+            Some(_) if state.running.contains(name) => ServiceState::Running,
+            Some(_) => ServiceState::Stopped,
+        })
+    }
+
+    fn registration(&self, name: &str) -> Result<Option<Registration>, SetupError> {
+        self.ask(|state| {
+            state.services.get(name).map(|service| Registration {
+                file: service.file.clone(),
+                start: if service.boot { Start::Boot } else { Start::Automatic },
+            })
+        })
+    }
+
+    fn setting(&self, setting: Setting) -> Result<Found, SetupError> {
+        self.ask(|state| match setting {
+            UNSUPPORTED => Found::Unsupported,
+            _ if state.settings.contains(&setting) => Found::AsWanted,
+            _ => Found::Other,
+        })
+    }
+
+    fn set(&self, setting: Setting) -> Result<(), SetupError> {
+        assert!(self.state.borrow().services.contains_key(SERVICE), "it is registered first");
+        self.change(format!("set {}", setting.name()), |state| {
+            state.settings.insert(setting);
+        })
+    }
+
+    fn is_service_deleted_at_restart(&self, name: &str) -> Result<bool, SetupError> {
+        self.ask(|state| state.services.get(name).is_some_and(|service| service.marked))
+    }
+
+    fn has_event_source(&self) -> Result<bool, SetupError> {
+        self.ask(|state| state.events)
+    }
+
+    fn is_deleted_at_restart(&self, file: &Path) -> Result<bool, SetupError> {
+        self.ask(|state| state.deleted_at_restart.contains(file))
+    }
+
+    fn needs_restart(&self) -> Result<bool, SetupError> {
+        self.ask(|state| state.needs_restart)
+    }
+
+    fn starts_have_failed(&self) -> Result<bool, SetupError> {
+        self.ask(|state| state.starts_failed)
+    }
+
+    fn note_restart(&self) -> Result<(), SetupError> {
+        self.change("note a restart".into(), |state| state.needs_restart = true)
+    }
+
+    fn try_driver(&self, file: &Path) -> Result<(), SetupError> {
+        let driver = self.find(file).ok_or_else(|| SetupError::Missing(file.to_owned()))?;
+        self.clear_trial()?;
+        self.change("copy the trial".into(), |state| {
+            state.files.insert(trial_file(), driver.clone());
+        })?;
+        self.change("register the trial".into(), |state| {
+            let service = Service { file: trial_file(), boot: false, marked: false };
+            state.services.insert(TRIAL.into(), service);
+        })?;
+        let loads = version_of(&driver) != Some(Version([UNLOADABLE, 0, 0, 0]));
+        if loads {
+            self.change(format!("load {driver}"), |state| {
+                state.loaded.insert(driver);
+            })?;
+        }
+        self.clear_trial()?;
+        let why = "an import is missing".to_owned();
+        if loads { Ok(()) } else { Err(SetupError::NotLoaded { file: file.to_owned(), why }) }
+    }
+
+    fn has_trial(&self) -> Result<bool, SetupError> {
+        self.ask(State::has_trial)
+    }
+
+    fn clear_trial(&self) -> Result<(), SetupError> {
+        if self.ask(|state| state.services.contains_key(TRIAL))? {
+            self.change("delete the trial's service".into(), |state| state.services.remove(TRIAL))?;
+        }
+        if self.ask(|state| state.files.contains_key(&trial_file()))? {
+            self.change("delete the trial's file".into(), |state| {
+                state.files.remove(&trial_file())
+            })?;
+        }
         Ok(())
     }
 
-    fn signature(&self, file: &Path) -> Result<Signature, SetupError> {
-        assert!(file.is_file(), "a file of the package");
-        Ok(self.signature.borrow().clone())
-    }
-
-    fn start_driver(&self, name: &str) -> Result<DriverStart, SetupError> {
-        assert!(self.services.borrow().contains(name), "a driver is installed before it starts");
-        self.did(Step::StartDriver);
-        if self.start_refused.get() {
-            let why = "an import is missing".to_owned();
-            return Err(SetupError::NotLoaded { name: name.into(), why, left: "" });
-        }
-        Ok(DriverStart::Now)
+    fn install_driver(&self, inf: &Path) -> Result<(), SetupError> {
+        let packaged = inf.with_extension("sys");
+        let driver = self.packaged(&packaged).ok_or(SetupError::Missing(packaged))?;
+        assert!(!self.is_service_deleted_at_restart(DRIVER)?, "Windows refuses");
+        self.change(format!("copy {driver}"), |state| {
+            state.files.insert(driver_file(), driver);
+        })?;
+        self.change("register the driver".into(), |state| {
+            let service = Service { file: driver_file(), boot: true, marked: false };
+            state.services.insert(DRIVER.into(), service);
+        })
     }
 
     fn forget_failed_starts(&self) -> Result<(), SetupError> {
-        self.did(Step::ForgetFailedStarts);
+        self.change("forget failed starts".into(), |state| state.starts_failed = false)
+    }
+
+    fn copy_program(&self, file: &Path) -> Result<(), SetupError> {
+        if self.ask(|state| state.running.contains(SERVICE))? {
+            return Err(failed("a running program cannot be replaced"));
+        }
+        let found = self.packaged(file).ok_or_else(|| SetupError::Missing(file.to_owned()))?;
+        self.change(format!("copy {found}"), |state| {
+            state.files.insert(program(&file.file_name().unwrap().to_string_lossy()), found);
+        })
+    }
+
+    fn secure_data_folder(&self) -> Result<(), SetupError> {
+        self.change("secure the data folder".into(), |state| state.secured = true)
+    }
+
+    fn register_service(&self, program: &Path) -> Result<(), SetupError> {
+        assert!(!self.is_service_deleted_at_restart(SERVICE)?, "Windows refuses");
+        self.change("register the service".into(), |state| {
+            let service = Service { file: program.to_owned(), boot: false, marked: false };
+            state.services.insert(SERVICE.into(), service);
+        })
+    }
+
+    fn register_events(&self) -> Result<(), SetupError> {
+        self.change("register events".into(), |state| state.events = true)
+    }
+
+    fn remove_events(&self) -> Result<(), SetupError> {
+        self.change("remove events".into(), |state| state.events = false)
+    }
+
+    fn set_class_filters(&self, filters: &FilterList) -> Result<(), SetupError> {
+        self.change(format!("set filters {filters}"), |state| {
+            state.filters = filters.names().to_vec();
+        })
+    }
+
+    fn remove_device_filters(&self, name: &str) -> Result<(), SetupError> {
+        while self.device_filters(name)? > 0 {
+            self.change("remove a device's filter".into(), |state| {
+                let at = state.device_filters.iter().position(|other| other == name).unwrap();
+                state.device_filters.remove(at);
+            })?;
+        }
         Ok(())
     }
 
+    fn start_service(&self, name: &str) -> Result<(), SetupError> {
+        self.change(format!("start {name}"), |state| {
+            state.running.insert(name.to_owned());
+        })
+    }
+
     fn stop_service(&self, name: &str) -> Result<(), SetupError> {
-        self.did(Step::Stop(name.into()));
+        if self.ask(|state| state.running.contains(name))? {
+            self.change(format!("stop {name}"), |state| state.running.remove(name))?;
+        }
         Ok(())
     }
 
     fn delete_service(&self, name: &str) -> Result<Deleted, SetupError> {
-        assert!(!self.filters.borrow().contains(name), "a list of filters names this service");
-        self.did(Step::DeleteService(name.into()));
-        let there = self.services.borrow_mut().remove(name);
-        Ok(if there { Deleted::Now } else { Deleted::Absent })
-    }
-
-    fn delete_file(&self, file: &Path, at_restart: bool) -> Result<Deleted, SetupError> {
-        let name = file.file_name().unwrap().to_string_lossy().into_owned();
-        self.did(Step::DeleteFile(name, at_restart));
-        Ok(match (file.is_file(), at_restart) {
-            (false, _) => Deleted::Absent,
-            (true, true) => {
-                self.delete_at_restart.borrow_mut().insert(file.to_owned());
-                Deleted::AtRestart
+        let Some(service) = self.ask(|state| state.services.get(name).cloned())? else {
+            return Ok(Deleted::Absent);
+        };
+        if service.marked {
+            return Ok(Deleted::Pending);
+        }
+        self.change(format!("delete service {name}"), |state| {
+            if state.running.contains(name) {
+                state.services.get_mut(name).unwrap().marked = true;
+                return Deleted::AtRestart;
             }
-            (true, false) => {
-                fs::remove_file(file).map_err(SetupError::file("delete", file))?;
-                Deleted::Now
+            state.services.remove(name);
+            if name == SERVICE {
+                state.settings.clear();
             }
+            Deleted::Now
         })
     }
 
-    fn is_deleted_at_restart(&self, file: &Path) -> Result<bool, SetupError> {
-        Ok(self.delete_at_restart.borrow().contains(file))
-    }
-
-    fn service_state(&self, name: &str) -> Result<ServiceState, SetupError> {
-        let there = self.services.borrow().contains(name);
-        Ok(if there { ServiceState::Stopped } else { ServiceState::Absent })
+    fn delete_file(&self, file: &Path, at_restart: bool) -> Result<Deleted, SetupError> {
+        let there = self.ask(|state| state.files.contains_key(file))?;
+        if !there {
+            return Ok(Deleted::Absent);
+        }
+        if self.ask(|state| state.deleted_at_restart.contains(file))? {
+            return Ok(Deleted::Pending);
+        }
+        self.change(format!("delete {}", file.display()), |state| {
+            if at_restart {
+                state.deleted_at_restart.insert(file.to_owned());
+                return Deleted::AtRestart;
+            }
+            state.files.remove(file);
+            Deleted::Now
+        })
     }
 }

@@ -2,12 +2,19 @@
 
 mod class_filters;
 mod device_filters;
+mod events;
 mod files;
 mod inf;
 mod pending;
+mod registration;
 mod secure;
 mod services;
+mod settings;
 mod signature;
+mod starts;
+mod trial;
+mod version;
+mod wine;
 
 use std::path::{Path, PathBuf};
 
@@ -15,28 +22,25 @@ use snapless_driver_client::paths;
 
 use crate::error::SetupError;
 use crate::filter_list::FilterList;
-use crate::system::{Deleted, DriverStart, ServiceState, Signature, System};
+use crate::service_settings::Setting;
+use crate::system::{Deleted, Found, Registration, ServiceState, Signature, System};
+use crate::version::Version;
 
 /// This machine.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct WindowsSystem;
 
 impl System for WindowsSystem {
-    fn class_filters(&self) -> Result<FilterList, SetupError> {
-        class_filters::read()
+    fn read_file(&self, file: &Path) -> Result<Option<Vec<u8>>, SetupError> {
+        files::read(file)
     }
 
-    fn set_class_filters(&self, filters: &FilterList) -> Result<(), SetupError> {
-        class_filters::write(filters)
+    fn version(&self, file: &Path) -> Result<Option<Version>, SetupError> {
+        Ok(version::of(file))
     }
 
-    fn remove_device_filters(&self, name: &str) -> Result<usize, SetupError> {
-        device_filters::remove(name)
-    }
-
-    fn run_inf(&self, inf: &Path) -> Result<(), SetupError> {
-        inf::install(inf);
-        Ok(())
+    fn signature(&self, file: &Path) -> Result<Signature, SetupError> {
+        Ok(signature::of(file))
     }
 
     fn driver_file(&self) -> PathBuf {
@@ -47,31 +51,117 @@ impl System for WindowsSystem {
         paths::program_dir()
     }
 
-    fn copy_program(&self, file: &Path) -> Result<PathBuf, SetupError> {
-        files::copy_into(file, &self.program_folder())
+    fn data_folder(&self) -> PathBuf {
+        paths::root()
     }
 
-    fn secure_data_folder(&self) -> Result<PathBuf, SetupError> {
+    fn data_folder_access(&self) -> Result<Found, SetupError> {
         let folder = paths::root();
-        secure::folder(&folder).map_err(SetupError::file("secure", &folder))?;
-        Ok(folder)
+        secure::access(&folder).map_err(SetupError::file("look at the access list of", &folder))
     }
 
-    fn register_service(&self, program: &Path) -> Result<(), SetupError> {
-        services::register(program)?;
-        services::register_events()
+    fn class_filters(&self) -> Result<FilterList, SetupError> {
+        class_filters::read()
     }
 
-    fn signature(&self, file: &Path) -> Result<Signature, SetupError> {
-        Ok(signature::of(file))
+    fn device_filters(&self, name: &str) -> Result<usize, SetupError> {
+        device_filters::count(name)
     }
 
-    fn start_driver(&self, name: &str) -> Result<DriverStart, SetupError> {
-        services::start_driver(name)
+    fn service_state(&self, name: &str) -> Result<ServiceState, SetupError> {
+        services::state(name)
+    }
+
+    fn registration(&self, name: &str) -> Result<Option<Registration>, SetupError> {
+        registration::read(name)
+    }
+
+    fn setting(&self, setting: Setting) -> Result<Found, SetupError> {
+        settings::look(setting)
+    }
+
+    fn set(&self, setting: Setting) -> Result<(), SetupError> {
+        settings::set(setting)
+    }
+
+    fn is_service_deleted_at_restart(&self, name: &str) -> Result<bool, SetupError> {
+        Ok(registration::is_deleted(name))
+    }
+
+    fn has_event_source(&self) -> Result<bool, SetupError> {
+        Ok(events::are_registered())
+    }
+
+    fn is_deleted_at_restart(&self, file: &Path) -> Result<bool, SetupError> {
+        pending::is_deleted_at_restart(file)
+    }
+
+    fn needs_restart(&self) -> Result<bool, SetupError> {
+        Ok(pending::is_restart_noted())
+    }
+
+    fn note_restart(&self) -> Result<(), SetupError> {
+        pending::note_restart()
+    }
+
+    fn starts_have_failed(&self) -> Result<bool, SetupError> {
+        Ok(starts::have_failed())
     }
 
     fn forget_failed_starts(&self) -> Result<(), SetupError> {
-        services::forget_failed_starts()
+        starts::forget()
+    }
+
+    fn try_driver(&self, file: &Path) -> Result<(), SetupError> {
+        trial::run(file)
+    }
+
+    fn has_trial(&self) -> Result<bool, SetupError> {
+        trial::is_left()
+    }
+
+    fn clear_trial(&self) -> Result<(), SetupError> {
+        trial::clear()
+    }
+
+    fn install_driver(&self, inf: &Path) -> Result<(), SetupError> {
+        if inf::install(inf)? {
+            pending::note_restart()?;
+        }
+        files::flush(&paths::driver_file())
+    }
+
+    fn copy_program(&self, file: &Path) -> Result<(), SetupError> {
+        files::copy_into(file, &self.program_folder())
+    }
+
+    fn secure_data_folder(&self) -> Result<(), SetupError> {
+        let folder = paths::root();
+        secure::folder(&folder).map_err(SetupError::file("secure", &folder))
+    }
+
+    fn register_service(&self, program: &Path) -> Result<(), SetupError> {
+        registration::write(program)
+    }
+
+    fn register_events(&self) -> Result<(), SetupError> {
+        events::register()
+    }
+
+    fn remove_events(&self) -> Result<(), SetupError> {
+        events::remove()
+    }
+
+    fn set_class_filters(&self, filters: &FilterList) -> Result<(), SetupError> {
+        class_filters::write(filters)
+    }
+
+    fn remove_device_filters(&self, name: &str) -> Result<(), SetupError> {
+        device_filters::remove(name)
+    }
+
+    fn start_service(&self, name: &str) -> Result<(), SetupError> {
+        services::start(name)
     }
 
     fn stop_service(&self, name: &str) -> Result<(), SetupError> {
@@ -83,14 +173,9 @@ impl System for WindowsSystem {
     }
 
     fn delete_file(&self, file: &Path, at_restart: bool) -> Result<Deleted, SetupError> {
+        if pending::is_deleted_at_restart(file)? {
+            return Ok(Deleted::Pending);
+        }
         files::delete(file, at_restart)
-    }
-
-    fn is_deleted_at_restart(&self, file: &Path) -> Result<bool, SetupError> {
-        pending::is_deleted_at_restart(file)
-    }
-
-    fn service_state(&self, name: &str) -> Result<ServiceState, SetupError> {
-        services::state(name)
     }
 }

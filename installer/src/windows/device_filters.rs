@@ -22,20 +22,40 @@ use crate::filter_list::FilterList;
 /// The longest list that is read, in bytes.
 const LIST_MAX: u32 = 64 << 10;
 
-/// Removes `name` from every device's list; returns from how many.
-pub(super) fn remove(name: &str) -> Result<usize, SetupError> {
-    let failed = |verb| move |source| SetupError::Devices { verb, source };
+/// How many devices have `name` in their lists.
+pub(super) fn count(name: &str) -> Result<usize, SetupError> {
+    let mut found = 0;
+    for_each(|devices, device| {
+        found += usize::from(devices.upper_filters(device).map_err(failed("read"))?.contains(name));
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// Removes `name` from every device's list.
+pub(super) fn remove(name: &str) -> Result<(), SetupError> {
+    for_each(|devices, device| {
+        let mut filters = devices.upper_filters(device).map_err(failed("read"))?;
+        if filters.remove(name) {
+            devices.set_upper_filters(device, &filters).map_err(failed("write"))?;
+        }
+        Ok(())
+    })
+}
+
+fn for_each(
+    mut act: impl FnMut(&Devices, &mut SP_DEVINFO_DATA) -> Result<(), SetupError>,
+) -> Result<(), SetupError> {
     let devices = Devices::of_volume_class().map_err(failed("list"))?;
-    let mut changed = 0;
     for index in 0.. {
         let Some(mut device) = devices.get(index).map_err(failed("list"))? else { break };
-        let mut filters = devices.upper_filters(&device).map_err(failed("read"))?;
-        if filters.remove(name) {
-            devices.set_upper_filters(&mut device, &filters).map_err(failed("write"))?;
-            changed += 1;
-        }
+        act(&devices, &mut device)?;
     }
-    Ok(changed)
+    Ok(())
+}
+
+fn failed(verb: &'static str) -> impl FnOnce(io::Error) -> SetupError {
+    move |source| SetupError::Devices { verb, source }
 }
 
 /// A `SetupAPI` device information set.

@@ -1,8 +1,9 @@
-//! Copying files, and deleting them now or at the next restart.
+//! Reading and copying files, and deleting them now or at the next restart.
 
-use std::fs;
+use std::ffi::OsString;
+use std::fs::{self, OpenOptions};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path};
 use std::ptr;
 
 use windows_strings::HSTRING;
@@ -12,15 +13,50 @@ use windows_sys::Win32::Storage::FileSystem::{MOVEFILE_DELAY_UNTIL_REBOOT, MoveF
 use crate::error::SetupError;
 use crate::system::Deleted;
 
-/// Copies `file` into `folder`, which is created if necessary; returns the copy's path.
-pub(super) fn copy_into(file: &Path, folder: &Path) -> Result<PathBuf, SetupError> {
-    fs::create_dir_all(folder).map_err(SetupError::file("create", folder))?;
-    let to = folder.join(file.file_name().unwrap_or_default());
-    // The setup may run from the folder itself.
-    if to != *file {
-        fs::copy(file, &to).map_err(SetupError::file("copy a program to", &to))?;
+/// The content of a file; `None` if there is none.
+pub(super) fn read(file: &Path) -> Result<Option<Vec<u8>>, SetupError> {
+    match fs::read(file) {
+        Ok(content) => Ok(Some(content)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(SetupError::file("read", file)(error)),
     }
-    Ok(to)
+}
+
+/// Copies `file` into `folder`, which is created if necessary.
+pub(super) fn copy_into(file: &Path, folder: &Path) -> Result<(), SetupError> {
+    fs::create_dir_all(folder).map_err(SetupError::file("create", folder))?;
+    copy(file, &folder.join(file.file_name().unwrap_or_default()))
+}
+
+/// Copies `file` to `to`: there is the old file or the whole new one, whenever the power is cut.
+pub(super) fn copy(file: &Path, to: &Path) -> Result<(), SetupError> {
+    let mut name = to.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let beside = to.with_file_name(name);
+    let written = fs::copy(file, &beside)
+        .and_then(|_| OpenOptions::new().write(true).open(&beside)?.sync_all());
+    written.map_err(SetupError::file("write", &beside))?;
+    fs::rename(&beside, to).map_err(SetupError::file("replace", to))
+}
+
+/// Writes a file's content to the disk.
+pub(super) fn flush(file: &Path) -> Result<(), SetupError> {
+    let flushed = OpenOptions::new().write(true).open(file).and_then(|file| file.sync_all());
+    match flushed {
+        // A driver that is loaded cannot be opened for writing: all of its volume is flushed.
+        Err(error) if is_in_use(&error) => flush_volume(file),
+        flushed => flushed,
+    }
+    .map_err(SetupError::file("flush", file))
+}
+
+fn flush_volume(file: &Path) -> io::Result<()> {
+    let Some(Component::Prefix(prefix)) = file.components().next() else {
+        return Err(io::Error::other("its path has no drive"));
+    };
+    let mut volume = OsString::from(r"\\.\");
+    volume.push(prefix.as_os_str());
+    OpenOptions::new().read(true).write(true).open(volume)?.sync_all()
 }
 
 /// Deletes `file`, at the next restart if `at_restart` or if the file is in use.

@@ -1,5 +1,5 @@
-//! File deletions that wait for the next restart (docs: `MoveFileEx`,
-//! `PendingFileRenameOperations`).
+//! What waits for the next restart: file deletions (docs: `MoveFileEx`,
+//! `PendingFileRenameOperations`), and a note that one is needed, in a key which the restart removes.
 //!
 //! The value is a list of pairs, old name and new name; an empty new name means deletion. Old names
 //! start with `\??\`.
@@ -8,7 +8,7 @@ use std::path::Path;
 
 use windows_registry::LOCAL_MACHINE;
 
-use super::class_filters::NOT_THERE;
+use super::class_filters::{NOT_THERE, refused};
 use crate::error::SetupError;
 
 const KEY: &str = r"SYSTEM\CurrentControlSet\Control\Session Manager";
@@ -16,15 +16,27 @@ const VALUE: &str = "PendingFileRenameOperations";
 /// The prefix of the names.
 const NAMESPACE: &str = r"\??\";
 
+/// A volatile key: it exists until the machine restarts.
+const NOTE: &str = r"SOFTWARE\Snapless Restart Needed";
+
+/// True if a restart is noted.
+pub(super) fn is_restart_noted() -> bool {
+    LOCAL_MACHINE.open(NOTE).is_ok()
+}
+
+/// Notes that a restart is needed.
+pub(super) fn note_restart() -> Result<(), SetupError> {
+    let made = LOCAL_MACHINE.options().read().write().create().volatile().open(NOTE);
+    made.map(|_| ()).map_err(refused("write", "the note of a restart"))
+}
+
 /// True if the next restart deletes `file`.
 pub(super) fn is_deleted_at_restart(file: &Path) -> Result<bool, SetupError> {
     let value = LOCAL_MACHINE.open(KEY).and_then(|key| key.get_value(VALUE));
     match value {
         Ok(value) => Ok(is_deleted(value.as_wide(), file)),
         Err(error) if error.code().0.cast_unsigned() == NOT_THERE => Ok(false),
-        Err(error) => {
-            Err(SetupError::Registry { verb: "read", what: VALUE.into(), why: error.to_string() })
-        }
+        Err(error) => Err(refused("read", VALUE)(error)),
     }
 }
 

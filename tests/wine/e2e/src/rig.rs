@@ -39,6 +39,8 @@ const SLOW_MS: u32 = 120;
 /// Where the product's files wait for their installation.
 const PACKAGE: &str = "snapless-package";
 
+/// How the setup program asks for a restart: 3010, of which Linux has eight bits.
+const SETUP_RESTART: &str = "exit status: 194";
 /// Where the setup program puts the command line.
 const COMMAND_LINE: &str = r"C:\Program Files\Snapless\snapless.exe";
 
@@ -157,9 +159,15 @@ impl Rig {
 
     /// Installs the product from its INF, with its own setup program.
     pub fn install_product(&mut self) -> Result<(), E2eError> {
-        let installer = format!(r"C:\{PACKAGE}\snapless-setup.exe");
-        let inf = format!(r"C:\{PACKAGE}\snapless.inf");
-        self.prefix.run(&installer, &["install", "--inf", &inf, "--untrusted"]).map(|_| ())
+        self.setup(&["install", "--untrusted"]).map(|_| ())
+    }
+
+    /// Runs the product's setup program, which may ask for a restart; returns what it printed.
+    pub fn setup(&self, arguments: &[&str]) -> Result<String, E2eError> {
+        match self.prefix.run(&format!(r"C:\{PACKAGE}\snapless-setup.exe"), arguments) {
+            Err(E2eError::Exit { status, tail, .. }) if status == SETUP_RESTART => Ok(tail),
+            ended => ended,
+        }
     }
 
     /// Starts the product's driver and builds the volume's stack with it.

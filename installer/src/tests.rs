@@ -1,0 +1,5 @@
+//! The commands on a machine in memory.
+
+mod commands;
+mod power_cut;
+mod status;
