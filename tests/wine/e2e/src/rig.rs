@@ -179,7 +179,7 @@ impl Rig {
         let again = self.setup(&["install", "--untrusted"])?;
         ensure!(again.contains("Nothing to do"), Rule, "a second installation: {again}");
         let lost = self.prefix.on_c("Program Files/Snapless/snapless.exe");
-        std::fs::remove_file(&lost).map_err(E2eError::file("remove", &lost))?;
+        fs::remove_file(&lost).map_err(E2eError::file("remove", &lost))?;
         let repaired = self.setup(&["repair", "--untrusted"])?;
         let is_said = repaired.contains("snapless.exe is missing");
         ensure!(is_said && lost.is_file(), Rule, "a repair: {repaired}");
