@@ -25,7 +25,7 @@ pub const PRESHUTDOWN_LIMIT: Duration = Duration::from_mins(1);
 ///   every process may.
 /// - `SeManageVolumePrivilege`: to ask a file system where its files are
 ///   (`FSCTL_QUERY_FILE_LAYOUT`) and to keep the state area's clusters where they are
-/// (`FSCTL_MARK_HANDLE`).
+///   (`FSCTL_MARK_HANDLE`).
 pub const PRIVILEGES: [&str; 2] = ["SeChangeNotifyPrivilege", "SeManageVolumePrivilege"];
 
 /// A setting of the service.
