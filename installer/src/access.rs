@@ -17,8 +17,8 @@ pub fn is_administrators_only(sddl: &str) -> bool {
         let at = left.iter().position(|known| *known == entry);
         at.map(|at| left.remove(at)).is_some()
     });
-    let owned = ["O:BA", "O:SY"].iter().any(|known| owner.starts_with(known));
-    owned && flags.contains('P') && all_known && left.is_empty()
+    let is_theirs = ["O:BA", "O:SY"].iter().any(|known| owner.starts_with(known));
+    is_theirs && flags.contains('P') && all_known && left.is_empty()
 }
 
 #[cfg(test)]

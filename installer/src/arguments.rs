@@ -35,8 +35,8 @@ pub struct Arguments {
 pub enum Command {
     /// Installs driver, service and command line; a restart loads the driver
     ///
-    /// What is in place already stays. Before anything changes, Windows has to load the driver under
-    /// another name.
+    /// What is in place already stays. Before anything changes, Windows has to load the driver
+    /// under another name.
     #[command(after_help = "Examples:\n  snapless-setup install\n  snapless-setup install --inf \
                             D:\\snapless\\snapless.inf --programs D:\\snapless")]
     Install(InstallArguments),

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use crate::version::Version;
 
 /// Said of a machine whose filters name a driver that is not installed.
-pub const DANGER: &str = "DANGER: a list of volume filters names the driver, and the driver is not \
-                          installed. The machine will not boot. Before a restart, run \
+pub const DANGER: &str = "DANGER, the machine will not boot: a list of volume filters names the \
+                          driver, and the driver is not installed. Before a restart, run \
                           `snapless-setup repair` or `snapless-setup uninstall`.";
 
 /// Why the setup failed.

@@ -1,7 +1,7 @@
 //! The file that a service's image path means.
 //!
-//! Drivers have paths of the kernel's namespace (`\SystemRoot\System32\drivers\x.sys`, `\??\C:\…`) or
-//! paths relative to the folder of Windows; programs have quoted ones.
+//! Drivers have paths of the kernel's namespace (`\SystemRoot\System32\drivers\x.sys`, `\??\C:\…`)
+//! or paths relative to the folder of Windows; programs have quoted ones.
 
 /// Prefixes of the folder of Windows.
 const WINDOWS: [&str; 2] = [r"\systemroot\", r"%systemroot%\"];

@@ -1,7 +1,7 @@
 //! `snapless-setup install`: puts in place what is not, in the order of the parts.
 //!
-//! Rule: nothing is changed for a package that is not complete, that Windows does not trust, or that
-//! is older than what is installed. To install over an older version is an upgrade.
+//! Rule: nothing is changed for a package that is not complete, that Windows does not trust, or
+//! that is older than what is installed. To install over an older version is an upgrade.
 
 use std::io::Write;
 

@@ -5,18 +5,18 @@
 //! their own accord.
 //!
 //! Rule: the driver stands at the top, so that it sees a write when the file system makes it and as
-//! the file system wrote it; but below a filter that is known to write by itself, whose writes would
-//! pass it by. Filters that are not known stay where they are, above or below.
+//! the file system wrote it; but below a filter that is known to write by itself, whose writes
+//! would pass it by. Filters that are not known stay where they are, above or below.
 //!
 //! What is known, with its source:
 //!
 //! - The stack of a volume from the top: upper filters, `volsnap`, `volume`, `fvevol`, `iorate`,
-//!   `rdyboost`, `volmgr`. On a Windows without other software `volsnap` is the only upper filter of
-//!   the class; `fvevol`, `iorate` and `rdyboost` are its lower filters, in the value `LowerFilters`
-//!   (devedse/QueueCache, `docs/VOLUME_FILTER.md`). Flushes and holds of `volsnap` pass through a
-//!   filter above it.
-//! - `snapman`: takes snapshots for Acronis products, an upper filter between file system and volume
-//!   (kb.acronis.com/content/1512). It saves old content before it lets a write through.
+//!   `rdyboost`, `volmgr`. On a Windows without other software `volsnap` is the only upper filter
+//!   of the class; `fvevol`, `iorate` and `rdyboost` are its lower filters, in the value
+//!   `LowerFilters` (devedse/QueueCache, `docs/VOLUME_FILTER.md`). Flushes and holds of `volsnap`
+//!   pass through a filter above it.
+//! - `snapman`: takes snapshots for Acronis products, an upper filter between file system and
+//!   volume (kb.acronis.com/content/1512). It saves old content before it lets a write through.
 //! - `qcachelab`: a write-back cache of volumes that holds writes in memory (devedse/QueueCache,
 //!   `docs/VOLUME_FILTER.md`; its installer makes it the last entry).
 //! - `bsrvflt`: a replicator whose secondary sends its peer's writes to the device below it

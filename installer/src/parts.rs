@@ -2,8 +2,8 @@
 //! takes itself out.
 //!
 //! Rule: [`PARTS`] is the order of every command. The filter is the last one in and the first one
-//! out: a list of filters never names a driver that is not installed, or that Windows has not loaded
-//! on this machine. A machine that restarts with such a list does not boot.
+//! out: a list of filters never names a driver that is not installed, or that Windows has not
+//! loaded on this machine. A machine that restarts with such a list does not boot.
 
 mod data_folder;
 mod driver;

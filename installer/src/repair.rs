@@ -1,7 +1,7 @@
 //! `snapless-setup repair`: puts back what `status` finds to be wrong.
 //!
-//! Rule: it changes no version. What is missing or damaged comes from the package of the version that
-//! is installed.
+//! Rule: it changes no version. What is missing or damaged comes from the package of the version
+//! that is installed.
 
 use std::io::Write;
 

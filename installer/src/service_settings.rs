@@ -21,10 +21,11 @@ pub const PRESHUTDOWN_LIMIT: Duration = Duration::from_mins(1);
 /// control device and for reading raw volumes, which are open to `LocalSystem` by their access
 /// lists, and none for the network, the event log and the machine's key store.
 ///
-/// - `SeChangeNotifyPrivilege`: to open files below folders without access to each of them, as every
-///   process may.
-/// - `SeManageVolumePrivilege`: to ask a file system where its files are (`FSCTL_QUERY_FILE_LAYOUT`)
-///   and to keep the state area's clusters where they are (`FSCTL_MARK_HANDLE`).
+/// - `SeChangeNotifyPrivilege`: to open files below folders without access to each of them, as
+///   every process may.
+/// - `SeManageVolumePrivilege`: to ask a file system where its files are
+///   (`FSCTL_QUERY_FILE_LAYOUT`) and to keep the state area's clusters where they are
+///   (`FSCTL_MARK_HANDLE`).
 pub const PRIVILEGES: [&str; 2] = ["SeChangeNotifyPrivilege", "SeManageVolumePrivilege"];
 
 /// A setting of the service.

@@ -1,4 +1,5 @@
-//! `snapless-setup status`: what is installed, what is wrong with it, and whether the machine boots.
+//! `snapless-setup status`: what is installed, what is wrong with it, and whether the machine
+//! boots.
 
 use std::io::Write;
 
@@ -25,6 +26,7 @@ pub fn run(json: bool, system: &dyn System, out: &mut dyn Write) -> Result<(), S
 }
 
 #[derive(Serialize)]
+#[allow(clippy::struct_excessive_bools, reason = "fields of the JSON")]
 struct Status {
     /// False if no part of the product is there.
     installed: bool,

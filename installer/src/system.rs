@@ -135,8 +135,8 @@ pub trait System {
     /// Notes, until the next start of the machine, that a restart is needed.
     fn note_restart(&self) -> Result<(), SetupError>;
 
-    /// Has Windows load the driver in `file` and unload it, under a name of its own, beside one that
-    /// may run. An error says why Windows does not load it.
+    /// Has Windows load the driver in `file` and unload it, under a name of its own, beside one
+    /// that may run. An error says why Windows does not load it.
     fn try_driver(&self, file: &Path) -> Result<(), SetupError>;
 
     /// True if a trial that was cut short has left something.

@@ -1,5 +1,5 @@
-//! A machine in memory, with Windows' side of the setup. Its power can be cut, or Windows can refuse,
-//! at any change; and it can be restarted.
+//! A machine in memory, with Windows' side of the setup. Its power can be cut, or Windows can
+//! refuse, at any change; and it can be restarted.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +22,7 @@ pub(crate) const UNSUPPORTED: Setting = Setting::OwnSid;
 
 /// What is on the machine's disk, and what runs until it is restarted.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "facts of a machine")]
 pub(crate) struct State {
     pub(crate) filters: Vec<String>,
     pub(crate) device_filters: Vec<String>,

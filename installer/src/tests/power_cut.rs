@@ -1,12 +1,12 @@
 //! A power cut between any two changes leaves a machine that boots, and the command goes on
 //! afterwards.
 //!
-//! From a few machines on, each command is run, and stopped before each of its changes: the power is
-//! cut and the machine starts again, or Windows refuses that change. Each state that results is a
-//! machine to begin with, too: [`DEPTH`] commands follow each other, or as many as
-//! `SNAPLESS_SETUP_DEPTH` says; with 100 there are no new states long before. In each of them the rule
-//! holds: a filter is installed, and Windows has loaded it on this machine; and each command run to
-//! its end does what was asked.
+//! From a few machines on, each command is run, and stopped before each of its changes: the power
+//! is cut and the machine starts again, or Windows refuses that change. Each state that results is
+//! a machine to begin with, too: [`DEPTH`] commands follow each other, or as many as
+//! `SNAPLESS_SETUP_DEPTH` says; with 100 there are no new states long before. In each of them the
+//! rule holds: a filter is installed, and Windows has loaded it on this machine; and each command
+//! run to its end does what was asked.
 
 use std::collections::BTreeSet;
 use std::io;

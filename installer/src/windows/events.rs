@@ -1,6 +1,7 @@
 //! The source of the service's events in the application log.
 //!
-//! `EventCreate.exe` is on every Windows, and its messages 1 to 1000 consist of the event's own text.
+//! `EventCreate.exe` is on every Windows, and its messages 1 to 1000 consist of the event's own
+//! text.
 
 use windows_registry::LOCAL_MACHINE;
 

@@ -1,9 +1,9 @@
 //! Installing the driver by its INF, with Windows' own result.
 //!
 //! From Windows 10 1903 on, `DiInstallDriver` installs a primitive driver and says how that ended
-//! (docs: "Creating a primitive driver"). Earlier versions, Windows Server 2019 included, take it for
-//! a device's driver and install nothing; `SetupAPI` carries the sections out there. So it does on
-//! Wine, whose `DiInstallDriver` succeeds without an effect.
+//! (docs: "Creating a primitive driver"). Earlier versions, Windows Server 2019 included, take it
+//! for a device's driver and install nothing; `SetupAPI` carries the sections out there. So it does
+//! on Wine, whose `DiInstallDriver` succeeds without an effect.
 
 use std::io;
 use std::path::Path;

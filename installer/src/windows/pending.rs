@@ -1,5 +1,6 @@
 //! What waits for the next restart: file deletions (docs: `MoveFileEx`,
-//! `PendingFileRenameOperations`), and a note that one is needed, in a key which the restart removes.
+//! `PendingFileRenameOperations`), and a note that one is needed, in a key which the restart
+//! removes.
 //!
 //! The value is a list of pairs, old name and new name; an empty new name means deletion. Old names
 //! start with `\??\`.

@@ -1,8 +1,8 @@
 //! The service's settings in the service manager (docs: `ChangeServiceConfig2`).
 //!
 //! Wine's service manager knows the description and the time to shut down only. It refuses to show
-//! the others (`ERROR_INVALID_LEVEL`), and takes some without an effect: what it does not show counts
-//! as unsupported.
+//! the others (`ERROR_INVALID_LEVEL`), and takes some without an effect: what it does not show
+//! counts as unsupported.
 
 use std::ffi::c_void;
 use std::io;

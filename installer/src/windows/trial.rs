@@ -1,7 +1,8 @@
 //! Whether Windows loads a driver: it is loaded and unloaded under a name of its own.
 //!
 //! Loading starts nothing: the driver opens its control device with the first volume that it is put
-//! on, and the trial is no filter. So it does not disturb one that runs, and its start is not counted.
+//! on, and the trial is no filter. So it does not disturb one that runs, and its start is not
+//! counted.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

@@ -164,10 +164,40 @@ impl Rig {
 
     /// Runs the product's setup program, which may ask for a restart; returns what it printed.
     pub fn setup(&self, arguments: &[&str]) -> Result<String, E2eError> {
+        let log = self.prefix.logs().join("snapless-setup.exe.log");
+        let before = read_if_there(&log)?.len();
         match self.prefix.run(&format!(r"C:\{PACKAGE}\snapless-setup.exe"), arguments) {
-            Err(E2eError::Exit { status, tail, .. }) if status == SETUP_RESTART => Ok(tail),
-            ended => ended,
+            Err(E2eError::Exit { status, .. }) if status == SETUP_RESTART => {}
+            ended => drop(ended?),
         }
+        Ok(read_if_there(&log)?.get(before..).unwrap_or_default().to_owned())
+    }
+
+    /// Runs the setup program once more, then after a program was lost: it changes what is wrong
+    /// and nothing else. The command line is not in use.
+    pub fn set_up_again(&mut self) -> Result<(), E2eError> {
+        let again = self.setup(&["install", "--untrusted"])?;
+        ensure!(again.contains("Nothing to do"), Rule, "a second installation: {again}");
+        let lost = self.prefix.on_c("Program Files/Snapless/snapless.exe");
+        fs::remove_file(&lost).map_err(E2eError::file("remove", &lost))?;
+        let repaired = self.setup(&["repair", "--untrusted"])?;
+        let is_said = repaired.contains("snapless.exe is missing");
+        ensure!(is_said && lost.is_file(), Rule, "a repair: {repaired}");
+        let status = self.setup(&["status", "--json"])?;
+        ensure!(status.contains("\"faults\": []"), Rule, "after a repair: {status}");
+        let quiet = self.setup(&["install", "--untrusted", "--quiet"])?;
+        ensure!(!quiet.contains("Nothing to do"), Rule, "--quiet prints {quiet}");
+        Ok(())
+    }
+
+    /// Uninstalls the product; Wine has stopped.
+    pub fn uninstall_product(&mut self) -> Result<(), E2eError> {
+        self.setup(&["uninstall"])?;
+        let status = self.setup(&["status", "--json"])?;
+        for part in ["\"installed\": false", "\"filter_registered\": false"] {
+            ensure!(status.contains(part), Rule, "after an uninstallation: {status}");
+        }
+        self.prefix.stop()
     }
 
     /// Starts the product's driver and builds the volume's stack with it.

@@ -63,6 +63,7 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     refuse_trims(&mut run)?;
     run.shut_down()?;
     run.rig.service_logged(&[SESSION_STARTED, BASE_COMPLETE])?;
+    step(run.console, "uninstall the product", |_| run.rig.uninstall_product())?;
 
     run.restore_both()?;
     let at_t0 = begun.beginning.entries_before;
@@ -206,6 +207,7 @@ fn failed_starts(run: &mut Run<'_>) -> Result<(), E2eError> {
         })?;
         rig.stop_service()?;
         rig.unwatched(Rig::install_product)?;
+        rig.unwatched(Rig::set_up_again)?;
         // What passes through now does so until the next start.
         says(rig, "starts_failed", &[])?;
         rig.stop_driver()?;
