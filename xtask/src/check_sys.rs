@@ -10,7 +10,7 @@ mod code;
 mod image;
 mod irql;
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;
 mod symbols;
 mod unwind;
 

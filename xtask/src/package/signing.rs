@@ -107,3 +107,41 @@ impl Certificate {
 fn osslsigncode(what: &str, verb: &str) -> Tool {
     Tool::new(what, "osslsigncode").arg(verb)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check_sys::sample::Sample;
+
+    #[test]
+    fn a_signed_file_is_verified_and_any_changed_byte_is_noticed() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let layout = Layout::at(dir.path().to_path_buf());
+        let file = dir.path().join("sample.sys");
+        fs::write(&file, Sample::default().build()).expect("written");
+        sign(&layout, &file).expect("signed and verified");
+
+        let certificate = Certificate::made(&layout).expect("it was made before");
+        let mut bytes = fs::read(&file).expect("signed");
+        // In the code, which the signature covers.
+        let middle = bytes.len() / 3;
+        bytes[middle] ^= 1;
+        fs::write(&file, &bytes).expect("written");
+        let noticed = certificate.verify(&file).expect_err("changed").to_string();
+        assert!(noticed.contains("verifying the signature failed"), "{noticed}");
+    }
+
+    #[test]
+    fn the_certificate_is_made_once_and_its_key_is_its_owner_s() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let dir = tempfile::tempdir().expect("a folder");
+        let layout = Layout::at(dir.path().to_path_buf());
+        let certificate = Certificate::made(&layout).expect("made");
+        let first = fs::read(&certificate.public).expect("there");
+        let again = Certificate::made(&layout).expect("there");
+        assert_eq!(fs::read(&again.public).expect("there"), first);
+        let mode = fs::metadata(&certificate.key).expect("there").permissions().mode();
+        assert_eq!(mode & 0o077, 0, "others can read the key");
+    }
+}
