@@ -137,11 +137,11 @@ mod tests {
 
         let dir = tempfile::tempdir().expect("a folder");
         let layout = Layout::at(dir.path().to_path_buf());
-        let made = Certificate::made(&layout).expect("made");
-        let first = fs::read(&made.public).expect("there");
+        let certificate = Certificate::made(&layout).expect("made");
+        let first = fs::read(&certificate.public).expect("there");
         let again = Certificate::made(&layout).expect("there");
         assert_eq!(fs::read(&again.public).expect("there"), first);
-        let mode = fs::metadata(&made.key).expect("there").permissions().mode();
+        let mode = fs::metadata(&certificate.key).expect("there").permissions().mode();
         assert_eq!(mode & 0o077, 0, "others can read the key");
     }
 }
