@@ -62,7 +62,7 @@ pub(crate) fn put(machine: &Machine<'_>) -> Result<Outcome, SetupError> {
     }
     let configuration = machine.system.data_folder().join("service.toml");
     if machine.system.read_file(&configuration)?.is_none() {
-        machine.line(format_args!("The service still needs {}.", configuration.display()))?;
+        machine.line("Then: `snapless enroll SERVER --token TOKEN`, `snapless protect D:`.")?;
     }
     Ok(outcome)
 }

@@ -45,7 +45,7 @@ fn the_driver_is_loaded_first_and_becomes_a_filter_last_above_the_others() {
     let (outcome, text) = run(INSTALL, 1, &system).unwrap();
     assert_eq!(outcome, Outcome::Restart);
     assert!(text.contains("volsnap, other, snapless"), "{text}");
-    assert!(text.contains("Restart the machine") && text.contains("service.toml"), "{text}");
+    assert!(text.contains("Restart the machine") && text.contains("snapless protect"), "{text}");
     let log = system.log();
     assert!(at(&log, "load snapless.sys") < at(&log, "copy snapless.sys"), "{log:?}");
     assert_eq!(log.last().unwrap(), "set filters volsnap, other, snapless");

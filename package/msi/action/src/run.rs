@@ -100,7 +100,7 @@ mod tests {
     }
 
     fn session() -> TestSession {
-        TestSession { data: "setup.exe|remove".into(), ..TestSession::default() }
+        TestSession { data: "setup.exe|uninstall".into(), ..TestSession::default() }
     }
 
     fn ended(code: Option<i32>, errors: &str) -> Ended {
@@ -112,7 +112,7 @@ mod tests {
         for code in [0, RESTART] {
             let mut session = session();
             assert_eq!(run(&mut session, |_| Ok(ended(Some(code), ""))), DONE);
-            assert_eq!(session.log, ["Snapless: setup.exe remove", "Snapless: filters   none"]);
+            assert_eq!(session.log, ["Snapless: setup.exe uninstall", "Snapless: filters   none"]);
             assert!(session.failures.is_empty());
         }
     }
