@@ -6,6 +6,7 @@ mod enroll;
 mod status;
 mod stop;
 mod verify;
+mod version;
 mod volumes;
 
 use std::io::Write;
@@ -14,7 +15,6 @@ use std::path::Path;
 use snapless_control::channel::PIPE;
 use snapless_control::message::Request;
 use snapless_driver_client::{Driver, paths};
-use snapless_wire::ioctl::ABI_VERSION;
 
 use crate::arguments::{Command, ProtectArguments, VolumeArguments};
 use crate::error::CliError;
@@ -43,10 +43,6 @@ pub fn run(command: &Command, driver: &dyn Driver, out: &mut dyn Write) -> Resul
             ask(Request::Resume { volume: volume.to_string() }, *json, out)
         }
         Command::Reload { json } => ask(Request::Reload, *json, out),
-        Command::Version => {
-            let version = env!("CARGO_PKG_VERSION");
-            writeln!(out, "snapless {version} (driver interface {ABI_VERSION})")?;
-            Ok(())
-        }
+        Command::Version { json } => version::run(*json, out),
     }
 }

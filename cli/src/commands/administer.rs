@@ -12,6 +12,7 @@ use snapless_control::channel::connect;
 use snapless_control::exchange::{ExchangeError, ask};
 use snapless_control::message::{Answer, Done, Request};
 
+use super::common::print_json;
 use crate::error::CliError;
 
 /// How long the service may take. A change ends pipelines, which send what is captured first.
@@ -39,9 +40,7 @@ pub(crate) fn run(
     if json {
         let Done { volume, server, changed, .. } = &done;
         let line = Line { volume: volume.as_deref(), server: server.as_deref(), changed: *changed };
-        serde_json::to_writer_pretty(&mut *out, &line)?;
-        writeln!(out)?;
-        return Ok(());
+        return print_json(&line, out);
     }
     writeln!(out, "{}", told(&request, &done))?;
     Ok(())

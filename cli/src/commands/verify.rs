@@ -16,7 +16,7 @@ use snapless_service::verification::Verification;
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::Verify;
 
-use super::common::session_of;
+use super::common::{print_json, session_of};
 use crate::arguments::VerifyArguments;
 use crate::error::CliError;
 use crate::format;
@@ -67,8 +67,7 @@ pub(crate) fn run(
         let (rate_bytes_per_second, repaired_bytes) = (rate, repaired);
         let begun =
             Begun { volume, session, verifying, rate_bytes_per_second, outcome, repaired_bytes };
-        serde_json::to_writer(&mut *out, &begun)?;
-        writeln!(out)?;
+        print_json(&begun, out)?;
     } else if arguments.stop {
         writeln!(out, "no verification of {name} is under way")?;
     } else if waits {
