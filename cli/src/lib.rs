@@ -11,4 +11,6 @@ pub mod format;
 pub mod program;
 
 #[cfg(test)]
+mod schema;
+#[cfg(test)]
 mod test_driver;

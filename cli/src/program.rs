@@ -86,7 +86,7 @@ mod tests {
         let prose = said(&["reload"], CliError::NoService);
         let (code, document) = said(&["reload", "--json"], CliError::NoService);
         assert_eq!((code, prose.0), (7, 7));
-        let json: serde_json::Value = serde_json::from_str(&document).unwrap();
+        let json = crate::schema::parse("error", &document);
         let text = CliError::NoService.to_string();
         assert_eq!(json, serde_json::json!({"error": {"code": 7, "text": text}}));
         assert_eq!(prose.1, format!("snapless: {text}\n"));
@@ -97,7 +97,7 @@ mod tests {
     fn a_wrong_command_line_is_an_error_of_the_same_form() {
         for words in [&["stop", "--json"][..], &["--json"], &["pause", "--json", "x"]] {
             let (code, document) = said(words, CliError::NoService);
-            let json: serde_json::Value = serde_json::from_str(&document).unwrap();
+            let json = crate::schema::parse("error", &document);
             assert_eq!((code, &json["error"]["code"]), (2, &2.into()), "{document}");
             let text = json["error"]["text"].as_str().unwrap();
             assert!(!text.is_empty() && !text.starts_with("error"), "{text}");

@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn a_script_gets_one_document() {
         for text in printed(&done(true), true) {
-            let value: serde_json::Value = serde_json::from_str(&text.unwrap()).unwrap();
+            let value = crate::schema::parse("change", &text.unwrap());
             let expected =
                 serde_json::json!({"volume": "{g}", "server": "backup:4850", "changed": true});
             assert_eq!(value, expected);

@@ -194,7 +194,7 @@ mod tests {
         let token = Some(site.token());
         let force = EnrollArguments { force: true, ..arguments(Some(site.serve()), token) };
         let force = EnrollArguments { json: true, ..force };
-        let said: serde_json::Value = serde_json::from_str(&site.run(&force).unwrap()).unwrap();
+        let said = crate::schema::parse("enroll", &site.run(&force).unwrap());
         let other = site.identity().certified.identity.machine;
         assert_eq!(said["machine"], other.to_string());
         assert_eq!((&said["name"], &said["renewed"]), (&"web-1".into(), &false.into()));

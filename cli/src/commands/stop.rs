@@ -73,7 +73,7 @@ mod tests {
     fn a_script_gets_the_session_that_has_ended() {
         let arguments = StopArguments { json: true, ..by_volume("D:") };
         let said = stop(&TestDriver::protecting(), &arguments).unwrap();
-        let json: serde_json::Value = serde_json::from_str(&said).unwrap();
+        let json = crate::schema::parse("stop", &said);
         assert_eq!(json, serde_json::json!({"session": SESSION, "volume": "D:"}));
     }
 

@@ -36,7 +36,7 @@ mod tests {
             run(json, &mut out).unwrap();
             String::from_utf8(out).unwrap()
         };
-        let json: serde_json::Value = serde_json::from_str(&answer(true)).unwrap();
+        let json = crate::schema::parse("version", &answer(true));
         assert_eq!(json["driver_interface"], ABI_VERSION);
         let version = json["version"].as_str().unwrap();
         assert_eq!(answer(false), format!("snapless {version} (driver interface {ABI_VERSION})\n"));

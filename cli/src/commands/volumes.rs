@@ -111,7 +111,13 @@ mod tests {
     }
 
     fn json(driver: &TestDriver) -> serde_json::Value {
-        serde_json::from_str(&answer(true, driver)).unwrap()
+        crate::schema::parse("volumes", &answer(true, driver))
+    }
+
+    #[test]
+    fn a_volume_that_does_not_answer_is_in_the_schema_too() {
+        json(&TestDriver::idle().with_obstacle(Protection::Silent));
+        json(&TestDriver::empty());
     }
 
     #[test]
