@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 use snapless_driver_client::VolumeName;
 use snapless_service::size::{NotASize, Size};
 use snapless_wire::id::SessionId;
@@ -106,6 +107,16 @@ pub enum Command {
                             snapless enroll --renew"
     )]
     Enroll(EnrollArguments),
+    /// Prints a script that completes commands and options in a shell
+    #[command(
+        after_help = "Examples:\n  snapless completions powershell | Out-String | Invoke-Expression\n  \
+                      snapless completions bash > ~/.local/share/bash-completion/completions/snapless"
+    )]
+    Completions {
+        /// The shell
+        #[arg(value_name = "SHELL")]
+        shell: Shell,
+    },
     /// Prints the version of this program and of the driver interface
     Version {
         /// Print JSON, for scripts

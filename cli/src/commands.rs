@@ -2,6 +2,7 @@
 
 mod administer;
 mod common;
+pub mod completions;
 mod enroll;
 mod status;
 mod stop;
@@ -43,6 +44,7 @@ pub fn run(command: &Command, driver: &dyn Driver, out: &mut dyn Write) -> Resul
             ask(Request::Resume { volume: volume.to_string() }, *json, out)
         }
         Command::Reload { json } => ask(Request::Reload, *json, out),
+        Command::Completions { shell } => completions::run(*shell, out),
         Command::Version { json } => version::run(*json, out),
     }
 }

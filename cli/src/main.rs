@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use snapless_cli::arguments::Command;
+#[cfg(not(windows))]
+use snapless_cli::commands::completions;
 use snapless_cli::error::CliError;
 use snapless_cli::program;
 
@@ -19,6 +21,10 @@ fn run(command: &Command) -> Result<(), CliError> {
 }
 
 #[cfg(not(windows))]
-fn run(_command: &Command) -> Result<(), CliError> {
-    Err(CliError::WindowsOnly)
+fn run(command: &Command) -> Result<(), CliError> {
+    match command {
+        // A package is made where the program does not run.
+        Command::Completions { shell } => completions::run(*shell, &mut std::io::stdout()),
+        _ => Err(CliError::WindowsOnly),
+    }
 }
