@@ -4,21 +4,27 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 use snapless_driver_client::VolumeName;
 use snapless_service::size::{NotASize, Size};
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::SWEEP_RATE_MIN;
 
-const EXIT_CODES: &str = "Exit codes:\n  0  done\n  1  failed\n  2  wrong arguments\n  \
+const AFTER_HELP: &str = "Exit codes:\n  0  done\n  1  failed\n  2  wrong arguments\n  \
                           3  the driver is not running\n  4  no such volume or session\n  \
                           5  access denied: run this program as an administrator\n  \
                           6  verify --wait: the copy is not what the volume is\n  \
                           7  the service is not running\n  \
-                          8  doctor: something is wrong";
+                          8  doctor: something is wrong\n\n\
+                          With --json an answer is one JSON document on standard output, and an \
+                          error one on\nstandard error, with the exit code and what is said \
+                          without --json:\n  \
+                          {\"error\":{\"code\":7,\"text\":\"the service is not running: …\"}}\n\
+                          docs/schema/ has the schema of each document.";
 
 /// Protects this machine's volumes, and shows how it stands with them
 #[derive(Parser, Debug)]
-#[command(name = "snapless", version, after_help = EXIT_CODES)]
+#[command(name = "snapless", version, after_help = AFTER_HELP)]
 pub struct Arguments {
     /// The command.
     #[command(subcommand)]
@@ -124,8 +130,22 @@ pub enum Command {
     #[command(after_help = "Examples:\n  snapless support-bundle\n  \
                             snapless support-bundle --to E:\\support.zip --json")]
     SupportBundle(SupportBundleArguments),
+    /// Prints a script that completes commands and options in a shell
+    #[command(
+        after_help = "Examples:\n  snapless completions powershell | Out-String | Invoke-Expression\n  \
+                      snapless completions bash > ~/.local/share/bash-completion/completions/snapless"
+    )]
+    Completions {
+        /// The shell
+        #[arg(value_name = "SHELL")]
+        shell: Shell,
+    },
     /// Prints the version of this program and of the driver interface
-    Version,
+    Version {
+        /// Print JSON, for scripts
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// Options of `snapless protect`.
@@ -222,15 +242,29 @@ pub struct EnrollArguments {
     /// The service's state folder, if service.toml names another one
     #[arg(long, value_name = "FOLDER")]
     pub state_dir: Option<PathBuf>,
+    /// Print JSON, for scripts
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Options of `snapless stop`.
 #[derive(Args, Debug)]
-#[group(required = true, multiple = false)]
 pub struct StopArguments {
+    /// The session.
+    #[command(flatten)]
+    pub session: SessionName,
+    /// Print JSON, for scripts
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How a session is named.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+pub struct SessionName {
     /// The session's id, as `snapless status` shows it
-    #[arg(long, value_name = "ID", value_parser = parse_session)]
-    pub session: Option<SessionId>,
+    #[arg(long = "session", value_name = "ID", value_parser = parse_session)]
+    pub id: Option<SessionId>,
     /// The volume: {GUID}, a drive letter (D:) or a device path
     #[arg(long, value_name = "NAME")]
     pub volume: Option<VolumeName>,
@@ -302,10 +336,11 @@ mod tests {
     fn stop_takes_either_a_session_or_a_volume() {
         let id = "71a27cdd-812a-11d0-bec7-08002be2092f";
         assert!(parse(&["stop", "--session", id]).is_ok());
-        assert!(parse(&["stop", "--volume", "D:"]).is_ok());
+        assert!(parse(&["stop", "--volume", "D:", "--json"]).is_ok());
         assert!(parse(&["stop", "--volume", r"\Device\HarddiskVolume3"]).is_ok());
         for words in [
             &["stop"][..],
+            &["stop", "--json"],
             &["stop", "--session", id, "--volume", "D:"],
             &["stop", "--session", "x"],
             &["stop", "--session", "00000000-0000-0000-0000-000000000000"],

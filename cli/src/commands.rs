@@ -2,12 +2,14 @@
 
 mod administer;
 mod common;
+pub mod completions;
 mod doctor;
 mod enroll;
 mod status;
 mod stop;
 mod support_bundle;
 mod verify;
+mod version;
 mod volumes;
 
 use std::io::Write;
@@ -16,7 +18,6 @@ use std::path::Path;
 use snapless_control::channel::PIPE;
 use snapless_control::message::Request;
 use snapless_driver_client::{Driver, paths};
-use snapless_wire::ioctl::ABI_VERSION;
 
 use crate::arguments::{Command, ProtectArguments, ThrottleArguments, VolumeArguments};
 use crate::error::CliError;
@@ -50,10 +51,7 @@ pub fn run(command: &Command, driver: &dyn Driver, out: &mut dyn Write) -> Resul
             ask(Request::Throttle { bytes_per_second: *rate }, *json, out)
         }
         Command::Reload { json } => ask(Request::Reload, *json, out),
-        Command::Version => {
-            let version = env!("CARGO_PKG_VERSION");
-            writeln!(out, "snapless {version} (driver interface {ABI_VERSION})")?;
-            Ok(())
-        }
+        Command::Completions { shell } => completions::run(*shell, out),
+        Command::Version { json } => version::run(*json, out),
     }
 }

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use snapless_control::exchange::ExchangeError;
 use snapless_control::message::{Refusal, RefusalKind};
@@ -85,6 +84,9 @@ pub enum CliError {
     /// Standard output cannot be written.
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),
+    /// The program runs where no driver is.
+    #[error("this program runs on Windows only, where the Snapless driver is")]
+    WindowsOnly,
     /// JSON.
     #[error("cannot write the output as JSON: {0}")]
     Json(#[from] serde_json::Error),
@@ -92,11 +94,7 @@ pub enum CliError {
 
 impl CliError {
     /// The exit code, as `--help` lists it.
-    pub fn exit_code(&self) -> ExitCode {
-        ExitCode::from(self.code())
-    }
-
-    pub(crate) fn code(&self) -> u8 {
+    pub fn code(&self) -> u8 {
         use DriverError::{
             Absent, AccessDenied, NoSuchSession, NoSuchVolume, NotFound, SessionEnded,
         };

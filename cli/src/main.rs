@@ -1,26 +1,30 @@
 //! `snapless.exe`: the command line on a protected machine.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser;
-use snapless_cli::arguments::Arguments;
+use snapless_cli::arguments::Command;
+#[cfg(not(windows))]
+use snapless_cli::commands::completions;
+use snapless_cli::error::CliError;
+use snapless_cli::program;
+
+fn main() -> ExitCode {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    program::run(&words, run, &mut std::io::stderr()).into()
+}
 
 #[cfg(windows)]
-fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+fn run(command: &Command) -> Result<(), CliError> {
     let driver = snapless_driver_client::control::WindowsDriver;
-    match snapless_cli::commands::run(&arguments.command, &driver, &mut std::io::stdout()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("snapless: {error}");
-            error.exit_code()
-        }
-    }
+    snapless_cli::commands::run(command, &driver, &mut std::io::stdout())
 }
 
 #[cfg(not(windows))]
-fn main() -> ExitCode {
-    let _valid = Arguments::parse();
-    eprintln!("snapless: this program runs on Windows only, where the Snapless driver is");
-    ExitCode::FAILURE
+fn run(command: &Command) -> Result<(), CliError> {
+    match command {
+        // A package is made where the program does not run.
+        Command::Completions { shell } => completions::run(*shell, &mut std::io::stdout()),
+        _ => Err(CliError::WindowsOnly),
+    }
 }

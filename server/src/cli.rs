@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 use snapless_wire::id::{SessionId, VolumeGuid};
 
 use crate::compression::Compression;
@@ -100,6 +101,25 @@ pub enum Command {
     Import(Import),
     /// Make what older releases did not: indices, maps, the kept state.
     Upgrade(Upgrade),
+    /// Print a script that completes subcommands and options in a shell.
+    #[command(after_help = "\
+Examples:
+  snapless-server completions bash > /usr/share/bash-completion/completions/snapless-server
+  snapless-server completions zsh > /usr/local/share/zsh/site-functions/_snapless-server")]
+    Completions {
+        /// The shell.
+        #[arg(value_name = "SHELL")]
+        shell: Shell,
+    },
+    /// Write the manual pages, one of each subcommand.
+    #[command(after_help = "\
+Example:
+  snapless-server man /usr/local/share/man/man1")]
+    Man {
+        /// The folder, which is made if it is missing; pages in it are replaced.
+        #[arg(value_name = "FOLDER")]
+        folder: PathBuf,
+    },
     /// Who may speak.
     #[command(flatten)]
     Trust(TrustCommand),

@@ -11,9 +11,10 @@ use serde::Serialize;
 use snapless_control::channel::connect;
 use snapless_control::exchange::{ExchangeError, ask};
 use snapless_control::message::{Answer, Done, Request};
-
-use crate::error::CliError;
 use snapless_service::size::Size;
+
+use super::common::print_json;
+use crate::error::CliError;
 
 /// How long the service may take. A change ends pipelines, which send what is captured first.
 const LIMIT: Duration = Duration::from_mins(2);
@@ -42,9 +43,7 @@ pub(crate) fn run(
         let Done { volume, server, changed, paused, .. } = &done;
         let (volume, server) = (volume.as_deref(), server.as_deref());
         let line = Line { volume, server, changed: *changed, paused: *paused };
-        serde_json::to_writer_pretty(&mut *out, &line)?;
-        writeln!(out)?;
-        return Ok(());
+        return print_json(&line, out);
     }
     writeln!(out, "{}", told(&request, &done))?;
     Ok(())
@@ -165,7 +164,7 @@ mod tests {
     #[test]
     fn a_script_gets_one_document() {
         for text in printed(&done(true), true) {
-            let value: serde_json::Value = serde_json::from_str(&text.unwrap()).unwrap();
+            let value = crate::schema::parse("change", &text.unwrap());
             let expected = serde_json::json!({
                 "volume": "{g}", "server": "backup:4850", "changed": true, "paused": false
             });

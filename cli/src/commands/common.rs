@@ -1,5 +1,8 @@
 //! What several commands ask the driver.
 
+use std::io::Write;
+
+use serde::Serialize;
 use snapless_driver_client::{Driver, DriverError, DriverPort, Volume, VolumeName};
 use snapless_wire::id::{SessionId, VolumeGuid};
 use snapless_wire::ioctl::{ABI_VERSION, DeviceName};
@@ -9,6 +12,12 @@ use crate::error::CliError;
 /// Printed if [`restart_needed`].
 pub(super) const RESTART_NEEDED: &str = "\nThe loaded driver is older than this program: restart \
                                          the machine to load the new one.\n";
+
+/// Prints the one document that a script gets.
+pub(super) fn print_json(answer: &impl Serialize, out: &mut dyn Write) -> Result<(), CliError> {
+    serde_json::to_writer_pretty(&mut *out, answer)?;
+    Ok(writeln!(out)?)
+}
 
 /// True if the driver is of an older release: it stays loaded until the machine restarts.
 pub(super) fn restart_needed(port: &dyn DriverPort) -> bool {

@@ -6,6 +6,7 @@
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
 use snapless_link::client::LinkLimits;
 use snapless_link::tls::enrol::{enrol, renew};
 use snapless_trust::TrustError;
@@ -14,11 +15,25 @@ use snapless_trust::keystore::{Applicant, Credentials, KeyStore};
 use snapless_trust::token::Token;
 use snapless_trust::{private, text};
 
+use super::common::print_json;
 use crate::arguments::EnrollArguments;
 use crate::error::CliError;
 
 /// The longest token that is read from standard input, in bytes.
 const TOKEN_MAX: u64 = 1024;
+
+/// What is printed for scripts.
+#[derive(Serialize)]
+struct Enrolled<'a> {
+    machine: String,
+    /// The machine's name, for people.
+    name: &'a str,
+    server: &'a str,
+    /// RFC 3339.
+    valid_until: String,
+    /// False for a new identity.
+    renewed: bool,
+}
 
 /// Enrols this machine, or renews its certificate; `state_dir` is the service's.
 pub(crate) fn run(
@@ -29,12 +44,12 @@ pub(crate) fn run(
     let state_dir: PathBuf = arguments.state_dir.clone().unwrap_or_else(|| state_dir.to_owned());
     let store = KeyStore::new(&state_dir);
     let limits = LinkLimits::default();
-    let (credentials, done) = if arguments.renew {
+    let credentials = if arguments.renew {
         let known = store.load()?;
         let server = arguments.server.as_ref().unwrap_or(&known.server);
-        (renew(&known, server, &limits, &|| false)?, "renewed")
+        renew(&known, server, &limits, &|| false)?
     } else {
-        (first(arguments, &store, &limits)?, "enrolled")
+        first(arguments, &store, &limits)?
     };
     if !state_dir.is_dir() {
         private::create_folders(&state_dir)
@@ -42,7 +57,15 @@ pub(crate) fn run(
     }
     store.save(&credentials)?;
     let (identity, validity) = (&credentials.certified.identity, credentials.certified.validity);
-    writeln!(out, "{done}: {identity}, valid until {}", text_of(validity.to))?;
+    let valid_until = text_of(validity.to);
+    if arguments.json {
+        let (machine, name, server) =
+            (identity.machine.to_string(), &identity.name, &credentials.server);
+        let renewed = arguments.renew;
+        return print_json(&Enrolled { machine, name, server, valid_until, renewed }, out);
+    }
+    let done = if arguments.renew { "renewed" } else { "enrolled" };
+    writeln!(out, "{done}: {identity}, valid until {valid_until}")?;
     Ok(())
 }
 
@@ -147,6 +170,7 @@ mod tests {
             renew: false,
             force: false,
             state_dir: None,
+            json: false,
         }
     }
 
@@ -169,8 +193,11 @@ mod tests {
 
         let token = Some(site.token());
         let force = EnrollArguments { force: true, ..arguments(Some(site.serve()), token) };
-        site.run(&force).unwrap();
+        let force = EnrollArguments { json: true, ..force };
+        let said = crate::schema::parse("enroll", &site.run(&force).unwrap());
         let other = site.identity().certified.identity.machine;
+        assert_eq!(said["machine"], other.to_string());
+        assert_eq!((&said["name"], &said["renewed"]), (&"web-1".into(), &false.into()));
         assert_ne!(other, identity.certified.identity.machine);
     }
 

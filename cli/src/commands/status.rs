@@ -47,6 +47,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::schema;
     use crate::test_driver::{DEVICE, GUID, SESSION, TestDriver};
     use snapless_service::report::{Activity, REPORT_VERSION, Report};
     use snapless_service::verification::Verification;
@@ -89,7 +90,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         report().write(folder.path()).unwrap();
         let text = answer(true, &TestDriver::protecting(), folder.path());
-        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let json = schema::parse("status", &text);
         let session = &json["sessions"][0];
         assert_eq!(session["session"], SESSION);
         assert_eq!(session["phase"], "first_sync");
@@ -134,7 +135,7 @@ mod tests {
         assert!(text.contains("t0 from before the last restart"), "{text}");
         assert!(text.contains("75.0 MiB left to read"), "{text}");
         let text = answer(true, &driver, Path::new("absent"));
-        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let json = schema::parse("status", &text);
         let session = &json["sessions"][0];
         assert_eq!(session["continues"], true);
         assert_eq!(session["t0"], serde_json::Value::Null);
@@ -157,6 +158,9 @@ mod tests {
             Report { verification, ..report() }.write(folder.path()).unwrap();
             let text = answer(false, &driver, folder.path());
             assert!(text.contains(&format!("1.0 KiB are the same, {want}")), "{text}");
+            let json = schema::parse("status", &answer(true, &driver, folder.path()));
+            let verification = &json["sessions"][0]["service"]["verification"];
+            assert_eq!(verification["differing_bytes"], differing);
         }
     }
 
@@ -175,7 +179,7 @@ mod tests {
         let text = answer(false, &TestDriver::protecting(), folder.path());
         assert!(text.contains("25.0 %") && text.contains("no service"), "{text}");
         let text = answer(true, &TestDriver::protecting(), folder.path());
-        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let json = schema::parse("status", &text);
         assert_eq!(json["sessions"][0]["service"], serde_json::Value::Null);
         assert_eq!(json["damaged_reports"][0]["file"], torn.to_str().unwrap());
     }

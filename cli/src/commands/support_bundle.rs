@@ -16,6 +16,7 @@ use zip::ZipWriter;
 use zip::result::ZipError;
 use zip::write::SimpleFileOptions;
 
+use super::common::print_json;
 use super::{doctor, status, volumes};
 use crate::arguments::{StatusArguments, SupportBundleArguments};
 use crate::error::CliError;
@@ -70,9 +71,7 @@ impl Machine<'_> {
         let made = self.fill(&mut bundle).and_then(|()| bundle.end());
         let (parts, missing) = made.map_err(|error| failed(error.into()))?;
         if arguments.json {
-            serde_json::to_writer_pretty(&mut *out, &Answer { file: &path, parts, missing })?;
-            writeln!(out)?;
-            return Ok(());
+            return print_json(&Answer { file: &path, parts, missing }, out);
         }
         writeln!(
             out,
@@ -220,18 +219,23 @@ mod tests {
         parts.collect()
     }
 
-    fn bundle(folder: &Path) -> (BTreeMap<String, String>, String) {
+    fn made(folder: &Path, to: &Path, json: bool) -> String {
         let machine = Machine {
             driver: &TestDriver::protecting(),
             config: folder.join("service.toml"),
             state_dir: folder.join("state"),
             log_dir: folder.join("logs"),
         };
-        let to = folder.join("bundle.zip");
-        let arguments = SupportBundleArguments { to: Some(to.clone()), json: false };
+        let arguments = SupportBundleArguments { to: Some(to.to_owned()), json };
         let mut out = Vec::new();
         machine.run(&arguments, &mut out).unwrap();
-        (unpacked(&to), String::from_utf8(out).unwrap())
+        String::from_utf8(out).unwrap()
+    }
+
+    fn bundle(folder: &Path) -> (BTreeMap<String, String>, String) {
+        let to = folder.join("bundle.zip");
+        let said = made(folder, &to, false);
+        (unpacked(&to), said)
     }
 
     #[test]
@@ -277,6 +281,9 @@ mod tests {
     fn what_is_missing_is_said_and_a_file_that_is_there_is_not_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let (parts, _) = bundle(folder.path());
+        let answer = made(folder.path(), &folder.path().join("another.zip"), true);
+        let answer = crate::schema::parse("support-bundle", &answer);
+        assert!(answer["missing"].as_u64() >= Some(3), "{answer}");
         for part in ["service.toml", "state", "logs"] {
             assert!(parts["errors.txt"].contains(part), "{}", parts["errors.txt"]);
         }

@@ -16,7 +16,7 @@ use snapless_service::verification::Verification;
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::Verify;
 
-use super::common::session_of;
+use super::common::{print_json, session_of};
 use crate::arguments::VerifyArguments;
 use crate::error::CliError;
 use crate::format;
@@ -67,8 +67,7 @@ pub(crate) fn run(
         let (rate_bytes_per_second, repaired_bytes) = (rate, repaired);
         let begun =
             Begun { volume, session, verifying, rate_bytes_per_second, outcome, repaired_bytes };
-        serde_json::to_writer(&mut *out, &begun)?;
-        writeln!(out)?;
+        print_json(&begun, out)?;
     } else if arguments.stop {
         writeln!(out, "no verification of {name} is under way")?;
     } else if waits {
@@ -141,7 +140,7 @@ mod tests {
         let driver = TestDriver::protecting();
         assert!(verify(&driver, |_| ()).contains("has begun"));
         let json = verify(&driver, |it| (it.rate, it.json) = (Some(1 << 20), true));
-        let begun: serde_json::Value = serde_json::from_str(&json).unwrap();
+        let begun = crate::schema::parse("verify", &json);
         assert_eq!((&begun["session"], &begun["verifying"]), (&SESSION.into(), &true.into()));
         assert_eq!(begun["rate_bytes_per_second"], 1 << 20);
         verify(&driver, |it| it.stop = true);
@@ -149,6 +148,20 @@ mod tests {
         let asked = [at(0), at(1 << 20), Verify::End];
         let session = SessionId::parse(SESSION).unwrap();
         assert_eq!(driver.verified(), asked.map(|verify| (session, verify)));
+    }
+
+    #[test]
+    fn what_a_verification_found_is_in_the_schema() {
+        let found = Verification::of(&snapless_wire::verified::Verified::default());
+        let begun = Begun {
+            volume: "D:".into(),
+            session: SESSION.into(),
+            verifying: false,
+            rate_bytes_per_second: Some(1 << 20),
+            outcome: Some(found),
+            repaired_bytes: Some(512),
+        };
+        crate::schema::check("verify", &serde_json::to_value(begun).unwrap());
     }
 
     #[test]

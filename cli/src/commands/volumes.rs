@@ -8,7 +8,7 @@ use snapless_driver_client::status::special_files;
 use snapless_driver_client::{Driver, Volume};
 use snapless_wire::ioctl::Protection;
 
-use super::common::{RESTART_NEEDED, guid_of, restart_needed};
+use super::common::{RESTART_NEEDED, guid_of, print_json, restart_needed};
 use crate::error::CliError;
 use crate::format;
 
@@ -21,9 +21,7 @@ pub(crate) fn run(json: bool, driver: &dyn Driver, out: &mut dyn Write) -> Resul
     }
     if json {
         let answer = Answer { restart_needed: restart_needed(&*port), volumes: lines };
-        serde_json::to_writer_pretty(&mut *out, &answer)?;
-        writeln!(out)?;
-        return Ok(());
+        return print_json(&answer, out);
     }
     if lines.is_empty() {
         writeln!(out, "The driver filters no volume. Was the machine restarted after the setup?")?;
@@ -113,7 +111,13 @@ mod tests {
     }
 
     fn json(driver: &TestDriver) -> serde_json::Value {
-        serde_json::from_str(&answer(true, driver)).unwrap()
+        crate::schema::parse("volumes", &answer(true, driver))
+    }
+
+    #[test]
+    fn a_volume_that_does_not_answer_is_in_the_schema_too() {
+        json(&TestDriver::idle().with_obstacle(Protection::Silent));
+        json(&TestDriver::empty());
     }
 
     #[test]

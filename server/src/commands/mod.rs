@@ -3,6 +3,7 @@
 mod audit;
 mod bookmark;
 mod compact;
+mod completions;
 mod console;
 mod copy;
 mod diff;
@@ -13,6 +14,7 @@ mod import;
 mod init;
 mod key;
 mod list;
+mod man;
 mod mount;
 mod output;
 mod points;
@@ -67,6 +69,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Export(args) => export::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Upgrade(args) => upgrade::run(&args),
+        Command::Completions { shell } => Ok(completions::run(shell)),
+        Command::Man { folder } => man::run(&folder),
         Command::Trust(command) => trust::run(command),
     };
     let verdict = match result {

@@ -4,6 +4,7 @@ use std::io::Write;
 
 use serde::Serialize;
 
+use crate::commands::common::print_json;
 use crate::error::CliError;
 
 /// How a part is.
@@ -55,8 +56,7 @@ struct Answer<'a> {
 pub(super) fn print(findings: &[Finding], json: bool, out: &mut dyn Write) -> Result<(), CliError> {
     let failed = findings.iter().filter(|it| it.verdict == Verdict::Failed).count();
     if json {
-        serde_json::to_writer_pretty(&mut *out, &Answer { healthy: failed == 0, findings })?;
-        writeln!(out)?;
+        print_json(&Answer { healthy: failed == 0, findings }, out)?;
     } else {
         for Finding { part, verdict, text } in findings {
             let mark = match verdict {
@@ -91,7 +91,7 @@ mod tests {
         );
         let failed = [Finding::failed("driver", "none"), Finding::ok("x", "y")];
         let (text, is_healthy) = printed(&failed, true);
-        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let value = crate::schema::parse("doctor", &text);
         assert!(!is_healthy && value["healthy"] == false);
         assert_eq!(value["findings"][0]["verdict"], "failed");
     }
