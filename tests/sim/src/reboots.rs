@@ -566,7 +566,6 @@ impl World {
         self.known.retain(|known| known.seq <= last.get());
         self.stop();
         self.saved.tracker.forget_known();
-        self.geometry = geometry(self.sectors);
         self.begin_continued(GapReason::Resized);
     }
 
@@ -615,6 +614,8 @@ impl World {
     /// The driver begins the session anew, which continues if the server has anything of it.
     fn begin_continued(&mut self, reason: GapReason) {
         let (last, _) = self.server.end();
+        // The driver asks the volume how long it is.
+        self.geometry = geometry(self.sectors);
         // The clock that is never set begins anew; the other one does not.
         let host = SimHost::default();
         host.0.steps.set(self.boots);
