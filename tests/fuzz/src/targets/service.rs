@@ -6,6 +6,7 @@ use std::path::Path;
 use snapless_service::config::{Config, ConfigError};
 use snapless_service::report::Report;
 use snapless_service::state::Remembered;
+use snapless_service::throttle::SEND_RATE_MIN;
 use snapless_trust::text;
 
 use super::{Target, stream};
@@ -71,7 +72,8 @@ fn configuration(bytes: &[u8]) -> &'static str {
     }
     match Config::parse(Path::new("service.toml"), &text) {
         Ok(config) => {
-            assert!(!config.volumes.is_empty());
+            assert!(config.server.is_some() || config.volumes.is_empty());
+            assert!(config.send_rate.is_none_or(|rate| rate >= SEND_RATE_MIN));
             for volume in &config.volumes {
                 assert!(volume.block_size.is_power_of_two() && volume.queue_bytes > 0);
             }
