@@ -18,7 +18,7 @@ use crate::config::{Config, ConfigError, VolumeConfig};
 use crate::event::Event;
 use crate::notice;
 use crate::session::{SessionError, find, permits};
-use crate::settings_file::{Change, SettingsError, SettingsFile};
+use crate::settings_file::{Change, Edited, SettingsError, SettingsFile};
 use crate::size::Size;
 use crate::state::StateError;
 use crate::supervisor::Supervisor;
@@ -175,8 +175,7 @@ impl Administration {
         };
         self.check(added, &device)?;
         let guid = added.guid;
-        self.settings.write(&edited)?;
-        run(supervisor, edited.config)?;
+        self.write_and_run(supervisor, edited)?;
         notice::report(
             Event::ConfigurationChanged,
             &format!("{name}: an administrator has it protected: server {server}"),
@@ -196,10 +195,9 @@ impl Administration {
         let found = self.configured(&config, &name, device.as_ref().ok());
         let guid = match found {
             Some((place, volume)) => {
-                let edited = self.settings.edit(Change::Remove(place))?;
-                self.settings.write(&edited)?;
                 let guid = volume.guid;
-                run(supervisor, edited.config)?;
+                let edited = self.settings.edit(Change::Remove(place))?;
+                self.write_and_run(supervisor, edited)?;
                 Some(guid)
             }
             None => None,
@@ -237,8 +235,7 @@ impl Administration {
         let (guid, changed) = (volume.guid, volume.paused != paused);
         if changed {
             let edited = self.settings.edit(Change::Pause(place, paused))?;
-            self.settings.write(&edited)?;
-            run(supervisor, edited.config)?;
+            self.write_and_run(supervisor, edited)?;
             let text = if paused {
                 "an administrator has paused it: nothing is sent until `snapless resume`"
             } else {
@@ -257,8 +254,7 @@ impl Administration {
         let changed = self.settings.config()?.send_rate != rate;
         if changed {
             let edited = self.settings.edit(Change::SendRate(rate))?;
-            self.settings.write(&edited)?;
-            run(supervisor, edited.config)?;
+            self.write_and_run(supervisor, edited)?;
             let text = rate.map_or_else(
                 || "an administrator has taken away the limit of the rate of sending".to_owned(),
                 |rate| format!("an administrator has limited sending to {} a second", Size(rate)),
@@ -276,6 +272,18 @@ impl Administration {
             notice::report(Event::ConfigurationChanged, &text);
         }
         Ok(Outcome { volume: None, changed })
+    }
+
+    /// Writes a change, and runs it: neither if what runs cannot follow.
+    fn write_and_run(
+        &self,
+        supervisor: &mut Supervisor,
+        edited: Edited,
+    ) -> Result<(), AdministrationError> {
+        can_run(supervisor, &edited.config)?;
+        self.settings.write(&edited)?;
+        run(supervisor, edited.config)?;
+        Ok(())
     }
 
     /// The volume in the configuration, and its place.
@@ -327,8 +335,8 @@ impl Administration {
     }
 }
 
-/// Runs a configuration; false if it runs already.
-fn run(supervisor: &mut Supervisor, config: Config) -> Result<bool, AdministrationError> {
+/// An error if a configuration counts only when the service is started again.
+fn can_run(supervisor: &Supervisor, config: &Config) -> Result<(), AdministrationError> {
     let now = supervisor.config();
     if config.state_dir != now.state_dir {
         return Err(AdministrationError::Folder { what: "state_dir" });
@@ -336,7 +344,13 @@ fn run(supervisor: &mut Supervisor, config: Config) -> Result<bool, Administrati
     if config.log_dir != now.log_dir {
         return Err(AdministrationError::Folder { what: "log_dir" });
     }
-    let changed = config != *now;
+    Ok(())
+}
+
+/// Runs a configuration; false if it runs already.
+fn run(supervisor: &mut Supervisor, config: Config) -> Result<bool, AdministrationError> {
+    can_run(supervisor, &config)?;
+    let changed = config != *supervisor.config();
     if changed {
         supervisor.apply(config);
     }

@@ -341,3 +341,21 @@ fn a_session_of_an_earlier_configuration_is_ended_too() {
     assert_eq!((ended.volume, ended.changed), (None, true));
     assert_eq!(machine.driver.session(), None);
 }
+
+#[test]
+fn folders_change_with_the_next_start_and_until_then_nothing_is_written_that_does_not_run() {
+    let (machine, session) = Machine::protected();
+    machine.streams(session);
+    let moved = machine.text().replace("state'", "moved'");
+    assert_ne!(moved, machine.text());
+    machine.write(&moved);
+    let pause = Request::Pause { volume: volume() };
+    let throttle = Request::Throttle { bytes_per_second: Some(1 << 20) };
+    for request in [Request::Reload, pause, throttle, unprotect()] {
+        let refused = machine.refused(&request);
+        assert_eq!(refused.kind, RefusalKind::Configuration, "{request:?}");
+        assert!(refused.text.contains("started again"), "{refused}");
+        assert_eq!(machine.text(), moved, "{request:?}");
+    }
+    machine.streams(session);
+}
