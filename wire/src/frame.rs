@@ -7,7 +7,7 @@
 //! service                                server
 //!   Hello ──────────────────────────────▶  checks the version, opens or creates the session
 //!   ◀──────────────────────────── Welcome  the last durable epoch and record, the latest point
-//!   Records … Records ──────────────────▶  appends
+//!   Records … Packed … Records ─────────▶  appends; a Packed frame is a Records frame, compressed
 //!   ◀──────────────────────── Acknowledge  after each EpochEnd record, once it is durable
 //!   Watermark ──────────────────────────▶  notes that nothing newer was captured up to an instant
 //!   ◀──────────────────────── Acknowledge  the same epoch again, with the later latest point
@@ -16,6 +16,14 @@
 //!   ◀─────────────────────────── Verified  what came of comparing checks with the copy
 //!   ◀────────────────────────── KeepAlive  every few seconds while storage keeps it waiting
 //!   ◀────────────────────────────── Error  why the server closes the connection, as text
+//! ```
+//!
+//! On a connection of its own a service asks something else:
+//!
+//! ```text
+//!   Question ───────────────────────────▶  in the place of Hello, as JSON
+//!   ◀────────────────────────── KeepAlive  every few seconds while the server looks
+//!   ◀────────────────────────────── Reply  as JSON
 //! ```
 
 use snapless_types::{EpochId, Geometry, GeometryError, Made, Seq};
@@ -57,6 +65,12 @@ snapless_types::numbered_enum! {
         Compared = 9 => "Compared",
         /// [`Verified`](crate::verified::Verified).
         Verified = 10 => "Verified",
+        /// JSON: what a service asks in the place of sending.
+        Question = 11 => "Question",
+        /// JSON: the answer.
+        Reply = 12 => "Reply",
+        /// A Records frame, compressed.
+        Packed = 13 => "Packed",
     }
 }
 
@@ -216,28 +230,63 @@ pub struct Welcome {
     durable_seq: SeqLe,
     latest: FileTime,
     durable_made: MadeLe,
-    has_seed: U64,
+    /// [`HAS_SEED`], [`IS_PUT_ASIDE`], [`TAKES_PACKED`].
+    flags: U64,
 }
+
+/// The server has content of the volume from before the session.
+const HAS_SEED: u64 = 1;
+/// What the server had of the session is damaged, and it takes nothing more of it.
+const IS_PUT_ASIDE: u64 = 2;
+/// The server takes Records frames that are compressed.
+const TAKES_PACKED: u64 = 4;
 
 impl Welcome {
     /// The session's last durable epoch, 0 for a new session, and that epoch's last record.
     pub fn new(durable_epoch: EpochId, durable_seq: Seq) -> Self {
         let (durable_epoch, durable_seq) = (durable_epoch.into(), durable_seq.into());
         let durable_made = Made::default().into();
-        let has_seed = U64::ZERO;
-        Self { durable_epoch, durable_seq, latest: NO_POINT, durable_made, has_seed }
+        let flags = U64::ZERO;
+        Self { durable_epoch, durable_seq, latest: NO_POINT, durable_made, flags }
     }
 
     /// The same; the server has content of the volume from before the session.
     #[must_use]
     pub fn with_seed(self, has_seed: bool) -> Self {
-        Self { has_seed: U64::new(has_seed.into()), ..self }
+        self.with_flag(HAS_SEED, has_seed)
+    }
+
+    /// The same; the server takes Records frames that are compressed.
+    #[must_use]
+    pub fn taking_packed(self) -> Self {
+        self.with_flag(TAKES_PACKED, true)
+    }
+
+    /// True if the server takes Records frames that are compressed.
+    pub fn takes_packed(&self) -> bool {
+        self.flags.get() & TAKES_PACKED != 0
+    }
+
+    fn with_flag(self, flag: u64, is_set: bool) -> Self {
+        let others = self.flags.get() & !flag;
+        Self { flags: U64::new(others | if is_set { flag } else { 0 }), ..self }
+    }
+
+    /// Nothing of the session is durable any more, nor will be: what there was is damaged.
+    pub fn put_aside() -> Self {
+        let flags = U64::new(IS_PUT_ASIDE);
+        Self { flags, ..Self::new(EpochId::new(0), Seq::new(0)) }
+    }
+
+    /// True if the server takes nothing of the session: another one must begin.
+    pub fn is_put_aside(&self) -> bool {
+        self.flags.get() & IS_PUT_ASIDE != 0
     }
 
     /// True if the server has content of the volume from before the session, and may be asked about
     /// what is captured for the first time.
     pub fn has_seed(&self) -> bool {
-        self.has_seed.get() == 1
+        self.flags.get() & HAS_SEED != 0
     }
 
     /// The same with when the last durable record was made.
@@ -472,6 +521,12 @@ mod tests {
         let clocks = [time, monotonic].map(u64::to_le_bytes).concat();
         assert_eq!(welcome.as_bytes(), [bytes([epoch, seq, 0]), clocks, vec![0; 8]].concat());
         assert_eq!(welcome.with_seed(true).as_bytes()[40..], [1, 0, 0, 0, 0, 0, 0, 0]);
+        let aside = Welcome::put_aside();
+        assert_eq!(aside.as_bytes(), [vec![0; 40], vec![2, 0, 0, 0, 0, 0, 0, 0]].concat());
+        let packed = welcome.with_seed(true).taking_packed();
+        assert_eq!(packed.as_bytes()[40..], [5, 0, 0, 0, 0, 0, 0, 0]);
+        assert!(packed.takes_packed() && packed.has_seed() && !welcome.takes_packed());
+        assert!(aside.is_put_aside() && !aside.has_seed() && !welcome.is_put_aside());
         assert_eq!(welcome.durable_made(), made);
         let acknowledge = Acknowledge::new(EpochId::new(epoch), Seq::new(seq));
         let later = acknowledge.with_latest(at);

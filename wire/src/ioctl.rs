@@ -18,6 +18,7 @@ use crate::id::{EpochIdLe, SessionId};
 mod drain_from;
 mod excluded;
 mod keep_state;
+mod map;
 mod protection;
 mod settings;
 mod status;
@@ -27,6 +28,7 @@ mod version;
 pub use drain_from::{DrainFrom, DrainFromReply, DrainFromRequest, ORIGIN_SKIP, origin_behind};
 pub use excluded::{EXCLUDED_MAX, ExcludedExtents, ReviewRequest};
 pub use keep_state::{ALWAYS_MAX, KeepStateRequest};
+pub use map::{MAP_CELLS, MAP_SAMPLES, MapCell, MapReply};
 pub use protection::Protection;
 pub use settings::{SettingsLe, StartSettings, SweepLimits};
 pub use status::{LogPhase, SessionPhase, StatusFlags, StatusReply};
@@ -85,6 +87,10 @@ pub const IOCTL_VERIFY: u32 = ctl_code(0x80a, METHOD_BUFFERED);
 /// Input [`KeepStateRequest`]; no output. Says where the driver keeps the claimed session's state
 /// while the machine is off. `STATUS_DATA_ERROR` if the area is not there.
 pub const IOCTL_KEEP_STATE: u32 = ctl_code(0x80b, METHOD_BUFFERED);
+
+/// Input [`SessionRequest`]; output [`MapReply`]. Needs no claim. An older driver does not know it:
+/// `STATUS_INVALID_DEVICE_REQUEST`.
+pub const IOCTL_MAP: u32 = ctl_code(0x80c, METHOD_BUFFERED);
 
 /// The least output buffer of a drain, in bytes: one record of the longest payload with its header.
 pub const DRAIN_BUFFER_MIN: usize =
