@@ -135,9 +135,7 @@ fn next(receiver: &mut MessageReceiver) -> Result<u64, LinkError> {
     match receiver.receive()? {
         Some(Message::Acknowledge(acknowledge)) => Ok(acknowledge.epoch().get()),
         Some(Message::Refused(text)) => Err(LinkError::Refused(text)),
-        Some(Message::Compared(_)) => Err(LinkError::OutOfPlace(FrameKind::Compared)),
-        Some(Message::Verified(_)) => Err(LinkError::OutOfPlace(FrameKind::Verified)),
-        Some(Message::Welcome(_)) => Err(LinkError::OutOfPlace(FrameKind::Welcome)),
+        Some(other) => Err(LinkError::OutOfPlace(other.kind())),
         None => Err(LinkError::Closed),
     }
 }

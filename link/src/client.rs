@@ -1,4 +1,5 @@
 //! The service's end of a link: connects, says hello, sends frames, receives what the server says.
+//! Or it asks one question in the place of the hello ([`crate::question`]).
 //!
 //! A link comes in three parts, so that one thread sends, one receives, and a third may cut both
 //! off.
@@ -18,6 +19,7 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use crate::error::LinkError;
 use crate::frames::{FrameReceiver, FrameSender, Wait};
+use crate::question::{Question, REPLY_MAX, Reply};
 use crate::socket::{Socket, TcpLimits};
 use crate::stream::{RECEIVE_STEP, Stream};
 
@@ -100,9 +102,25 @@ impl Link {
         match self.receiver.receive_within(Some(limits.welcome), cancelled)? {
             Some(Message::Welcome(welcome)) => Ok(welcome),
             Some(Message::Refused(text)) => Err(LinkError::Refused(text)),
-            Some(Message::Acknowledge(_)) => Err(LinkError::OutOfPlace(FrameKind::Acknowledge)),
-            Some(Message::Compared(_)) => Err(LinkError::OutOfPlace(FrameKind::Compared)),
-            Some(Message::Verified(_)) => Err(LinkError::OutOfPlace(FrameKind::Verified)),
+            Some(other) => Err(LinkError::OutOfPlace(other.kind())),
+            None => Err(LinkError::Closed),
+        }
+    }
+
+    /// Asks in the place of a hello, and waits for the reply as for a welcome. The link is of no
+    /// further use.
+    pub fn ask(
+        mut self,
+        question: &Question,
+        limits: &LinkLimits,
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Reply, LinkError> {
+        self.sender.send(FrameKind::Question, &question.to_bytes())?;
+        self.receiver.frames.limit_payload(REPLY_MAX);
+        match self.receiver.receive_within(Some(limits.welcome), cancelled)? {
+            Some(Message::Reply(reply)) => Ok(reply),
+            Some(Message::Refused(text)) => Err(LinkError::Refused(text)),
+            Some(other) => Err(LinkError::OutOfPlace(other.kind())),
             None => Err(LinkError::Closed),
         }
     }
@@ -119,6 +137,8 @@ pub enum Message {
     Compared(Compared),
     /// What came of comparing the stream's checks with the copy.
     Verified(Verified),
+    /// The answer to a question.
+    Reply(Reply),
     /// Why the server is about to close the link.
     Refused(String),
 }
@@ -136,11 +156,26 @@ impl Message {
             FrameKind::Compared => Ok(Self::Compared(Compared::read(payload)?)),
             FrameKind::Verified => Ok(Self::Verified(Verified::read(payload)?)),
             FrameKind::Error => Ok(Self::Refused(String::from_utf8_lossy(payload).into_owned())),
+            FrameKind::Reply => Reply::read(payload).map(Self::Reply).ok_or_else(|| bad("Reply")),
             FrameKind::Hello
             | FrameKind::Records
             | FrameKind::Watermark
             | FrameKind::KeepAlive
-            | FrameKind::Compare => Err(LinkError::OutOfPlace(kind)),
+            | FrameKind::Compare
+            | FrameKind::Question
+            | FrameKind::Packed => Err(LinkError::OutOfPlace(kind)),
+        }
+    }
+
+    /// The frame that it came in.
+    pub fn kind(&self) -> FrameKind {
+        match self {
+            Self::Welcome(_) => FrameKind::Welcome,
+            Self::Acknowledge(_) => FrameKind::Acknowledge,
+            Self::Compared(_) => FrameKind::Compared,
+            Self::Verified(_) => FrameKind::Verified,
+            Self::Reply(_) => FrameKind::Reply,
+            Self::Refused(_) => FrameKind::Error,
         }
     }
 }

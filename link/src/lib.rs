@@ -6,6 +6,8 @@
 //! | [`socket`] | TCP, and whether its other end lives |
 //! | [`tls`] | TLS below a link: handshake, stream, enrolment |
 //! | [`frames`] | sends and receives whole frames, within limits of size and time |
+//! | [`packing`] | Records frames that are compressed on their way |
+//! | [`question`] | what a service asks in the place of sending, and the reply |
 //! | [`client`] | the service's end: connects, says hello, receives messages |
 //! | [`server`] | the server's end: accepts, receives records, says why it closes |
 //!
@@ -16,6 +18,8 @@
 pub mod client;
 mod error;
 pub mod frames;
+pub mod packing;
+pub mod question;
 pub mod server;
 pub mod socket;
 pub mod stream;

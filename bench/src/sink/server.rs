@@ -140,15 +140,7 @@ fn receive_all(mut receiver: MessageReceiver, run: &Run) -> std::result::Result<
                 run.progress.reach(acknowledge.seq().get());
             }
             Ok(Some(Message::Refused(text))) => return Err(LinkError::Refused(text)),
-            Ok(Some(Message::Compared(_))) => {
-                return Err(LinkError::OutOfPlace(FrameKind::Compared));
-            }
-            Ok(Some(Message::Verified(_))) => {
-                return Err(LinkError::OutOfPlace(FrameKind::Verified));
-            }
-            Ok(Some(Message::Welcome(_))) => {
-                return Err(LinkError::OutOfPlace(FrameKind::Welcome));
-            }
+            Ok(Some(other)) => return Err(LinkError::OutOfPlace(other.kind())),
             Ok(None) => return Err(LinkError::Closed),
             Err(LinkError::Cancelled) => return Ok(()),
             Err(error) => return Err(error),

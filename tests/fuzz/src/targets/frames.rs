@@ -1,5 +1,7 @@
-//! Frames and the structures that they carry.
+//! Frames and what they carry.
 
+use snapless_link::packing::unpack;
+use snapless_link::question::{Question, Reply};
 use snapless_wire::compare::{COMPARE_BYTES_MAX, COMPARE_EXTENTS_MAX, Compare, Compared};
 use snapless_wire::frame::{
     Acknowledge, FRAME_HEADER_LEN, FRAME_PAYLOAD_MAX, FrameError, FrameHeader, FrameKind, Hello,
@@ -25,6 +27,11 @@ pub(super) const TARGET: Target = Target {
         "compare",
         "compared",
         "verified",
+        "question",
+        "no question",
+        "reply",
+        "no reply",
+        "packed",
         "short",
         "magic",
         "version",
@@ -90,6 +97,33 @@ fn run(input: &[u8]) -> &'static str {
             }
             Err(error) => name(error),
         },
+        FrameKind::Question => match Question::read(payload) {
+            Ok(question) => {
+                assert_eq!(Question::read(&question.to_bytes()), Ok(question), "it comes back");
+                "question"
+            }
+            Err(why) => {
+                assert!(!why.is_empty());
+                "no question"
+            }
+        },
+        FrameKind::Reply => match Reply::read(payload) {
+            Some(reply) => {
+                assert_eq!(Reply::read(&reply.to_bytes()), Some(reply), "it comes back the same");
+                "reply"
+            }
+            None => "no reply",
+        },
+        FrameKind::Packed => {
+            let mut unpacked = Vec::new();
+            match unpack(payload, &mut unpacked) {
+                Ok(header) => {
+                    assert_eq!(FrameHeader::new(FrameKind::Records, &unpacked), Ok(header));
+                    "packed"
+                }
+                Err(error) => name(error),
+            }
+        }
     }
 }
 
