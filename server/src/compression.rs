@@ -4,18 +4,13 @@ use std::fmt;
 use std::io;
 use std::str::FromStr;
 
+use snapless_link::packing::shrinks;
 use zstd::bulk;
 
 /// The level without a wish: ingest stays faster than a disk.
 pub const LEVEL_DEFAULT: u8 = 3;
 /// The highest level: those above take far more memory.
 pub const LEVEL_MAX: u8 = 19;
-/// A frame of at least so many bytes is tried first by samples.
-const TRIED_BYTES: usize = 128 << 10;
-/// Samples, spread over the frame,
-const SAMPLES: usize = 8;
-/// and bytes of each.
-const SAMPLE_BYTES: usize = 4 << 10;
 
 /// What a repository does about size.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -81,7 +76,7 @@ impl Compressor {
     /// Compresses a frame to the end of `out`; false, and nothing is added, if it does not shrink.
     pub(crate) fn pack(&mut self, frame: &[u8], out: &mut Vec<u8>) -> bool {
         let Some(compressor) = &mut self.frames else { return false };
-        if frame.len() >= TRIED_BYTES && !shrinks(&samples(frame)) {
+        if !shrinks(frame) {
             return false;
         }
         let start = out.len();
@@ -98,17 +93,6 @@ pub(crate) fn unpack(packed: &[u8], frame_len: usize) -> Option<Vec<u8>> {
     let mut frame = vec![0; frame_len];
     let len = bulk::decompress_to_buffer(packed, &mut frame[..]).ok()?;
     (len == frame_len).then_some(frame)
-}
-
-/// Some bytes of each part of a frame.
-fn samples(frame: &[u8]) -> Vec<u8> {
-    let step = frame.len() / SAMPLES;
-    (0..SAMPLES).flat_map(|index| &frame[index * step..][..SAMPLE_BYTES]).copied().collect()
-}
-
-/// True if the samples lose an eighth.
-fn shrinks(samples: &[u8]) -> bool {
-    bulk::compress(samples, 1).is_ok_and(|packed| packed.len() < samples.len() / 8 * 7)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 //! ```
 //!
 //! What the service asks about the stream's content another thread answers ([`crate::comparer`]).
+//! A connection may ask one question in the place of its Hello ([`crate::questions`]).
 //!
 //! While storage keeps the backlog full, this thread receives nothing and sends keep-alives: the
 //! service then waits for a slow server, and gives up a dead one. What came before the service's
@@ -16,14 +17,17 @@
 
 use std::net::{SocketAddr, TcpStream};
 use std::panic;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use log::{info, warn};
 use snapless_link::LinkError;
+use snapless_link::packing::unpack;
+use snapless_link::question::{Bookmarked, Question, RefusedKind, Reply};
 use snapless_link::server::{HELLO_LIMIT, Patience, ServerLink};
 use snapless_link::stream::RECEIVE_STEP;
-use snapless_types::{EpochId, Seq};
+use snapless_trust::audit::Act;
 use snapless_wire::frame::{FrameHeader, FrameKind, Hello, Welcome};
 use zerocopy::IntoBytes;
 
@@ -34,8 +38,10 @@ use crate::gate::{Greeting, Seat};
 use crate::host::Host;
 use crate::ingest::{Action, Ingest};
 use crate::occupancy::Cancel;
+use crate::questions;
 use crate::security::Pass;
 use crate::seeds::Seeds;
+use crate::stop::StopFlag;
 use crate::storing::Storing;
 
 /// What ends a connection from outside it.
@@ -70,7 +76,13 @@ fn converse(host: &Host, mut link: ServerLink, pass: &Pass, greeting: Greeting, 
     let watch = Watch { pass, cancel };
     let mut place = Some(greeting);
     match greet(&mut link, &mut place, &watch) {
-        Ok((hello, seat)) => serve_session(host, link, (&hello, seat), &watch, begun),
+        Ok(First::Hello(hello, seat)) => serve_session(host, link, (&hello, seat), &watch, begun),
+        Ok(First::Question(question, place)) => {
+            if let Err(end) = serve_question(host, &mut link, question, &place, &watch) {
+                return part(link, &peer.to_string(), &end, begun);
+            }
+            link.close();
+        }
         // Threads that wait for others to read would be more and more.
         Err(end) if place.as_ref().is_some_and(Greeting::is_crowded) => {
             info!("{peer}: {end}");
@@ -78,6 +90,76 @@ fn converse(host: &Host, mut link: ServerLink, pass: &Pass, greeting: Greeting, 
         }
         Err(end) => part(link, &peer.to_string(), &end, begun),
     }
+}
+
+/// What a connection begins with.
+enum First {
+    Hello(Hello, Seat),
+    /// Or why it is none.
+    Question(Result<Question, String>, Greeting),
+}
+
+/// Answers the only question of a connection. The service hears meanwhile that its server lives.
+fn serve_question(
+    host: &Host,
+    link: &mut ServerLink,
+    question: Result<Question, String>,
+    place: &Greeting,
+    watch: &Watch<'_>,
+) -> Result<()> {
+    let reply = match question {
+        Err(why) => Reply::refused(RefusedKind::Question, why),
+        Ok(question) => match questions::volume_of(&question) {
+            Err(refused) => refused,
+            Ok(volume) => match watch.pass.known_volume(volume)? {
+                None => questions::unknown(),
+                Some(volume) => {
+                    let stop = StopFlag::default();
+                    let look = || questions::reply(host, volume, &question, &stop);
+                    attend_question(host, link, place, watch, &stop, look)?
+                }
+            },
+        },
+    };
+    if let Reply::Bookmarked(Bookmarked { volume, session, name, time }) = &reply {
+        let about = format!("volume {volume}, session {session}, as of {time}, as {name}");
+        watch.pass.note_act(Act::BookmarkAdded, &about);
+    }
+    Ok(link.send(FrameKind::Reply, &reply.to_bytes())?)
+}
+
+/// Waits for a thread that looks; ends it if the connection must end.
+fn attend_question(
+    host: &Host,
+    link: &ServerLink,
+    place: &Greeting,
+    watch: &Watch<'_>,
+    stop: &StopFlag,
+    look: impl FnOnce() -> Reply + Send,
+) -> Result<Reply> {
+    let (found, replied) = mpsc::channel();
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().name("question".to_owned());
+        thread.spawn_scoped(scope, move || found.send(look())).map_err(Error::Thread)?;
+        let mut shown = Instant::now();
+        loop {
+            match replied.recv_timeout(host.keep_alive.min(RECEIVE_STEP)) {
+                Ok(reply) => return Ok(reply),
+                Err(RecvTimeoutError::Timeout) => {}
+                // It has panicked, which the end of the scope passes on.
+                Err(RecvTimeoutError::Disconnected) => return Err(Error::Stopped),
+            }
+            let must_end = if place.must_end() { Err(Error::MadeRoom) } else { watch.check() };
+            let ended = must_end.and_then(|()| {
+                if shown.elapsed() >= host.keep_alive {
+                    shown = Instant::now();
+                    link.speaker().keep_alive()?;
+                }
+                Ok(())
+            });
+            ended.inspect_err(|_| stop.set())?;
+        }
+    })
 }
 
 /// Serves a session; logs why its connection ended.
@@ -165,6 +247,15 @@ fn receive_all(
                 }
                 inlet.keep(payload);
             }
+            Ok(frame) if frame.kind() == FrameKind::Packed => {
+                let packed = payload;
+                let mut payload = inlet.buffer();
+                match unpack(&packed, &mut payload) {
+                    Ok(frame) => inlet.put(frame, payload),
+                    Err(error) => return LinkError::from(error).into(),
+                }
+                inlet.keep(packed);
+            }
             Ok(frame) => inlet.put(frame, payload),
             Err(error) => return error,
         }
@@ -235,8 +326,7 @@ fn part(link: ServerLink, name: &str, end: &Error, begun: Instant) {
 fn put_aside(link: &mut ServerLink, hello: &Hello, why: Error, cancel: &Cancel) -> Error {
     let aside = Error::Aside { session: hello.session, why: Box::new(why) };
     warn!("{}: volume {}: {aside}", link.peer(), hello.volume);
-    let nothing = Welcome::new(EpochId::new(0), Seq::new(0));
-    if let Err(error) = link.send(FrameKind::Welcome, nothing.as_bytes()) {
+    if let Err(error) = link.send(FrameKind::Welcome, Welcome::put_aside().as_bytes()) {
         return error.into();
     }
     // A service that goes on all the same is told why it cannot.
@@ -249,12 +339,8 @@ fn put_aside(link: &mut ServerLink, hello: &Hello, why: Error, cancel: &Cancel) 
 }
 
 /// Waits for the Hello, not longer than its limit in all; takes a seat for its session instead of
-/// the place of a greeting.
-fn greet(
-    link: &mut ServerLink,
-    place: &mut Option<Greeting>,
-    watch: &Watch<'_>,
-) -> Result<(Hello, Seat)> {
+/// the place of a greeting. A question keeps that place.
+fn greet(link: &mut ServerLink, place: &mut Option<Greeting>, watch: &Watch<'_>) -> Result<First> {
     let begun = Instant::now();
     let is_late = || begun.elapsed() >= HELLO_LIMIT;
     let makes_room = || place.as_ref().is_some_and(Greeting::must_end);
@@ -268,11 +354,15 @@ fn greet(
         }
         received => received?,
     };
+    if frame.kind() == FrameKind::Question {
+        let greeting = place.take().ok_or(LinkError::Closed)?;
+        return Ok(First::Question(Question::read(&payload), greeting));
+    }
     match (Ingest::AwaitingHello.frame(frame, &payload)?, place.take()) {
         (Action::Open(mut hello), Some(greeting)) => {
             hello.volume = watch.pass.volume(hello.volume)?;
             let seat = greeting.admit(hello.volume, hello.session)?;
-            Ok((hello, seat))
+            Ok(First::Hello(hello, seat))
         }
         // `Ingest` stores only after `begin`, and the place is taken once.
         _ => Err(LinkError::Closed.into()),

@@ -59,7 +59,7 @@ impl Ingest {
                 Ok(Action::Mark { watermark, again: with_latest(again, state) })
             }
             (Self::AwaitingHello, found) => {
-                Err(Error::Turn { found: name(found), expected: "a Hello frame" })
+                Err(Error::Turn { found: name(found), expected: "a Hello or Question frame" })
             }
             (Self::Streaming(_), found) => {
                 Err(Error::Turn { found: name(found), expected: "a Records or Watermark frame" })
@@ -114,5 +114,8 @@ fn name(kind: FrameKind) -> &'static str {
         FrameKind::Compare => "Compare",
         FrameKind::Compared => "Compared",
         FrameKind::Verified => "Verified",
+        FrameKind::Question => "Question",
+        FrameKind::Reply => "Reply",
+        FrameKind::Packed => "Packed",
     }
 }

@@ -13,9 +13,10 @@
 //! | [`fold`] | the history before a boundary, folded into retained points; garbage |
 //! | [`point`] | which record holds the bytes of each part of a point's image |
 //! | [`pin`] | who reads a session, so that nothing of it is removed meanwhile |
-//! | [`point_name`], [`bookmarks`] | how an administrator names a point |
+//! | [`point_name`], [`bookmarks`], `naming` | how an administrator names a point |
 //! | [`security`] | who may speak, and about which volumes |
 //! | [`serve`], [`connection`], [`backlog`], `storing`, [`ingest`] | from the network to the writer |
+//! | `questions` | tells machines what can be restored of their own volumes, and names points for them |
 //! | [`comparer`], [`given`], [`openings`] | tells services what the stream has already |
 //! | `seeds`, [`seed_image`] | content of a volume from before a session, which its first sync need not send |
 //! | [`gate`], [`occupancy`] | how many connections there are, and which one serves a session |
@@ -62,12 +63,14 @@ pub mod ingest;
 pub mod list;
 pub mod location;
 pub mod mount;
+mod naming;
 pub mod occupancy;
 pub mod openings;
 pub mod pin;
 pub mod point;
 pub mod point_name;
 pub mod points;
+mod questions;
 pub mod reader;
 pub mod repository;
 pub mod restore;

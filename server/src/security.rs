@@ -11,7 +11,8 @@ use snapless_link::LinkError;
 use snapless_link::server::ServerLink;
 use snapless_link::stream::is_loopback;
 use snapless_link::tls::server::Arrival;
-use snapless_trust::identity::{Certified, Role};
+use snapless_trust::audit::Act;
+use snapless_trust::identity::{Certified, MachineId, Role};
 use snapless_trust::server::ServerTrust;
 use snapless_wire::id::VolumeGuid;
 
@@ -149,14 +150,38 @@ impl Pass {
     /// [`Error::Role`] if the machine may send nothing; otherwise the binding cannot be read or
     /// written.
     pub fn volume(&self, volume: VolumeGuid) -> Result<VolumeGuid> {
-        let Some((trust, certified)) = &self.holder else { return Ok(volume) };
+        let Some((trust, machine)) = self.client()? else { return Ok(volume) };
+        Ok(VolumeGuid(trust.bind_volume(machine, volume.0, &self.peer.to_string())?))
+    }
+
+    /// The same, if the machine has sent something of the volume; otherwise `None`.
+    ///
+    /// # Errors
+    /// [`Error::Role`], or the binding cannot be read.
+    pub fn known_volume(&self, volume: VolumeGuid) -> Result<Option<VolumeGuid>> {
+        let Some((trust, machine)) = self.client()? else { return Ok(Some(volume)) };
+        Ok(trust.find_volume(machine, volume.0)?.map(VolumeGuid))
+    }
+
+    /// Notes what the machine did with a volume of its own. An act that cannot be noted is done
+    /// all the same, and the server's log says so.
+    pub fn note_act(&self, act: Act, about: &str) {
+        let Some((trust, certified)) = &self.holder else { return };
+        let who = (&*self.peer.to_string(), certified.identity.machine);
+        if let Err(error) = trust.note_machine(act, who, about) {
+            log::error!("the audit log lacks this: {about}: {error}");
+        }
+    }
+
+    /// The machine, whose role must be to send; `None` without TLS.
+    fn client(&self) -> Result<Option<(&ServerTrust, MachineId)>> {
+        let Some((trust, certified)) = &self.holder else { return Ok(None) };
         let identity = &certified.identity;
         if identity.role != Role::Client {
             self.note_refusal("its role may send nothing");
             return Err(Error::Role(identity.role));
         }
-        let peer = self.peer.to_string();
-        Ok(VolumeGuid(trust.bind_volume(identity.machine, volume.0, &peer)?))
+        Ok(Some((trust, identity.machine)))
     }
 
     fn note_refusal(&self, why: &str) {

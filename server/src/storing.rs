@@ -287,7 +287,8 @@ fn welcome(
         .with_latest(latest)
         .with_made(writer.began_behind())
         // Afterwards no block comes for the first time.
-        .with_seed(!Milestones::of(state).base_complete && seeds.may_be_there());
+        .with_seed(!Milestones::of(state).base_complete && seeds.may_be_there())
+        .taking_packed();
     Ok(speaker.send(FrameKind::Welcome, welcome.as_bytes())?)
 }
 

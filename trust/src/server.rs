@@ -253,6 +253,31 @@ impl ServerTrust {
         Ok(name)
     }
 
+    /// The name of a machine's volume at the server; `None` if it has sent nothing of it yet.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn find_volume(
+        &self,
+        machine: MachineId,
+        volume: VolumeName,
+    ) -> Result<Option<VolumeName>, TrustError> {
+        self.volumes.find(machine, volume)
+    }
+
+    /// Notes what a machine did with a volume of its own.
+    ///
+    /// # Errors
+    /// The log cannot be written.
+    pub fn note_machine(
+        &self,
+        act: Act,
+        (peer, machine): (&str, MachineId),
+        about: &str,
+    ) -> Result<(), TrustError> {
+        self.note(act, Some(peer), Some(machine), about)
+    }
+
     /// Notes what an operator did with a volume.
     ///
     /// # Errors

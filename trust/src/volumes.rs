@@ -63,6 +63,20 @@ impl Volumes {
         )))
     }
 
+    /// The name of a machine's volume at the server; `None` if it has sent nothing of it yet.
+    pub(crate) fn find(
+        &self,
+        machine: MachineId,
+        volume: VolumeName,
+    ) -> Result<Option<VolumeName>, TrustError> {
+        for name in [volume, derived(machine, volume)] {
+            if self.owner(name)? == Some(machine) {
+                return Ok(Some(name));
+            }
+        }
+        Ok(None)
+    }
+
     fn owner(&self, volume: VolumeName) -> Result<Option<MachineId>, TrustError> {
         let file = self.file(volume);
         let entry = files::read_json::<Entry>(&file)?;
@@ -98,6 +112,9 @@ mod tests {
         assert_eq!(volumes.bind(FIRST, VOLUME).unwrap(), (VOLUME, true));
         let (second, is_new) = volumes.bind(SECOND, VOLUME).unwrap();
         assert!(is_new && second != VOLUME);
+        let found = |machine| volumes.find(machine, VOLUME).unwrap();
+        assert_eq!((found(FIRST), found(SECOND)), (Some(VOLUME), Some(second)));
+        assert_eq!(found(MachineId([3; 16])), None, "it has nothing there, and gets nothing");
         // As long as they live, and for every process.
         let again = Volumes::new(dir.path());
         assert_eq!(again.bind(FIRST, VOLUME).unwrap(), (VOLUME, false));

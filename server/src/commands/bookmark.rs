@@ -7,10 +7,9 @@ use serde::Serialize;
 use crate::bookmarks::Shown;
 use crate::cli::{BookmarkAdd, BookmarkCommand, BookmarkList, BookmarkRemove};
 use crate::error::Result;
-use crate::format::bookmark::Bookmark;
+use crate::naming::name_point;
 use crate::restore::{Found, PassedOver};
 use crate::retention::policy::Keep;
-use crate::retention::run::check_bookmark;
 use crate::time;
 use crate::trust_cli::TrustPlace;
 
@@ -43,21 +42,8 @@ fn add(args: &BookmarkAdd) -> Result<()> {
     let source = args.at.source(&repository, args.volume, args.session)?;
     let found = Found::find(&repository, &source, &stop)?;
     let point = *found.point();
-    let bookmark = Bookmark {
-        name: args.name.clone(),
-        volume: args.volume,
-        session: found.header().session,
-        created: time::now(),
-        time: point.time,
-        cut: point.cut,
-        keep: args.keep.and_then(Keep::for_bookmark),
-    };
-    repository.add_bookmark(&bookmark)?;
-    let place = (point.time, point.cut);
-    if let Err(error) = check_bookmark(&repository, found.header(), place, &stop) {
-        repository.remove_bookmark(args.volume, &args.name)?;
-        return Err(error);
-    }
+    let keep = args.keep.and_then(Keep::for_bookmark);
+    let bookmark = name_point(&repository, &found, args.name.clone(), keep, &stop)?;
     let (time, session) = (time::to_text(bookmark.time), bookmark.session);
     let about =
         format!("volume {}, session {session}, as of {time}, as {}", args.volume, bookmark.name);

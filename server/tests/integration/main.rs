@@ -46,6 +46,7 @@ mod printed;
 #[cfg(target_os = "linux")]
 mod privacy;
 mod program;
+mod questions;
 mod quiet;
 #[cfg(target_os = "linux")]
 mod resize;

@@ -7,11 +7,14 @@ use std::time::{Duration, Instant};
 use crate::common::{
     self, BLOCK, Client, Driver, LENGTH, Running, SECTOR, SESSION, Said, VOLUME, image,
 };
+use snapless_link::client::{Link, LinkLimits, Message};
+use snapless_link::packing::Packer;
 use snapless_server::list::{Content, list};
 use snapless_server::repository::Repository;
 use snapless_server::restore::Source;
 use snapless_server::stop::StopFlag;
 use snapless_server::timeline::At;
+use snapless_server::verify::verify;
 use snapless_types::Geometry;
 use snapless_wire::frame::{FrameKind, Hello};
 use snapless_wire::id::SessionId;
@@ -304,6 +307,12 @@ fn a_damaged_session_is_put_aside_and_the_service_can_begin_a_new_one() {
     let segment = std::fs::read(session.join("segment-00000001.slseg")).unwrap();
 
     // Nothing of it is durable: a service that resumes it then starts over.
+    let limits = LinkLimits::default();
+    let address = site.server.address.to_string();
+    let mut link = Link::connect(&address, &limits, &|| false).unwrap();
+    let welcome = link.greet(&common::hello(LENGTH), &limits, &|| false).unwrap();
+    assert!(welcome.is_put_aside());
+    drop(link);
     let (mut client, durable) = site.resume();
     assert_eq!(durable, (0, 0));
     client.records(&Driver::default().start());
@@ -341,4 +350,30 @@ fn a_repository_that_is_no_longer_in_its_place_gets_nothing() {
     std::fs::remove_dir(&site.root).unwrap();
     std::fs::rename(&away, &site.root).unwrap();
     assert_eq!(site.resume().1, (1, 8));
+}
+
+#[test]
+fn frames_that_are_compressed_are_stored_as_they_were_made() {
+    let site = Site::new();
+    let limits = LinkLimits::default();
+    let mut link = Link::connect(&site.server.address.to_string(), &limits, &|| false).unwrap();
+    let welcome = link.greet(&common::hello(LENGTH), &limits, &|| false).unwrap();
+    assert!(welcome.takes_packed());
+    let mut packer = Packer::new().unwrap();
+    let records = Driver::default().first_sync();
+    link.sender.send(FrameKind::Packed, packer.pack(&records).unwrap()).unwrap();
+    let said = link.receiver.receive().unwrap();
+    let Some(Message::Acknowledge(acknowledge)) = said else { panic!("{said:?}") };
+    assert_eq!((acknowledge.epoch().get(), acknowledge.seq().get()), (1, 8));
+    assert_eq!(image(&site.root, At::T0).unwrap().1, common::base_image());
+    // The checksum that the service made holds in the repository.
+    let repository = Repository::open(&site.root).unwrap();
+    assert_eq!(verify(&repository, &StopFlag::default(), |_| ()).unwrap().damage, []);
+
+    let mut damaged = packer.pack(&records).unwrap().to_vec();
+    *damaged.last_mut().unwrap() ^= 1;
+    link.sender.send(FrameKind::Packed, &damaged).unwrap();
+    let said = link.receiver.receive().unwrap();
+    let Some(Message::Refused(text)) = said else { panic!("{said:?}") };
+    assert!(text.contains("Packed") || text.contains("checksum"), "{text}");
 }

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::common::{self, Driver, LENGTH, SECTOR, VOLUME};
+use crate::common::{self, Driver, LENGTH, SECTOR, SESSION, VOLUME};
 use serde_json::Value;
 use snapless_link::LinkError;
 use snapless_link::client::{Link, LinkLimits, Message};
+use snapless_link::question::{Question, RefusedKind, Reply};
 use snapless_server::list::list;
 use snapless_server::repository::Repository;
 use snapless_server::security::{Security, trust_dir};
@@ -164,6 +165,39 @@ fn a_machine_that_is_revoked_while_it_is_connected_is_cut_off_with_the_reason() 
     assert!(matches!(refused, LinkError::Untrusted(_)), "{refused}");
     let refusals = site.acts().into_iter().filter(|(act, _)| act == "connect-refused");
     assert!(refusals.count() >= 1);
+}
+
+#[test]
+fn a_machine_asks_about_its_own_volumes_only_and_its_bookmarks_are_noted() {
+    let site = Site::new();
+    let (first, second) = (site.enrol(Role::Client), site.enrol(Role::Client));
+    let (mut one, _) = site.greeted(&first);
+    let mut driver = Driver::default();
+    assert_eq!(send(&mut one, &driver.first_sync()), (1, 8));
+    let limits = LinkLimits::default();
+    let ask = |machine: &Credentials, question: &Question| {
+        site.connect(machine).ask(question, &limits, &|| false)
+    };
+    let (volume, session) = (VOLUME.to_string(), SESSION.to_string());
+    let points = Question::Points { volume: volume.clone() };
+    let time = driver.time - driver.tick;
+    let bookmark = Question::Bookmark { volume, session, time, name: "mine".to_owned() };
+    // The second machine has sent nothing of a volume that it calls so, and gets no name for it.
+    for question in [&points, &bookmark] {
+        let Reply::Refused(refused) = ask(&second, question).unwrap() else { panic!() };
+        assert_eq!(refused.kind, RefusedKind::NoSuchVolume, "{}", refused.text);
+    }
+    let bound = || site.acts().into_iter().filter(|(act, _)| act == "volume-bound").count();
+    assert_eq!(bound(), 1);
+    assert!(matches!(ask(&first, &points), Ok(Reply::Points(_))));
+    assert!(matches!(ask(&first, &bookmark), Ok(Reply::Bookmarked(_))));
+    let acts = site.acts();
+    let noted: Vec<_> = acts.iter().filter(|(act, _)| act == "bookmark-added").collect();
+    assert!(noted.len() == 1 && noted[0].1.contains("as mine"), "{noted:?}");
+
+    let operator = site.enrol(Role::Operator);
+    let refused = ask(&operator, &points).unwrap_err().to_string();
+    assert!(refused.contains("operator's certificate may not send"), "{refused}");
 }
 
 #[test]

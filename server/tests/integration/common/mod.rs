@@ -558,7 +558,9 @@ impl Client {
                 self.latest = acknowledge.latest();
                 Said::Acknowledge { epoch: acknowledge.epoch().get(), seq: acknowledge.seq().get() }
             }
-            Ok(Some(Message::Compared(_))) => panic!("an answer, and nothing was asked"),
+            Ok(Some(other @ (Message::Compared(_) | Message::Reply(_)))) => {
+                panic!("an answer, and nothing was asked: {other:?}")
+            }
             Ok(Some(Message::Verified(verified))) => {
                 self.verified = Some(verified);
                 self.hear()

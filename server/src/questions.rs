@@ -1,0 +1,170 @@
+//! Answers what a machine asks of its own volumes in the place of sending
+//! ([`snapless_link::question`]).
+//!
+//! Rule: a machine learns nothing of another one's volumes, reads no content, and removes nothing.
+//! The name that it gives a point is kept as long as the retention policy says.
+
+use snapless_link::question::{
+    self, BOOKMARKS_MAX, Bookmarked, Points, Question, RefusedKind, Reply, Stretch,
+};
+use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
+
+use crate::bookmarks::{Shown, new_name};
+use crate::error::{Error, Result};
+use crate::host::Host;
+use crate::list::{self, Content, Stream};
+use crate::naming::name_point;
+use crate::points::{Report, Request, Session, points};
+use crate::repository::Repository;
+use crate::restore::{Found, Source};
+use crate::stop::StopFlag;
+use crate::time;
+use crate::timeline::At;
+
+/// What reads for a machine, in the pins of sessions.
+const COMMAND: &str = "question";
+
+/// The volume that a question is about, as the machine calls it.
+///
+/// # Errors
+/// Why the question is none.
+pub(crate) fn volume_of(question: &Question) -> Result<VolumeGuid, Reply> {
+    let (Question::Points { volume } | Question::Bookmark { volume, .. }) = question;
+    let found = VolumeGuid::parse(volume).filter(|guid| !guid.is_nil());
+    found.ok_or_else(|| {
+        Reply::refused(RefusedKind::Question, format!("\"{volume}\" is no volume's GUID"))
+    })
+}
+
+/// The reply to a question about `volume`, which is the machine's own.
+pub(crate) fn reply(
+    host: &Host,
+    volume: VolumeGuid,
+    question: &Question,
+    stop: &StopFlag,
+) -> Reply {
+    let repository = host.repository.repository().clone().pinned_for(COMMAND);
+    let replied = match question {
+        Question::Points { .. } => {
+            let request = Request { volume, session: None, quiet: false };
+            points(&repository, &request, stop, |_, _| ()).map(|report| Reply::Points(told(report)))
+        }
+        Question::Bookmark { session, time, name, .. } => {
+            let at = FileTime::new(*time);
+            bookmark(&repository, volume, (session, at), name, stop)
+        }
+    };
+    replied.unwrap_or_else(|error| Reply::refused(kind_of(&error), error))
+}
+
+/// The reply about a volume of which the server has nothing.
+pub(crate) fn unknown() -> Reply {
+    let why = "the server has nothing of this volume of this machine yet";
+    Reply::refused(RefusedKind::NoSuchVolume, why)
+}
+
+fn kind_of(error: &Error) -> RefusedKind {
+    match error {
+        Error::NoVolume { .. } | Error::NoSessions(_) | Error::NoSession { .. } => {
+            RefusedKind::NoSuchVolume
+        }
+        Error::NotRestorable { .. } => RefusedKind::NotRestorable,
+        Error::BookmarkExists { .. } => RefusedKind::Name,
+        _ => RefusedKind::Other,
+    }
+}
+
+fn bookmark(
+    repository: &Repository,
+    volume: VolumeGuid,
+    (session, time): (&str, FileTime),
+    name: &str,
+    stop: &StopFlag,
+) -> Result<Reply> {
+    let Some(session) = SessionId::parse(session) else {
+        let why = format!("\"{session}\" is no session's id");
+        return Ok(Reply::refused(RefusedKind::Question, why));
+    };
+    let name = match new_name(name) {
+        Ok(name) => name,
+        Err(why) => return Ok(Reply::refused(RefusedKind::Name, why)),
+    };
+    if repository.bookmarks(Some(volume))?.len() >= BOOKMARKS_MAX {
+        let why = format!(
+            "the volume has {BOOKMARKS_MAX} bookmarks, as many as a machine makes: have the \
+             server's administrator remove some with `snapless-server bookmark remove`"
+        );
+        return Ok(Reply::refused(RefusedKind::Name, why));
+    }
+    let source = Source { volume, session: Some(session), at: At::Time(time) };
+    let found = Found::find(repository, &source, stop)?;
+    let made = name_point(repository, &found, name, None, stop)?;
+    Ok(Reply::Bookmarked(Bookmarked {
+        volume: volume.to_string(),
+        session: made.session.to_string(),
+        name: made.name.to_string(),
+        time: time::to_text(made.time),
+    }))
+}
+
+/// The report as machines are told it.
+fn told(report: Report) -> Points {
+    let Report { volume, sessions, latest, bookmarks, .. } = report;
+    let told = Points {
+        volume,
+        latest: latest.map(|latest| latest.time),
+        sessions: sessions.into_iter().map(told_session).collect(),
+        bookmarks: bookmarks.into_iter().map(told_bookmark).collect(),
+        left_out: 0,
+    };
+    told.shortened()
+}
+
+fn told_session(session: Session) -> question::Session {
+    let list::Session { session, content, .. } = session.listed;
+    let state = match &content {
+        Content::Empty => "empty",
+        Content::FirstSync(_) => "first-sync",
+        Content::Gap(_) => "gap",
+        Content::Complete(_) => "complete",
+        Content::Damaged { .. } => "damaged",
+    };
+    let mut told = question::Session {
+        session,
+        state: state.to_owned(),
+        t0: None,
+        t0_restorable: false,
+        points: Vec::new(),
+        gaps: Vec::new(),
+        whole_from: None,
+        error: None,
+    };
+    match content {
+        Content::Empty => {}
+        Content::Damaged { error, points } => {
+            told.points = points.into_iter().map(stretch).collect();
+            told.error = Some(error);
+        }
+        Content::FirstSync(stream) | Content::Gap(stream) | Content::Complete(stream) => {
+            let Stream { t0, t0_restorable, points, gaps, whole_from, .. } = stream;
+            let gap = |list::Gap { from, to, reason_text, .. }| question::Gap {
+                from,
+                to,
+                reason: reason_text.to_owned(),
+            };
+            (told.t0, told.t0_restorable, told.whole_from) = (t0, t0_restorable, whole_from);
+            told.points = points.into_iter().map(stretch).collect();
+            told.gaps = gaps.into_iter().map(gap).collect();
+        }
+    }
+    told
+}
+
+fn stretch(list::Points { from, to }: list::Points) -> Stretch {
+    Stretch { from, to }
+}
+
+fn told_bookmark(bookmark: Shown) -> question::Bookmark {
+    let Shown { name, session, time, error, .. } = bookmark;
+    question::Bookmark { name, session, time, error }
+}

@@ -1,0 +1,163 @@
+//! What a machine asks in the place of a Hello: what can be restored of its volume, and that an
+//! instant gets a name.
+
+use std::net::SocketAddr;
+
+use crate::common::{self, Client, Driver, Running, SECTOR, SESSION, Said, VOLUME};
+use snapless_link::client::{Link, LinkLimits, Message};
+use snapless_link::question::{BOOKMARKS_MAX, Points, Question, RefusedKind, Reply};
+use snapless_server::format::bookmark::{Bookmark, BookmarkName};
+use snapless_server::repository::Repository;
+use snapless_server::restore::{Found, Source};
+use snapless_server::stop::StopFlag;
+use snapless_server::timeline::{At, Cut};
+use snapless_wire::frame::FrameKind;
+use snapless_wire::id::FileTime;
+
+fn ask(address: SocketAddr, question: &Question) -> Reply {
+    let limits = LinkLimits::default();
+    let link = Link::connect(&address.to_string(), &limits, &|| false).unwrap();
+    link.ask(question, &limits, &|| false).unwrap()
+}
+
+fn points_of(volume: impl ToString) -> Question {
+    Question::Points { volume: volume.to_string() }
+}
+
+fn bookmark(name: &str, time: u64) -> Question {
+    let (volume, session, name) = (VOLUME.to_string(), SESSION.to_string(), name.to_owned());
+    Question::Bookmark { volume, session, time, name }
+}
+
+fn told(reply: Reply) -> Points {
+    match reply {
+        Reply::Points(points) => points,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[track_caller]
+fn refused(reply: Reply, kind: RefusedKind, why: &str) {
+    let Reply::Refused(refused) = reply else { panic!("{reply:?}") };
+    assert_eq!(refused.kind, kind, "{}", refused.text);
+    assert!(refused.text.contains(why), "{}", refused.text);
+}
+
+#[test]
+fn a_machine_is_told_what_can_be_restored_while_its_volume_streams() {
+    let dir = common::scratch();
+    let root = dir.path().join("repository");
+    let server = Running::start(&root);
+    refused(ask(server.address, &points_of(VOLUME)), RefusedKind::NoSuchVolume, "no volume");
+    let ((mut client, ..), mut driver) = (Client::resume(server.address), Driver::default());
+    client.records(&[driver.start(), driver.epoch_end()].concat());
+    assert!(matches!(client.hear(), Said::Acknowledge { .. }));
+    let points = told(ask(server.address, &points_of(VOLUME)));
+    assert_eq!((points.volume, points.latest), (VOLUME.to_string(), None));
+    assert_eq!(points.sessions[0].state, "first-sync");
+
+    client.records(&driver.blocks(0..5));
+    client.records(&[driver.base_complete(), driver.epoch_end()].concat());
+    assert!(matches!(client.hear(), Said::Acknowledge { .. }));
+    client.records(&[driver.gap(), driver.epoch_end()].concat());
+    assert!(matches!(client.hear(), Said::Acknowledge { .. }));
+    let points = told(ask(server.address, &points_of(VOLUME)));
+    let [session] = &points.sessions[..] else { panic!("{points:?}") };
+    assert_eq!((session.session.clone(), &*session.state), (SESSION.to_string(), "gap"));
+    assert!(session.t0_restorable && session.points.len() == 1, "{session:?}");
+    let [gap] = &session.gaps[..] else { panic!("{session:?}") };
+    assert!(gap.to.is_none() && !gap.reason.is_empty());
+    assert!(points.latest.is_some() && points.left_out == 0);
+}
+
+#[test]
+fn an_instant_gets_a_name_and_is_restored_by_it() {
+    let dir = common::scratch();
+    let root = dir.path().join("repository");
+    let server = Running::start(&root);
+    let ((mut client, ..), mut driver) = (Client::resume(server.address), Driver::default());
+    client.records(&driver.first_sync());
+    assert!(matches!(client.hear(), Said::Acknowledge { .. }));
+    client.records(&[driver.write(0, SECTOR, 7), driver.epoch_end()].concat());
+    assert!(matches!(client.hear(), Said::Acknowledge { .. }));
+    let time = driver.time - driver.tick;
+    client.records(&[driver.write(0, SECTOR, 8), driver.epoch_end()].concat());
+    assert!(matches!(client.hear(), Said::Acknowledge { .. }));
+
+    let reply = ask(server.address, &bookmark("Before", time));
+    let Reply::Bookmarked(made) = reply else { panic!("{reply:?}") };
+    assert_eq!((made.volume, made.session), (VOLUME.to_string(), SESSION.to_string()));
+    let mark = Repository::open(&root).unwrap();
+    let mark = mark.bookmark(VOLUME, &BookmarkName::parse("before").unwrap()).unwrap();
+    assert_eq!((mark.time, mark.keep), (FileTime::new(time), None), "the policy keeps it");
+    let mut want = common::base_image();
+    common::patch(&mut want, 0, SECTOR, 7);
+    let at = At::Exact { time: mark.time, cut: mark.cut };
+    assert!(common::image(&root, at).unwrap().1 == want);
+    let points = told(ask(server.address, &points_of(VOLUME)));
+    assert_eq!(points.bookmarks[0].name, "Before");
+
+    let again = bookmark("before", time);
+    refused(ask(server.address, &again), RefusedKind::Name, "before");
+    refused(ask(server.address, &bookmark("latest", time)), RefusedKind::Name, "names a time");
+    for late in [driver.time + 1_000_000_000, 1] {
+        let reply = ask(server.address, &bookmark("other", late));
+        refused(reply, RefusedKind::NotRestorable, "");
+    }
+    assert_eq!(told(ask(server.address, &points_of(VOLUME))).bookmarks.len(), 1);
+    // The volume streams all the while.
+    client.records(&[driver.write(0, SECTOR, 9), driver.epoch_end()].concat());
+    assert!(matches!(client.hear(), Said::Acknowledge { .. }));
+}
+
+#[test]
+fn machines_name_so_many_instants_and_no_more() {
+    let dir = common::scratch();
+    let root = dir.path().join("repository");
+    let server = Running::start(&root);
+    let ((mut client, ..), mut driver) = (Client::resume(server.address), Driver::default());
+    client.records(&driver.first_sync());
+    assert!(matches!(client.hear(), Said::Acknowledge { .. }));
+    let repository = Repository::open(&root).unwrap();
+    let source = Source { volume: VOLUME, session: None, at: At::Latest };
+    let found = Found::find(&repository, &source, &StopFlag::default()).unwrap();
+    for number in 0..BOOKMARKS_MAX {
+        let bookmark = Bookmark {
+            name: BookmarkName::parse(&format!("n{number}")).unwrap(),
+            volume: VOLUME,
+            session: SESSION,
+            created: FileTime::new(1),
+            time: found.point().time,
+            cut: Cut::Base,
+            keep: None,
+        };
+        repository.add_bookmark(&bookmark).unwrap();
+    }
+    let reply = ask(server.address, &bookmark("more", found.point().time.get()));
+    refused(reply, RefusedKind::Name, "snapless-server bookmark remove");
+}
+
+#[test]
+fn what_is_no_question_is_refused_in_words() {
+    let dir = common::scratch();
+    let server = Running::start(&dir.path().join("repository"));
+    let limits = LinkLimits::default();
+    let say = |kind, payload: &[u8]| {
+        let mut link = Link::connect(&server.address.to_string(), &limits, &|| false).unwrap();
+        link.sender.send(kind, payload).unwrap();
+        link.receiver.receive().unwrap().unwrap()
+    };
+    for (payload, why) in [
+        (&b"{\"ask\":\"restore\"}"[..], "restore"),
+        (b"", "not a question"),
+        (b"{\"ask\":\"points\",\"volume\":\"D:\"}", "D:"),
+    ] {
+        let Message::Reply(reply) = say(FrameKind::Question, payload) else { panic!("{why}") };
+        refused(reply, RefusedKind::Question, why);
+    }
+    // Longer than any connection may begin with.
+    let Message::Refused(text) = say(FrameKind::Question, &vec![b' '; 5_000]) else { panic!() };
+    assert!(text.contains("limit"), "{text}");
+    let Message::Refused(text) = say(FrameKind::Reply, b"{}") else { panic!() };
+    assert!(text.contains("a Hello or Question frame"), "{text}");
+}
