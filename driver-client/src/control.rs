@@ -12,10 +12,10 @@ use snapless_wire::id::{SessionId, VolumeGuid};
 use snapless_wire::ioctl::{
     AcknowledgeRequest, CONTROL_DEVICE_PATH, DeviceName, DrainFrom, DrainFromReply,
     DrainFromRequest, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN, IOCTL_DRAIN_FROM, IOCTL_KEEP_STATE,
-    IOCTL_LIST_VOLUMES, IOCTL_RESUME, IOCTL_REVIEW, IOCTL_START, IOCTL_STATUS, IOCTL_STOP,
-    IOCTL_VERIFY, IOCTL_VERSION, KeepStateRequest, ListRequest, Protection, ReviewRequest,
-    SessionReply, SessionRequest, StartRequest, StatusReply, Verify, VerifyRequest, VersionReply,
-    VolumeEntry,
+    IOCTL_LIST_VOLUMES, IOCTL_MAP, IOCTL_RESUME, IOCTL_REVIEW, IOCTL_START, IOCTL_STATUS,
+    IOCTL_STOP, IOCTL_VERIFY, IOCTL_VERSION, KeepStateRequest, ListRequest, MapReply, Protection,
+    ReviewRequest, SessionReply, SessionRequest, StartRequest, StatusReply, Verify, VerifyRequest,
+    VersionReply, VolumeEntry,
 };
 use windows_strings::HSTRING;
 use windows_sys::Win32::Foundation::{
@@ -237,6 +237,11 @@ impl DriverPort for ControlDevice {
         let request = SessionRequest::new(self.version, session);
         let reply: StatusReply = self.ask(Call::Status, IOCTL_STATUS, request.as_bytes())?;
         SessionStatus::parse(&reply)
+    }
+
+    fn map(&self, session: SessionId) -> Result<MapReply, DriverError> {
+        let request = SessionRequest::new(self.version, session);
+        self.ask(Call::Map, IOCTL_MAP, request.as_bytes())
     }
 
     fn verify(&self, session: SessionId, verify: Verify) -> Result<(), DriverError> {

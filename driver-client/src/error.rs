@@ -35,6 +35,8 @@ pub enum Call {
     KeepState,
     /// `IOCTL_STATUS`.
     Status,
+    /// `IOCTL_MAP`.
+    Map,
     /// `IOCTL_VERIFY`.
     Verify,
     /// `IOCTL_STOP`.
@@ -55,6 +57,7 @@ impl std::fmt::Display for Call {
             Self::Review => "review",
             Self::KeepState => "keep state",
             Self::Status => "status",
+            Self::Map => "map",
             Self::Verify => "verify",
             Self::Stop => "stop",
         })

@@ -10,8 +10,8 @@ use std::any::Any;
 use snapless_types::{EpochId, Extent, Geometry};
 use snapless_wire::id::{SessionId, VolumeGuid};
 use snapless_wire::ioctl::{
-    DeviceName, DrainFrom, KeepStateRequest, Protection, SessionPhase, SessionReply, StartRequest,
-    Verify, VersionReply, VolumeEntry, negotiate,
+    DeviceName, DrainFrom, KeepStateRequest, MapReply, Protection, SessionPhase, SessionReply,
+    StartRequest, Verify, VersionReply, VolumeEntry, negotiate,
 };
 
 use crate::error::{Call, DriverError};
@@ -91,6 +91,9 @@ pub trait DriverPort: Send + Sync {
 
     /// A session's state and counters. Needs no claim.
     fn status(&self, session: SessionId) -> Result<SessionStatus, DriverError>;
+
+    /// In which state the blocks of each part of a session's volume are. Needs no claim.
+    fn map(&self, session: SessionId) -> Result<MapReply, DriverError>;
 
     /// Begins or ends a verification of a session's copy. Needs no claim.
     fn verify(&self, session: SessionId, verify: Verify) -> Result<(), DriverError>;

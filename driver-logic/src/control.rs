@@ -12,10 +12,10 @@ use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{
     AcknowledgeRequest, BadRequest, DRAIN_BUFFER_MIN, DeviceName, DrainFrom, DrainFromReply,
     DrainFromRequest, ExcludedExtents, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN, IOCTL_DRAIN_FROM,
-    IOCTL_KEEP_STATE, IOCTL_LIST_VOLUMES, IOCTL_RESUME, IOCTL_REVIEW, IOCTL_START, IOCTL_STATUS,
-    IOCTL_STOP, IOCTL_VERIFY, IOCTL_VERSION, KeepStateRequest, ListRequest, ReviewRequest,
-    SessionReply, SessionRequest, StartRequest, StartSettings, StatusReply, Verify, VerifyRequest,
-    VersionReply,
+    IOCTL_KEEP_STATE, IOCTL_LIST_VOLUMES, IOCTL_MAP, IOCTL_RESUME, IOCTL_REVIEW, IOCTL_START,
+    IOCTL_STATUS, IOCTL_STOP, IOCTL_VERIFY, IOCTL_VERSION, KeepStateRequest, ListRequest,
+    ReviewRequest, SessionReply, SessionRequest, StartRequest, StartSettings, StatusReply, Verify,
+    VerifyRequest, VersionReply,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -101,6 +101,8 @@ pub trait Driver {
     ) -> Result<(), StatusOf<Self>>;
     /// State and counters.
     fn status(&self, session: Self::Found) -> StatusReply;
+    /// In which state the blocks of each part of the volume are, as a `MapReply`'s bytes.
+    fn map(&self, session: Self::Found) -> Result<Self::Entries, StatusOf<Self>>;
     /// Begins or ends a verification of the copy, or repairs what one has found.
     fn verify(&self, session: Self::Found, verify: Verify) -> Result<(), StatusOf<Self>>;
     /// Ends a session.
@@ -141,6 +143,7 @@ pub fn dispatch<D: Driver>(driver: &D, request: D::Request, code: u32) {
             request.complete(result);
         }
         IOCTL_STATUS => status(driver, request),
+        IOCTL_MAP => map(driver, request),
         IOCTL_VERIFY => {
             let result = verify(driver, &request);
             request.complete(result);
@@ -224,6 +227,15 @@ fn status<D: Driver>(driver: &D, request: D::Request) {
     match named_session(driver, &request) {
         Ok((_, session)) => answer(request, driver.status(session).as_bytes()),
         Err(refusal) => request.complete(Err(refusal.into())),
+    }
+}
+
+#[inline(never)]
+fn map<D: Driver>(driver: &D, request: D::Request) {
+    let found = named_session(driver, &request).map_err(Into::into);
+    match found.and_then(|(_, session)| driver.map(session)) {
+        Ok(map) => answer(request, map.as_ref()),
+        Err(status) => request.complete(Err(status)),
     }
 }
 

@@ -16,8 +16,8 @@ use snapless_engine::Tick;
 use snapless_types::{EpochId, Extent};
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{
-    DeviceName, DrainFrom, ExcludedExtents, IOCTL_VERSION, KeepStateRequest, SessionReply,
-    StartSettings, StatusReply, Verify, VolumeEntry,
+    DeviceName, DrainFrom, ExcludedExtents, IOCTL_VERSION, KeepStateRequest, MapReply,
+    SessionReply, StartSettings, StatusReply, Verify, VolumeEntry,
 };
 use wdk_sys::{
     NTSTATUS, STATUS_BUFFER_TOO_SMALL, STATUS_INSUFFICIENT_RESOURCES,
@@ -213,6 +213,10 @@ impl control::Driver for Sessions<'_> {
         session.status(volume.known_facts(&self.0.settings))
     }
 
+    fn map(&self, (_, session): Self::Found) -> Result<Vec<u8>, Status> {
+        map(&session).map_err(Status)
+    }
+
     fn verify(&self, (_, session): Self::Found, verify: Verify) -> Result<(), Status> {
         session.verify(verify).map_err(Status)
     }
@@ -347,6 +351,15 @@ fn volume_entries(globals: &Globals) -> Result<Vec<u8>, NTSTATUS> {
             .ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
     }
     Ok(entries)
+}
+
+/// The bytes of a map's reply.
+fn map(session: &Session) -> Result<Vec<u8>, NTSTATUS> {
+    let mut bytes = Vec::new();
+    let cells = session.map();
+    reserved::extend(&mut bytes, size_of::<MapReply>(), cells.flat_map(|cell| cell.to_bytes()))
+        .ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
+    Ok(bytes)
 }
 
 /// A volume's entry; `None` for one without a name: it cannot be named in a start, and so not be

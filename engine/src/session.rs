@@ -418,6 +418,24 @@ impl<H: Host> Session<H> {
         self.shared.table.get(block)
     }
 
+    /// How many blocks of each of `cells` parts of the volume are in which state, by the numbers of
+    /// [`BlockState`], in the order of the volume. Of a part of more than `samples` blocks so many
+    /// are looked at, spread over it. Takes no lock: the parts are not of one instant.
+    pub fn map(&self, cells: u64, samples: u8) -> impl Iterator<Item = [u8; 4]> {
+        let (table, blocks) = (&self.shared.table, self.shared.geometry.block_count());
+        (0..cells).map(move |cell| {
+            let start = share(blocks, cell, cells);
+            let len = share(blocks, cell + 1, cells) - start;
+            let looked_at = len.min(samples.into());
+            let mut counts = [0; 4];
+            for sample in 0..looked_at {
+                let block = BlockIndex(start + share(len, sample, looked_at));
+                counts[table.get(block).index()] += 1;
+            }
+            counts
+        })
+    }
+
     /// Notes what is known of the volume of a session that continues, before [`Session::begin`]:
     /// the server has what the disk has in regions that are not marked (rule RESUME,
     /// rules.md#resume). Their blocks are not read again.
@@ -494,4 +512,10 @@ impl<H: Host> Session<H> {
             step
         })
     }
+}
+
+/// Where part `index` of `parts` of a whole begins. The product stays below 2^64: a volume has less
+/// than 2^50 blocks, and a map few parts.
+fn share(whole: u64, index: u64, parts: u64) -> u64 {
+    whole.saturating_mul(index).checked_div(parts).unwrap_or(0)
 }

@@ -5,7 +5,9 @@ use core::sync::atomic::Ordering;
 use snapless_engine::{Phase, Status, Tick};
 use snapless_types::{GapReason, Seq};
 use snapless_wire::id::FileTime;
-use snapless_wire::ioctl::{SessionPhase, StatusFlags, StatusReply};
+use snapless_wire::ioctl::{
+    MAP_CELLS, MAP_SAMPLES, MapCell, SessionPhase, StatusFlags, StatusReply,
+};
 use zerocopy::FromZeros;
 use zerocopy::little_endian::{U16, U32, U64};
 
@@ -22,6 +24,12 @@ impl Session {
     #[inline(never)] // The engine's status does not add to the caller's stack.
     pub fn status(&self, volume: VolumeFacts) -> StatusReply {
         self.reply(&self.engine.status(), volume)
+    }
+
+    /// In which state the blocks of each part of the volume are. IRQL <= DISPATCH_LEVEL.
+    pub fn map(&self) -> impl Iterator<Item = MapCell> {
+        let cells = self.engine.map(MAP_CELLS as u64, MAP_SAMPLES);
+        cells.map(|[unsynced, reading, synced, dirty]| MapCell { unsynced, reading, synced, dirty })
     }
 
     #[inline(never)] // Each function has one of the two on its stack.

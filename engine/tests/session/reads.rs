@@ -376,3 +376,24 @@ fn blocks_of_writes_that_are_held_side_by_side_are_read_together() {
     done(&session, first, true);
     done(&session, second, true);
 }
+
+#[test]
+fn a_map_tells_the_states_of_each_part_and_takes_no_lock() {
+    let session = session(|_| ());
+    session.begin();
+    done(&session, read(session.sweep()), true);
+    let reading = read(session.sweep());
+    NO_LOCKS.set(true);
+    let map = |cells, samples| session.map(cells, samples).collect::<Vec<_>>();
+    let [unsynced, reading_one, synced] = [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]];
+    assert_eq!(map(4, 64), [synced, reading_one, unsynced, unsynced]);
+    assert_eq!(map(2, 64), [[0, 1, 1, 0], [2, 0, 0, 0]]);
+    assert_eq!(map(1, 2), [[1, 0, 1, 0]], "the first and the third");
+    // More parts than blocks: some have none.
+    let fine = map(8, 64);
+    let sum = fine.iter().fold([0; 4], |sum: [u8; 4], cell| [0, 1, 2, 3].map(|i| sum[i] + cell[i]));
+    assert_eq!((fine.len(), sum), (8, [2, 1, 1, 0]));
+    assert!(map(0, 64).is_empty() && map(2, 0) == [[0; 4]; 2]);
+    NO_LOCKS.set(false);
+    done(&session, reading, true);
+}

@@ -6,7 +6,9 @@ use snapless_driver_client::status::SessionStatus;
 use snapless_driver_client::{DriverError, DriverPort, Volume};
 use snapless_types::{EpochId, Geometry};
 use snapless_wire::id::SessionId;
-use snapless_wire::ioctl::{ABI_VERSION, DrainFrom, KeepStateRequest, StartRequest, Verify};
+use snapless_wire::ioctl::{
+    ABI_VERSION, DrainFrom, KeepStateRequest, MapReply, StartRequest, Verify,
+};
 
 use crate::driver::{Call, Driver};
 use crate::server::Acknowledgement;
@@ -74,6 +76,10 @@ impl DriverPort for Port<'_> {
     }
 
     fn status(&self, _: SessionId) -> Result<SessionStatus, DriverError> {
+        Err(DriverError::Absent)
+    }
+
+    fn map(&self, _: SessionId) -> Result<MapReply, DriverError> {
         Err(DriverError::Absent)
     }
 

@@ -12,8 +12,8 @@ use snapless_types::EpochId;
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{
     DRAIN_BUFFER_MIN, DeviceName, DrainFrom, ExcludedExtents, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN,
-    IOCTL_DRAIN_FROM, IOCTL_KEEP_STATE, IOCTL_LIST_VOLUMES, IOCTL_RESUME, IOCTL_REVIEW,
-    IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_VERIFY, IOCTL_VERSION, KeepStateRequest,
+    IOCTL_DRAIN_FROM, IOCTL_KEEP_STATE, IOCTL_LIST_VOLUMES, IOCTL_MAP, IOCTL_RESUME, IOCTL_REVIEW,
+    IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_VERIFY, IOCTL_VERSION, KeepStateRequest, MapReply,
     SessionReply, StartSettings, StatusReply, Verify, VolumeEntry,
 };
 use zerocopy::FromZeros;
@@ -75,6 +75,11 @@ pub(super) const TARGET: Target = Target {
         "status: bad parameter",
         "status: bad version",
         "status: not found",
+        "map: answered",
+        "map: too small",
+        "map: bad parameter",
+        "map: bad version",
+        "map: not found",
         "verify: done",
         "verify: too small",
         "verify: bad parameter",
@@ -312,6 +317,11 @@ impl<'a> control::Driver for &'a Model {
         StatusReply::new_zeroed()
     }
 
+    fn map(&self, session: SessionId) -> Result<Vec<u8>, Status> {
+        assert!(self.find(session).is_some());
+        Ok(vec![0; size_of::<MapReply>()])
+    }
+
     fn verify(&self, session: SessionId, verify: Verify) -> Result<(), Status> {
         assert!(self.find(session).is_some());
         assert_ne!(verify, Verify::Begin { bytes_per_second: 1 }, "a rate has a least value");
@@ -338,6 +348,7 @@ fn name_of(code: u32, end: End) -> &'static str {
         IOCTL_REVIEW => "review",
         IOCTL_KEEP_STATE => "keep state",
         IOCTL_STATUS => "status",
+        IOCTL_MAP => "map",
         IOCTL_VERIFY => "verify",
         IOCTL_STOP => "stop",
         _ => "other",
