@@ -4,13 +4,16 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use snapless_link::question::REPLY_MAX;
 
 use crate::message::{Answer, Refusal, RefusalKind, Request};
 
 /// The version that both ends speak.
 pub const VERSION: u32 = 1;
-/// The longest line, in bytes.
-pub const LINE_MAX: u64 = 64 << 10;
+/// The longest request, in bytes.
+pub const REQUEST_MAX: u64 = 64 << 10;
+/// The longest answer, in bytes: that of a server, and a little more.
+pub const ANSWER_MAX: u64 = REPLY_MAX as u64 + (64 << 10);
 
 /// Why there is no message.
 #[derive(Debug, thiserror::Error)]
@@ -22,8 +25,8 @@ pub enum ExchangeError {
     #[error("the other end has closed the connection")]
     Closed,
     /// The line is too long.
-    #[error("a message is longer than {LINE_MAX} bytes")]
-    TooLong,
+    #[error("a message is longer than {0} bytes")]
+    TooLong(u64),
     /// The other end speaks another version.
     #[error(
         "the other end speaks version {found}, and this one {VERSION}: service and command line \
@@ -56,7 +59,7 @@ struct Version {
 /// [`ExchangeError`]; a refusal is an answer.
 pub fn ask(stream: &mut (impl Read + Write), request: &Request) -> Result<Answer, ExchangeError> {
     write_line(stream, request)?;
-    read_line(stream)
+    read_line(stream, ANSWER_MAX)
 }
 
 /// Answers one request. What is no request is refused in words.
@@ -67,7 +70,7 @@ pub fn answer(
     stream: &mut (impl Read + Write),
     carry_out: impl FnOnce(Request) -> Answer,
 ) -> Result<(), ExchangeError> {
-    let answer = match read_line(stream) {
+    let answer = match read_line(stream, REQUEST_MAX) {
         Ok(request) => carry_out(request),
         Err(error @ (ExchangeError::Io(_) | ExchangeError::Closed)) => return Err(error),
         Err(error) => Answer::Refused(Refusal::new(RefusalKind::Request, error)),
@@ -82,12 +85,12 @@ fn write_line(stream: &mut impl Write, message: &impl Serialize) -> Result<(), E
     Ok(stream.flush()?)
 }
 
-fn read_line<T: DeserializeOwned>(stream: &mut impl Read) -> Result<T, ExchangeError> {
+fn read_line<T: DeserializeOwned>(stream: &mut impl Read, max: u64) -> Result<T, ExchangeError> {
     let mut line = Vec::new();
-    BufReader::new(stream.take(LINE_MAX)).read_until(b'\n', &mut line)?;
+    BufReader::new(stream.take(max)).read_until(b'\n', &mut line)?;
     if !line.ends_with(b"\n") {
-        let is_full = line.len() as u64 == LINE_MAX;
-        return Err(if is_full { ExchangeError::TooLong } else { ExchangeError::Closed });
+        let is_full = line.len() as u64 == max;
+        return Err(if is_full { ExchangeError::TooLong(max) } else { ExchangeError::Closed });
     }
     let Version { version: found } = serde_json::from_slice(&line)?;
     if found != VERSION {
@@ -136,7 +139,8 @@ mod tests {
             is_carried_out = true;
             done()
         });
-        let said = ended.is_ok().then(|| read_line(&mut Cursor::new(stream.1)).unwrap());
+        let said =
+            ended.is_ok().then(|| read_line(&mut Cursor::new(stream.1), ANSWER_MAX).unwrap());
         (said, is_carried_out)
     }
 
@@ -156,7 +160,9 @@ mod tests {
             Request::Protect { volume: volume.clone(), server: None },
             Request::Unprotect { volume: volume.clone() },
             Request::Pause { volume: volume.clone() },
-            Request::Resume { volume },
+            Request::Resume { volume: volume.clone() },
+            Request::Points { volume: volume.clone() },
+            Request::Bookmark { volume, name: "before".to_owned() },
             Request::Throttle { bytes_per_second: Some(1 << 20) },
             Request::Throttle { bytes_per_second: None },
             Request::Reload,
@@ -200,7 +206,7 @@ mod tests {
     fn a_reason_of_a_newer_service_is_another_one() {
         let newer =
             "{\"version\":1,\"message\":{\"refused\":{\"kind\":\"moon\",\"text\":\"t\"}}}\n";
-        let answer: Answer = read_line(&mut Cursor::new(newer)).unwrap();
+        let answer: Answer = read_line(&mut Cursor::new(newer), ANSWER_MAX).unwrap();
         assert_eq!(answer, Answer::Refused(Refusal::new(RefusalKind::Other, "t")));
     }
 }

@@ -1,6 +1,7 @@
 //! Requests and answers.
 
 use serde::{Deserialize, Serialize};
+use snapless_link::question::{Bookmarked, Points};
 
 /// What an administrator asks for. A volume is named as people name it: `{GUID}`, a drive letter
 /// or a device path.
@@ -38,6 +39,18 @@ pub enum Request {
     },
     /// Read the configuration again.
     Reload,
+    /// Ask the server what can be restored of a volume.
+    Points {
+        /// The volume.
+        volume: String,
+    },
+    /// Have the server give the present instant of a volume a name.
+    Bookmark {
+        /// The volume.
+        volume: String,
+        /// The name.
+        name: String,
+    },
 }
 
 /// What the service answers.
@@ -46,6 +59,10 @@ pub enum Request {
 pub enum Answer {
     /// It is as was asked for.
     Done(Done),
+    /// What can be restored, to [`Request::Points`].
+    Points(Points),
+    /// The instant has its name, to [`Request::Bookmark`].
+    Bookmarked(Bookmarked),
     /// Nothing has changed.
     Refused(Refusal),
 }
@@ -90,6 +107,12 @@ pub enum RefusalKind {
     Configuration,
     /// The driver is not running, or has failed.
     Driver,
+    /// The server cannot be asked.
+    Server,
+    /// The instant cannot be restored, or the server does not have it yet.
+    NotRestorable,
+    /// The name is taken, or is none.
+    Name,
     /// Anything else.
     #[serde(other)]
     Other,

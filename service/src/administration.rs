@@ -1,27 +1,34 @@
 //! Carries out what administrators ask for by `snapless`: the configuration changes, and what runs
 //! follows it.
 //!
-//! Rule: a request is carried out as a whole or refused in words, one after the other. What is
-//! configured is written before it runs, so that it counts after a crash too.
+//! Rule: a change is carried out as a whole or refused in words, one after the other. What is
+//! configured is written before it runs, so that it counts after a crash too. What the server is
+//! asked for holds up no change.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use snapless_control::message::{Answer, Done, Refusal, RefusalKind, Request};
 use snapless_driver_client::volume::{NotAVolumeName, device_text};
 use snapless_driver_client::{Driver, DriverError, VolumeName};
+use snapless_link::question::RefusedKind;
 use snapless_trust::TrustError;
 use snapless_trust::keystore::KeyStore;
-use snapless_wire::id::VolumeGuid;
+use snapless_wire::id::{FileTime, VolumeGuid};
 use snapless_wire::ioctl::DeviceName;
 
 use crate::config::{Config, ConfigError, VolumeConfig};
 use crate::event::Event;
+use crate::inquiry::{ARRIVAL_LIMIT, InquiryError};
 use crate::notice;
 use crate::session::{SessionError, find, permits};
 use crate::settings_file::{Change, Edited, SettingsError, SettingsFile};
 use crate::size::Size;
 use crate::state::StateError;
 use crate::supervisor::Supervisor;
+use crate::verification::unix_ms;
+
+mod points;
 
 /// The service as administrators see it.
 pub struct Administration {
@@ -59,6 +66,36 @@ enum AdministrationError {
     OtherServer { configured: String, asked: String, file: String },
     #[error("{what} has changed: that counts when the service is started again")]
     Folder { what: &'static str },
+    #[error(transparent)]
+    Inquiry(#[from] InquiryError),
+    #[error("{volume} is paused, and nothing of it reaches the server: `snapless resume {volume}`")]
+    Paused { volume: VolumeName },
+    #[error("{volume} has no session yet: `snapless status` shows what the service is doing")]
+    NoSession { volume: VolumeName },
+    #[error(
+        "the first sync of {volume} is not complete, and before that no instant of it can be \
+         restored: `snapless status --watch` shows how far it is"
+    )]
+    FirstSync { volume: VolumeName },
+    #[error(
+        "{volume} is in a gap, and no instant in it can be restored: `snapless status` shows why \
+         and how far the resync is"
+    )]
+    Gap { volume: VolumeName },
+    #[error(
+        "within {} s the server has not got what was captured before this instant{}: `snapless \
+         status` shows how far it is behind; try again then",
+        ARRIVAL_LIMIT.as_secs(), reached(*.latest)
+    )]
+    NotArrived { latest: Option<FileTime> },
+}
+
+/// Up to when the server has the volume.
+fn reached(latest: Option<FileTime>) -> String {
+    let Some(latest) = latest.and_then(unix_ms) else { return String::new() };
+    let latest = UNIX_EPOCH + Duration::from_millis(latest);
+    let behind = SystemTime::now().duration_since(latest).unwrap_or_default();
+    format!(", and is {} s behind", behind.as_secs())
 }
 
 impl From<ConfigError> for AdministrationError {
@@ -79,6 +116,18 @@ impl AdministrationError {
             Self::Settings(_) | Self::NoServer | Self::OtherServer { .. } | Self::Folder { .. } => {
                 RefusalKind::Configuration
             }
+            Self::Inquiry(InquiryError::Refused(refused)) => match refused.kind {
+                RefusedKind::NoSuchVolume => RefusalKind::NoSuchVolume,
+                RefusedKind::NotRestorable => RefusalKind::NotRestorable,
+                RefusedKind::Name => RefusalKind::Name,
+                RefusedKind::Question | RefusedKind::Other => RefusalKind::Server,
+            },
+            Self::Inquiry(_) => RefusalKind::Server,
+            Self::Paused { .. }
+            | Self::NoSession { .. }
+            | Self::FirstSync { .. }
+            | Self::Gap { .. }
+            | Self::NotArrived { .. } => RefusalKind::NotRestorable,
             Self::State(_) | Self::Trust(_) => RefusalKind::Other,
         }
     }
@@ -109,33 +158,47 @@ impl Administration {
 
     /// Carries out a request.
     pub fn carry_out(&self, request: Request) -> Answer {
-        let mut supervisor = self.supervisor();
-        let outcome = match &request {
+        let answer = match &request {
             Request::Protect { volume, server } => {
-                self.protect(&mut supervisor, volume, server.as_deref())
+                self.change(|supervisor| self.protect(supervisor, volume, server.as_deref()))
             }
-            Request::Unprotect { volume } => self.unprotect(&mut supervisor, volume),
-            Request::Pause { volume } => self.pause(&mut supervisor, volume, true),
-            Request::Resume { volume } => self.pause(&mut supervisor, volume, false),
+            Request::Unprotect { volume } => {
+                self.change(|supervisor| self.unprotect(supervisor, volume))
+            }
+            Request::Pause { volume } => {
+                self.change(|supervisor| self.pause(supervisor, volume, true))
+            }
+            Request::Resume { volume } => {
+                self.change(|supervisor| self.pause(supervisor, volume, false))
+            }
             Request::Throttle { bytes_per_second } => {
-                self.throttle(&mut supervisor, *bytes_per_second)
+                self.change(|supervisor| self.throttle(supervisor, *bytes_per_second))
             }
-            Request::Reload => self.reload(&mut supervisor),
+            Request::Reload => self.change(|supervisor| self.reload(supervisor)),
+            Request::Points { volume } => self.points(volume).map(Answer::Points),
+            Request::Bookmark { volume, name } => {
+                self.bookmark(volume, name).map(Answer::Bookmarked)
+            }
         };
-        match outcome {
-            Ok(Outcome { volume, changed }) => {
-                let config = supervisor.config();
-                let (server, volumes) = (config.server.clone(), config.volumes.len());
-                let is_it = |it: &&VolumeConfig| Some(it.guid) == volume;
-                let paused = config.volumes.iter().find(is_it).is_some_and(|it| it.paused);
-                let volume = volume.map(|volume| format!("{{{volume}}}"));
-                Answer::Done(Done { volume, server, changed, paused, volumes })
-            }
-            Err(error) => {
-                log::warn!("a request of an administrator was refused: {error}");
-                Answer::Refused(Refusal::new(error.kind(), error))
-            }
-        }
+        answer.unwrap_or_else(|error| {
+            log::warn!("a request of an administrator was refused: {error}");
+            Answer::Refused(Refusal::new(error.kind(), error))
+        })
+    }
+
+    /// Carries out what changes the configuration or what runs.
+    fn change(
+        &self,
+        how: impl FnOnce(&mut Supervisor) -> Result<Outcome, AdministrationError>,
+    ) -> Result<Answer, AdministrationError> {
+        let mut supervisor = self.supervisor();
+        let Outcome { volume, changed } = how(&mut supervisor)?;
+        let config = supervisor.config();
+        let (server, volumes) = (config.server.clone(), config.volumes.len());
+        let is_it = |it: &&VolumeConfig| Some(it.guid) == volume;
+        let paused = config.volumes.iter().find(is_it).is_some_and(|it| it.paused);
+        let volume = volume.map(|volume| format!("{{{volume}}}"));
+        Ok(Answer::Done(Done { volume, server, changed, paused, volumes }))
     }
 
     fn protect(

@@ -14,6 +14,7 @@
 //! sweep_rate = "100 MiB"      # most bytes the sweep reads per second; absent: no limit
 //! sweep_latency_ms = 20       # how long a sweep read may take on average: 0 to 10000; 0: no limit
 //! resend_window = "128 MiB"   # memory for what the server has not acknowledged: 16 MiB to 1 GiB
+//! compress = true             # frames are compressed on their way
 //! compare = true              # after a gap, what the server has already is not sent
 //! write_intent_log = true     # after a crash, only what was written to lately is compared
 //! paused = false              # true: what the driver captures is not sent
@@ -76,6 +77,8 @@ pub struct Config {
 }
 
 /// One volume to protect.
+// Each is a switch of its own in the file.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct VolumeConfig {
     /// How the volume is found on this machine.
@@ -94,6 +97,8 @@ pub struct VolumeConfig {
     pub sweep: SweepLimits,
     /// Bytes of memory for records that the server has not acknowledged.
     pub resend_window: usize,
+    /// What is sent is compressed on its way, if that makes it shorter.
+    pub compress: bool,
     /// What is read again after a gap is compared with the server by hash, and sent only if it
     /// differs.
     pub compare: bool,
@@ -226,6 +231,7 @@ struct RawVolume {
     sweep_rate: Option<Size>,
     sweep_latency_ms: Option<u64>,
     resend_window: Option<Size>,
+    compress: Option<bool>,
     compare: Option<bool>,
     write_intent_log: Option<bool>,
     #[serde(default)]
@@ -320,6 +326,7 @@ impl Checker<'_> {
             },
             resend_window: self
                 .resend_window(key, raw.resend_window.unwrap_or(RESEND_WINDOW_DEFAULT))?,
+            compress: raw.compress.unwrap_or(true),
             compare: raw.compare.unwrap_or(true),
             write_intent_log: raw.write_intent_log.unwrap_or(true),
             paused: raw.paused,
@@ -451,7 +458,7 @@ mod tests {
         assert_eq!((volume.hold_limit_ms, volume.overflow), (200, Overflow::Gap));
         assert_eq!(volume.sweep, SweepLimits::DEFAULT);
         assert_eq!(volume.resend_window, 128 << 20);
-        assert!(volume.compare && volume.write_intent_log && !volume.paused);
+        assert!(volume.compress && volume.compare && volume.write_intent_log && !volume.paused);
         assert!(config.state_dir.ends_with("state"));
     }
 
@@ -460,7 +467,7 @@ mod tests {
         let text = "block_size = 131072\nqueue_size = \"64 MiB\"\nhold_limit_ms = 5000\n\
                     overflow = \"hold\"\ndevice = '\\Device\\X'\n\
                     sweep_rate = \"100 MiB\"\nsweep_latency_ms = 0\n\
-                    resend_window = \"1 GiB\"\ncompare = false\n\
+                    resend_window = \"1 GiB\"\ncompress = false\ncompare = false\n\
                     write_intent_log = false\npaused = true";
         let volume = &with(text).unwrap().volumes[0];
         assert_eq!(volume.name, VolumeName::Device(r"\Device\X".into()));
@@ -470,7 +477,7 @@ mod tests {
         let sweep = SweepLimits { bytes_per_second: 100 << 20, latency_ms: 0 };
         assert_eq!(volume.sweep, sweep);
         assert_eq!(volume.resend_window, 1 << 30);
-        assert!(!volume.compare && !volume.write_intent_log && volume.paused);
+        assert!(!volume.compress && !volume.compare && !volume.write_intent_log && volume.paused);
     }
 
     #[test]

@@ -24,6 +24,7 @@ pub struct Counters {
     sent: AtomicU64,
     elided: AtomicU64,
     unchanged: AtomicU64,
+    compressed: AtomicU64,
     frames: AtomicU64,
     connections: AtomicU64,
     older_driver_reported: AtomicBool,
@@ -54,6 +55,7 @@ impl Counters {
             sent: AtomicU64::new(0),
             elided: AtomicU64::new(0),
             unchanged: AtomicU64::new(0),
+            compressed: AtomicU64::new(0),
             frames: AtomicU64::new(0),
             connections: AtomicU64::new(0),
             older_driver_reported: AtomicBool::new(false),
@@ -82,6 +84,11 @@ impl Counters {
     /// Counts payload bytes that the server has already, which are not sent.
     pub fn unchanged(&self, bytes: usize) {
         self.unchanged.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Counts bytes that compression has saved.
+    pub fn compressed(&self, bytes: usize) {
+        self.compressed.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     /// Counts a frame of so many bytes.
@@ -170,6 +177,7 @@ impl Counters {
             bytes_sent: self.sent.load(Ordering::Relaxed),
             bytes_elided: self.elided.load(Ordering::Relaxed),
             bytes_unchanged: self.unchanged.load(Ordering::Relaxed),
+            bytes_compressed: self.compressed.load(Ordering::Relaxed),
             frames_sent: self.frames.load(Ordering::Relaxed),
             connections: self.connections.load(Ordering::Relaxed),
             acknowledged_epoch: facts.acknowledged.epoch().get(),

@@ -6,6 +6,7 @@
 //! | [`runner`] | the whole of it, until the service stops |
 //! | [`supervisor`] | one pipeline per volume, and their reports |
 //! | [`administration`], [`settings_file`] | requests of `snapless`; changes to the TOML file |
+//! | [`inquiry`] | what it asks the server for an administrator: points, names for them |
 //! | [`pipeline`] | one volume: connect, claim, stream, back off |
 //! | [`connector`], [`renewal`] | how the server is reached; the machine's certificate |
 //! | [`session`] | resume the driver's session or begin a new one |
@@ -34,6 +35,7 @@ pub mod connector;
 pub mod counters;
 pub mod event;
 mod files;
+pub mod inquiry;
 pub mod links;
 pub mod logging;
 pub mod notice;

@@ -7,6 +7,7 @@
 //! Rule LOSS (rules.md#loss): an acknowledgement counts only if it is for an epoch whose end this
 //! link has sent. What a server has is compared with what it acknowledged before.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
@@ -14,6 +15,7 @@ use snapless_driver_client::{DriverError, DriverPort};
 use snapless_link::LinkError;
 use snapless_link::client::{Link, LinkCloser, LinkLimits, Message, MessageReceiver};
 use snapless_link::frames::FrameSender;
+use snapless_link::packing::Packer;
 use snapless_wire::frame::{Acknowledge, FrameKind, Hello, Welcome};
 use zerocopy::IntoBytes;
 
@@ -40,6 +42,8 @@ pub struct Dialling<'a> {
     pub hello: Hello,
     /// The server is asked what it has.
     pub compare: bool,
+    /// Frames are compressed, if the server takes such.
+    pub compress: bool,
     /// How fast it is sent.
     pub throttle: &'a Throttle,
     /// Called when a link after the first one is there.
@@ -59,6 +63,9 @@ pub struct Links<'a> {
     halted: &'a StopSignal,
     /// Ends the present link.
     closer: Mutex<Option<LinkCloser>>,
+    /// The present link's server takes frames that are compressed. It carries no other data, so
+    /// relaxed ordering is enough.
+    packs: AtomicBool,
 }
 
 impl<'a> Links<'a> {
@@ -70,23 +77,19 @@ impl<'a> Links<'a> {
         window: &'a Window,
         halted: &'a StopSignal,
     ) -> Self {
-        Self { port, dialling, counters, window, halted, closer: Mutex::new(None) }
+        let (closer, packs) = (Mutex::new(None), AtomicBool::new(false));
+        Self { port, dialling, counters, window, halted, closer, packs }
     }
 
     /// Serves `link`, which was joined, and the links after it. `None` once the session has ended
     /// and everything is durable, or when `halted` is set; otherwise why a new session must begin.
     pub fn run(&self, mut link: Link) -> Result<Option<Reason>, StreamError> {
-        let mut nothing_durable = false;
         loop {
             let served = self.serve(link);
             if self.halted.is_set() || self.window.is_over() {
                 return Ok(None);
             }
             match served {
-                // It has put the session aside: nothing of it is durable there, nor will be.
-                Err(StreamError::Link(LinkError::Refused(_))) if nothing_durable => {
-                    return Ok(Some(Reason::Unknown));
-                }
                 Err(StreamError::Panicked(text)) => return Err(StreamError::Panicked(text)),
                 Err(StreamError::Driver(error)) => return Err(error.into()),
                 Err(error) => (self.dialling.failed)(error),
@@ -97,7 +100,6 @@ impl<'a> Links<'a> {
                 return Ok(Some(reason));
             }
             (self.dialling.linked)();
-            nothing_durable = welcome.durable_epoch().get() == 0;
             link = next;
         }
     }
@@ -140,6 +142,10 @@ impl<'a> Links<'a> {
             let acknowledged = acknowledged.epoch().get();
             return Ok(Some(Reason::Lost { durable, acknowledged }));
         }
+        if welcome.is_put_aside() {
+            return Ok(Some(Reason::Unknown));
+        }
+        self.packs.store(self.dialling.compress && welcome.takes_packed(), Ordering::Relaxed);
         let durable = Acknowledge::new(welcome.durable_epoch(), welcome.durable_seq())
             .with_latest(welcome.latest());
         let joined = if self.dialling.compare {
@@ -194,11 +200,20 @@ impl<'a> Links<'a> {
     }
 
     fn send(&self, mut sender: FrameSender) -> Result<(), StreamError> {
+        let packs = self.packs.load(Ordering::Relaxed);
+        // Without memory for it frames go as they are.
+        let mut packer = packs.then(Packer::new).and_then(Result::ok);
         loop {
             match self.window.next() {
                 Next::Frame(frame) => {
-                    self.dialling.throttle.wait(frame.payload.len(), self.halted);
-                    self.counters.sent(sender.send(FrameKind::Records, &frame.payload)?);
+                    let shorter = packer.as_mut().and_then(|packer| packer.pack(&frame.payload));
+                    let (kind, payload) = match shorter {
+                        Some(shorter) => (FrameKind::Packed, shorter),
+                        None => (FrameKind::Records, &frame.payload[..]),
+                    };
+                    self.dialling.throttle.wait(payload.len(), self.halted);
+                    self.counters.sent(sender.send(kind, payload)?);
+                    self.counters.compressed(frame.payload.len() - payload.len());
                 }
                 Next::Compare(request) => {
                     let sent = sender.send(FrameKind::Compare, &request.to_bytes())?;
@@ -239,8 +254,8 @@ impl<'a> Links<'a> {
                     }
                 }
                 Message::Refused(text) => return Err(LinkError::Refused(text).into()),
-                Message::Welcome(_) => {
-                    return Err(LinkError::OutOfPlace(FrameKind::Welcome).into());
+                Message::Welcome(_) | Message::Reply(_) => {
+                    return Err(LinkError::OutOfPlace(message.kind()).into());
                 }
             }
         }

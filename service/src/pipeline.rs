@@ -295,6 +295,7 @@ impl Pipeline {
                 backoff: self.limits.backoff,
                 hello,
                 compare: self.config.compare,
+                compress: self.config.compress,
                 throttle: &self.throttle,
                 linked: &linked,
                 differs: &|text| self.report_difference(text),

@@ -63,6 +63,9 @@ pub struct Report {
     /// Payload bytes that the server had already, and that were not sent.
     #[serde(default)]
     pub bytes_unchanged: u64,
+    /// Bytes that compression has saved on the link.
+    #[serde(default)]
+    pub bytes_compressed: u64,
     /// Frames sent.
     pub frames_sent: u64,
     /// Connections that the server welcomed.
@@ -189,6 +192,7 @@ mod tests {
             bytes_sent: 2,
             bytes_elided: 3,
             bytes_unchanged: 5,
+            bytes_compressed: 6,
             frames_sent: 4,
             connections: 5,
             acknowledged_epoch: 6,

@@ -323,6 +323,7 @@ pub fn judge(
             Reason::Lost { durable: durable_epoch, acknowledged }.verdict()
         }
         _ if durable < acknowledged => Reason::LostRecords { durable, acknowledged }.verdict(),
+        _ if welcome.is_put_aside() => Reason::Unknown.verdict(),
         _ => Verdict::Continue,
     }
 }
@@ -481,6 +482,7 @@ mod tests {
             overflow: Overflow::Hold,
             sweep: SweepLimits { bytes_per_second: 50 << 20, latency_ms: 7 },
             resend_window: 32 << 20,
+            compress: true,
             compare: true,
             write_intent_log: true,
             paused: false,

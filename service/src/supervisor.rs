@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use snapless_driver_client::Driver;
+use snapless_link::client::LinkLimits;
 use snapless_wire::id::VolumeGuid;
 
 use crate::config::{Config, VolumeConfig};
@@ -114,6 +115,22 @@ impl Supervisor {
     pub fn end(&mut self) {
         let pipelines = self.volumes.iter_mut().filter_map(|it| it.pipeline.take());
         end(pipelines.chain(self.renewal.take()));
+    }
+
+    /// How the server is reached; `None` if there is none.
+    pub fn connector(&self) -> Option<Connector> {
+        self.config.connector()
+    }
+
+    /// The counters of a volume that is configured.
+    pub fn counters(&self, volume: VolumeGuid) -> Option<Arc<Counters>> {
+        let found = self.volumes.iter().find(|it| it.config.guid == volume);
+        found.map(|it| Arc::clone(&it.counters))
+    }
+
+    /// Time limits of links.
+    pub fn link_limits(&self) -> LinkLimits {
+        self.limits.link
     }
 
     /// What is remembered of a volume's session.

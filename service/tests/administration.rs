@@ -14,6 +14,7 @@ use snapless_control::message::{Answer, Done, Refusal, RefusalKind, Request};
 use snapless_driver_client::Driver;
 use snapless_driver_client::identity::volume_of_device;
 use snapless_link::client::LinkLimits;
+use snapless_link::question::{Bookmarked, Points, Question, RefusedKind, Reply};
 use snapless_service::report::{Activity, read_all};
 use snapless_service::runner;
 use snapless_service::settings_file::SettingsFile;
@@ -92,14 +93,14 @@ impl Machine {
     fn done(&self, request: &Request) -> Done {
         match self.ask(request) {
             Answer::Done(done) => done,
-            Answer::Refused(refusal) => panic!("{request:?} was refused: {refusal}"),
+            other => panic!("{request:?} was not done: {other:?}"),
         }
     }
 
     fn refused(&self, request: &Request) -> Refusal {
         match self.ask(request) {
             Answer::Refused(refusal) => refusal,
-            Answer::Done(done) => panic!("{request:?} was carried out: {done:?}"),
+            other => panic!("{request:?} was carried out: {other:?}"),
         }
     }
 
@@ -358,4 +359,95 @@ fn folders_change_with_the_next_start_and_until_then_nothing_is_written_that_doe
         assert_eq!(machine.text(), moved, "{request:?}");
     }
     machine.streams(session);
+}
+
+fn points() -> Request {
+    Request::Points { volume: volume() }
+}
+
+fn bookmark(name: &str) -> Request {
+    Request::Bookmark { volume: volume(), name: name.to_owned() }
+}
+
+#[test]
+fn what_can_be_restored_is_told_as_the_server_says_it() {
+    let (machine, session) = Machine::protected();
+    machine.streams(session);
+    let told = Points {
+        volume: "v".to_owned(),
+        latest: None,
+        sessions: Vec::new(),
+        bookmarks: Vec::new(),
+        left_out: 1,
+    };
+    machine.server.behave(|manners| manners.reply = Some(Reply::Points(told.clone())));
+    assert_eq!(machine.ask(&points()), Answer::Points(told));
+    let asked = Question::Points { volume: volume_of_device(DEVICE).to_string() };
+    assert_eq!(machine.server.questions(), [asked]);
+    // Of a volume that is paused too. Nothing arrives of that, and so no instant gets a name.
+    machine.done(&Request::Pause { volume: volume() });
+    assert!(matches!(machine.ask(&points()), Answer::Points(_)));
+    let paused = machine.refused(&bookmark("now"));
+    assert!(paused.text.contains("snapless resume"), "{paused}");
+    assert_eq!(machine.driver.session(), Some(session));
+}
+
+#[test]
+fn the_present_instant_gets_a_name_once_the_server_has_it() {
+    let (machine, session) = Machine::protected();
+    machine.streams(session);
+    let early = machine.refused(&bookmark("early"));
+    assert_eq!(early.kind, RefusalKind::NotRestorable);
+    assert!(early.text.contains("first sync"), "{early}");
+    machine.driver.complete_base(0);
+    machine.driver.end_epoch();
+    let [volume, of_session, name, time] = ["v", "s", "now", "t"].map(str::to_owned);
+    let made = Bookmarked { volume, session: of_session, name, time };
+    machine.server.behave(|manners| manners.reply = Some(Reply::Bookmarked(made.clone())));
+    machine.driver.write(0, &[1; 8]);
+    machine.driver.end_epoch();
+    let at = machine.driver.pass(0);
+    assert_eq!(machine.ask(&bookmark("now")), Answer::Bookmarked(made));
+    let [Question::Bookmark { session: of, time, name, .. }] = &machine.server.questions()[..]
+    else {
+        panic!("one question")
+    };
+    assert_eq!((of, &**name), (&session.to_string(), "now"));
+    assert!(*time >= at.get(), "what was written before belongs to it");
+    let arrived = machine.server.arrived(session);
+    assert!(arrived.iter().all(|record| record.header.time().get() <= *time));
+
+    machine.driver.sleep_and_change();
+    let gap = machine.refused(&bookmark("gap"));
+    assert_eq!(gap.kind, RefusalKind::NotRestorable);
+    assert!(gap.text.contains("in a gap"), "{gap}");
+}
+
+#[test]
+fn what_the_server_refuses_is_said_in_its_words() {
+    let (machine, session) = Machine::protected();
+    machine.driver.complete_base(0);
+    machine.streams(session);
+    let older = machine.refused(&points());
+    assert_eq!(older.kind, RefusalKind::Server);
+    assert!(older.text.contains("older release"), "{older}");
+    for (said, heard) in [
+        (RefusedKind::NoSuchVolume, RefusalKind::NoSuchVolume),
+        (RefusedKind::NotRestorable, RefusalKind::NotRestorable),
+        (RefusedKind::Name, RefusalKind::Name),
+        (RefusedKind::Other, RefusalKind::Server),
+    ] {
+        let reply = Reply::refused(said, "the reason");
+        machine.server.behave(|manners| manners.reply = Some(reply));
+        let refused = machine.refused(&bookmark("name"));
+        assert_eq!(refused.kind, heard);
+        assert!(refused.text.contains("the reason"), "{refused}");
+    }
+    machine.server.behave(|manners| manners.refuse = Some("busy".into()));
+    for unknown in [r"\Device\Other", "D:"] {
+        let request = Request::Points { volume: unknown.to_owned() };
+        assert_eq!(machine.refused(&request).kind, RefusalKind::NoSuchVolume, "{unknown}");
+    }
+    machine.done(&unprotect());
+    assert_eq!(machine.refused(&points()).kind, RefusalKind::NoSuchVolume);
 }

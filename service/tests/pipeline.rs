@@ -137,6 +137,44 @@ fn a_cut_link_loses_no_record_and_keeps_the_claim() {
 }
 
 #[test]
+fn frames_are_compressed_where_that_makes_them_shorter_and_the_server_takes_it() {
+    for takes_packed in [false, true] {
+        let harness = Harness::new();
+        harness.server.behave(|manners| manners.takes_packed = takes_packed);
+        let running = harness.start();
+        let session = wait_for_session(&harness);
+        let sectors: Vec<u8> = (0..=255).collect();
+        harness.driver.write(0, &sectors);
+        harness.driver.end_epoch();
+        wait_for(&harness, Seen::Acknowledged(1));
+        let report = running.counters.report();
+        assert_eq!(report.bytes_compressed > 100_000, takes_packed, "{report:?}");
+        assert_eq!(report.bytes_sent < 20_000, takes_packed, "{report:?}");
+        let arrived = harness.server.arrived(session);
+        let write = arrived.iter().find(|it| it.header.kind() == RecordKind::Write).unwrap();
+        assert!(write.payload.chunks(512).zip(0..=255).all(|(sector, byte)| sector == [byte; 512]));
+    }
+}
+
+#[test]
+fn a_server_that_refuses_before_anything_is_durable_gets_the_same_session_again() {
+    let (harness, _running, session) = begun();
+    harness.server.behave(|manners| manners.refuse_records = 3);
+    harness.driver.write(0, &[1]);
+    harness.driver.end_epoch();
+    wait_for(&harness, Seen::Acknowledged(1));
+    assert_eq!(harness.driver.session(), Some(session));
+}
+
+#[test]
+fn a_session_that_is_put_aside_while_it_streams_is_followed_by_a_new_one() {
+    let (harness, _running, session) = begun();
+    harness.server.behave(|manners| (manners.refuse_records, manners.puts_aside) = (1, true));
+    harness.driver.write(0, &[1]);
+    wait_for(&harness, Seen::Stopped(session));
+}
+
+#[test]
 fn a_cut_that_outlasts_the_window_leaves_the_rest_to_the_driver() {
     let (harness, running, session) = durable();
     harness.server.behave(|manners| manners.refuse = Some("busy".into()));

@@ -12,7 +12,7 @@ use snapless_driver_client::{Driver, DriverError, DriverPort, SessionStatus, Vol
 use snapless_types::{EpochId, Extent, GapReason, Geometry, Made, RecordKind, Seq};
 use snapless_wire::id::{AreaId, FileTime, SessionId, VolumeGuid};
 use snapless_wire::ioctl::{
-    ABI_VERSION, DRAIN_BUFFER_MIN, DeviceName, DrainFrom, KeepStateRequest, ORIGIN_SKIP,
+    ABI_VERSION, DRAIN_BUFFER_MIN, DeviceName, DrainFrom, KeepStateRequest, MapReply, ORIGIN_SKIP,
     Protection, SPECIAL_FILE_PAGING, SessionPhase, StartRequest, StatusFlags, StatusReply, Verify,
 };
 use snapless_wire::record::{Position, RecordHeader};
@@ -92,6 +92,7 @@ struct State {
     seen: Vec<Seen>,
 }
 
+#[allow(clippy::struct_excessive_bools, reason = "switches of a fake")]
 #[derive(Clone)]
 struct Session {
     id: SessionId,
@@ -109,6 +110,7 @@ struct Session {
     ends: Vec<(u64, Made)>,
     /// Not as the stream says: writes are not captured.
     in_gap: bool,
+    base_complete: bool,
     claimant: Option<u64>,
     /// Where the next drain begins is known.
     drains: bool,
@@ -248,6 +250,7 @@ impl FakeDriver {
     pub fn complete_base(&self, offset: u64) {
         self.skip(RecordKind::Unallocated, offset);
         self.record(|session| {
+            session.base_complete = true;
             let header = RecordHeader::marker(RecordKind::BaseComplete, session.next());
             header.unwrap().to_bytes().to_vec()
         });
@@ -468,6 +471,7 @@ impl State {
             acknowledged_seq: 0,
             ends: vec![(0, Made::default())],
             in_gap: false,
+            base_complete: false,
             claimant: None,
             drains: continues.is_none(),
             lost: None,
@@ -823,6 +827,7 @@ impl DriverPort for FakePort {
         let flags = StatusFlags {
             outgrown: length > session.length,
             shrunk: length < session.length,
+            base_complete: session.base_complete,
             consistent: !session.in_gap && session.lost.is_none(),
             continues: session.unplaced.is_some(),
             placed: session.unplaced.is_none(),
@@ -838,6 +843,10 @@ impl DriverPort for FakePort {
         reply.gap_reason = U16::new(reason.map_or(0, GapReason::to_wire));
         reply.flags = U32::new(flags.to_wire());
         SessionStatus::parse(&reply)
+    }
+
+    fn map(&self, _id: SessionId) -> Result<MapReply, DriverError> {
+        Err(DriverError::NotFound(Call::Map))
     }
 
     fn verify(&self, _id: SessionId, _verify: Verify) -> Result<(), DriverError> {

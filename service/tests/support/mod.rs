@@ -143,6 +143,7 @@ fn config() -> VolumeConfig {
         overflow: Overflow::Gap,
         sweep: SweepLimits::DEFAULT,
         resend_window: 16 << 20,
+        compress: true,
         compare: true,
         write_intent_log: true,
         paused: false,

@@ -8,10 +8,12 @@ use std::thread;
 use std::time::Duration;
 
 use snapless_link::LinkError;
+use snapless_link::packing::unpack;
+use snapless_link::question::{Question, Reply};
 use snapless_link::server::{Patience, ServerLink};
 use snapless_types::{EpochId, Extent, RecordKind, Seq};
 use snapless_wire::compare::{Compare, Compared, ContentHash};
-use snapless_wire::frame::{Acknowledge, FrameKind, Hello, Watermark, Welcome};
+use snapless_wire::frame::{Acknowledge, FrameError, FrameKind, Hello, Watermark, Welcome};
 use snapless_wire::id::SessionId;
 use snapless_wire::record::{Record, RecordHeader, Records};
 use zerocopy::IntoBytes;
@@ -50,10 +52,17 @@ impl Answers {
 }
 
 /// How the server misbehaves.
+#[allow(clippy::struct_excessive_bools, reason = "switches of a fake")]
 #[derive(Clone, Default, Debug)]
 pub struct Manners {
     /// Refuse every hello with this text.
     pub refuse: Option<String>,
+    /// Refuse so many links at their first records.
+    pub refuse_records: usize,
+    /// Take frames that are compressed.
+    pub takes_packed: bool,
+    /// Say that the session was put aside.
+    pub puts_aside: bool,
     /// Acknowledge nothing.
     pub silent: bool,
     /// Acknowledge an epoch so many later than the one that is durable.
@@ -64,6 +73,8 @@ pub struct Manners {
     pub alive: bool,
     /// What requests to compare get.
     pub answers: Answers,
+    /// What questions get; without it the server does not know them.
+    pub reply: Option<Reply>,
 }
 
 /// Time between two keep-alives.
@@ -84,6 +95,7 @@ struct Shared {
 struct State {
     manners: Manners,
     hellos: Vec<Hello>,
+    questions: Vec<Question>,
     sessions: HashMap<SessionId, Stored>,
     links: Vec<TcpStream>,
     /// Counts the cuts: links from before the last one are dead.
@@ -196,6 +208,11 @@ impl FakeServer {
         state.sessions.get(&session).map(|stored| stored.watermarks.clone()).unwrap_or_default()
     }
 
+    /// What was asked.
+    pub fn questions(&self) -> Vec<Question> {
+        self.shared.lock().questions.clone()
+    }
+
     pub fn hellos(&self) -> Vec<Hello> {
         self.shared.lock().hellos.clone()
     }
@@ -227,8 +244,10 @@ impl Shared {
     /// Serves one link; an error is a violation by the service.
     fn converse(&self, link: &mut ServerLink, generation: u64) -> Result<(), String> {
         let mut payload = Vec::new();
-        if receive(link, &mut payload)? != Some(FrameKind::Hello) {
-            return Err("the link did not begin with Hello".into());
+        match receive(link, &mut payload)? {
+            Some(FrameKind::Hello) => {}
+            Some(FrameKind::Question) => return self.reply(link, &payload),
+            _ => return Err("the link began with neither Hello nor Question".into()),
         }
         let hello = Hello::read(&payload).map_err(|error| error.to_string())?;
         let (refuse, welcome) = {
@@ -242,6 +261,10 @@ impl Shared {
             let made = last.map(|last| last.header.made()).unwrap_or_default();
             let welcome = Welcome::new(EpochId::new(stored.durable_epoch), durable_seq);
             let welcome = welcome.with_made(made).with_seed(state.manners.answers.has_seed());
+            let takes_packed = state.manners.takes_packed;
+            let welcome = if takes_packed { welcome.taking_packed() } else { welcome };
+            let puts_aside = state.manners.puts_aside;
+            let welcome = if puts_aside { Welcome::put_aside() } else { welcome };
             (state.manners.refuse.clone(), welcome)
         };
         if let Some(text) = refuse {
@@ -251,8 +274,18 @@ impl Shared {
         send(link, FrameKind::Welcome, welcome.as_bytes());
         loop {
             self.wait_while_stalled(link, generation);
-            match receive(link, &mut payload)? {
+            let mut kind = receive(link, &mut payload)?;
+            if kind == Some(FrameKind::Packed) && self.lock().manners.takes_packed {
+                let packed = std::mem::take(&mut payload);
+                let frame = unpack(&packed, &mut payload).map_err(|error| error.to_string())?;
+                kind = Some(frame.kind());
+            }
+            match kind {
                 None => return Ok(()),
+                Some(FrameKind::Records) if self.refuses_records() => {
+                    send(link, FrameKind::Error, b"try again");
+                    return Ok(());
+                }
                 Some(FrameKind::Records) => {
                     let is_seeded = |it: Record<'_>| it.header.is_seeded();
                     let lost = matches!(self.lock().manners.answers, Answers::SeedLost(_));
@@ -278,6 +311,26 @@ impl Shared {
                 Some(kind) => return Err(format!("{kind:?} is out of place")),
             }
         }
+    }
+
+    fn reply(&self, link: &mut ServerLink, payload: &[u8]) -> Result<(), String> {
+        let mut state = self.lock();
+        state.questions.push(Question::read(payload)?);
+        if let Some(reply) = state.manners.reply.clone() {
+            send(link, FrameKind::Reply, &reply.to_bytes());
+        } else {
+            let unknown = FrameError::Kind(FrameKind::Question.to_wire());
+            let text = LinkError::Frame(unknown).to_string();
+            send(link, FrameKind::Error, text.as_bytes());
+        }
+        Ok(())
+    }
+
+    fn refuses_records(&self) -> bool {
+        let left = &mut self.lock().manners.refuse_records;
+        let refuses = *left > 0;
+        *left = left.saturating_sub(1);
+        refuses
     }
 
     /// Takes a watermark, which must be about the last record, and that durable.

@@ -1,0 +1,141 @@
+//! What the service asks the server for an administrator, each time over a connection of its own:
+//! it needs no session, and disturbs none.
+
+use std::time::{Duration, Instant};
+
+use snapless_link::LinkError;
+use snapless_link::client::LinkLimits;
+use snapless_link::question::{Bookmarked, Points, Question, Refused, Reply};
+use snapless_wire::frame::{FrameError, FrameKind};
+use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
+
+use crate::connector::Connector;
+
+/// How long an instant is waited for that the server shall name: until it has all that was captured
+/// before.
+pub const ARRIVAL_LIMIT: Duration = Duration::from_mins(1);
+/// How often it is looked whether the server has it.
+const ARRIVAL_STEP: Duration = Duration::from_millis(50);
+
+/// Why a question has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum InquiryError {
+    /// The server could not be asked.
+    #[error(transparent)]
+    Link(LinkError),
+    /// The server does not know questions.
+    #[error("the server is of an older release, which answers no questions: {0}")]
+    Older(String),
+    /// The server refuses.
+    #[error("the server refused: {}", .0.text)]
+    Refused(Refused),
+}
+
+impl From<LinkError> for InquiryError {
+    fn from(error: LinkError) -> Self {
+        match error {
+            LinkError::Refused(text) if is_unknown_kind(&text) => Self::Older(text),
+            error => Self::Link(error),
+        }
+    }
+}
+
+/// True for the words in which a server says that it does not know a question's frame.
+fn is_unknown_kind(text: &str) -> bool {
+    text.contains(&FrameError::Kind(FrameKind::Question.to_wire()).to_string())
+}
+
+/// What the server can restore of a volume.
+///
+/// # Errors
+/// [`InquiryError`].
+pub fn points(
+    connector: &Connector,
+    limits: &LinkLimits,
+    volume: VolumeGuid,
+) -> Result<Points, InquiryError> {
+    let question = Question::Points { volume: volume.to_string() };
+    match ask(connector, limits, &question)? {
+        Reply::Points(points) => Ok(points),
+        other => Err(not_asked_for(other)),
+    }
+}
+
+/// Has the server name an instant of a volume's session.
+///
+/// # Errors
+/// [`InquiryError`].
+pub fn bookmark(
+    connector: &Connector,
+    limits: &LinkLimits,
+    (volume, session): (VolumeGuid, SessionId),
+    time: FileTime,
+    name: &str,
+) -> Result<Bookmarked, InquiryError> {
+    let [volume, session] = [volume.to_string(), session.to_string()];
+    let question = Question::Bookmark { volume, session, time: time.get(), name: name.to_owned() };
+    match ask(connector, limits, &question)? {
+        Reply::Bookmarked(bookmarked) => Ok(bookmarked),
+        other => Err(not_asked_for(other)),
+    }
+}
+
+fn ask(
+    connector: &Connector,
+    limits: &LinkLimits,
+    question: &Question,
+) -> Result<Reply, InquiryError> {
+    let link = connector.connect(limits, &|| false)?;
+    Ok(link.ask(question, limits, &|| false)?)
+}
+
+fn not_asked_for(reply: Reply) -> InquiryError {
+    match reply {
+        Reply::Refused(refused) => InquiryError::Refused(refused),
+        _ => InquiryError::Link(LinkError::Frame(FrameError::Payload("Reply"))),
+    }
+}
+
+/// Waits until the server has all that was captured before an instant: until `latest` is not
+/// before it. The last one that it has, if that takes too long.
+pub fn wait_for_arrival(
+    time: FileTime,
+    limit: Duration,
+    latest: impl Fn() -> Option<FileTime>,
+) -> Result<(), Option<FileTime>> {
+    let begun = Instant::now();
+    loop {
+        let now = latest();
+        if now.is_some_and(|now| now >= time) {
+            return Ok(());
+        }
+        if begun.elapsed() >= limit {
+            return Err(now);
+        }
+        std::thread::sleep(ARRIVAL_STEP);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_of_an_older_release_is_told_from_one_that_refuses() {
+        let older = "the other end sent a bad frame: frame kind 11 is unknown".to_owned();
+        let error = InquiryError::from(LinkError::Refused(older));
+        assert!(matches!(error, InquiryError::Older(_)), "{error}");
+        let error = InquiryError::from(LinkError::Refused("the server stops".to_owned()));
+        assert!(matches!(error, InquiryError::Link(_)), "{error}");
+    }
+
+    #[test]
+    fn an_instant_is_waited_for_and_not_for_ever() {
+        let at = FileTime::new(7);
+        assert_eq!(wait_for_arrival(at, Duration::ZERO, || Some(at)), Ok(()));
+        let limit = Duration::from_millis(1);
+        let behind = Some(FileTime::new(6));
+        assert_eq!(wait_for_arrival(at, limit, || behind), Err(behind));
+        assert_eq!(wait_for_arrival(at, limit, || None), Err(None));
+    }
+}
