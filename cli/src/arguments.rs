@@ -15,7 +15,8 @@ const AFTER_HELP: &str = "Exit codes:\n  0  done\n  1  failed\n  2  wrong argume
                           5  access denied: run this program as an administrator\n  \
                           6  verify --wait: the copy is not what the volume is\n  \
                           7  the service is not running\n  \
-                          8  doctor: something is wrong\n\n\
+                          8  doctor: something is wrong\n  \
+                          9  bookmark: the instant cannot be restored, or not yet\n\n\
                           With --json an answer is one JSON document on standard output, and an \
                           error one on\nstandard error, with the exit code and what is said \
                           without --json:\n  \
@@ -82,6 +83,19 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Shows what can be restored of a volume: stretches of instants, gaps, bookmarks
+    ///
+    /// The service asks the server. Times are those of this machine's clock, in UTC.
+    #[command(after_help = "Examples:\n  snapless points D:\n  snapless points D: --json")]
+    Points(VolumeArguments),
+    /// Gives the present instant of a volume a name, and waits until the server has it
+    ///
+    /// What has been written before is in it, as in the image that a power cut now would leave. The
+    /// name stands for the instant wherever the server takes one; its retention policy says how
+    /// long the instant is kept.
+    #[command(after_help = "Examples:\n  snapless bookmark D: before-upgrade\n  \
+                            snapless bookmark D: before-upgrade --json")]
+    Bookmark(BookmarkArguments),
     /// Shows each session: progress, rate, time left, held writes, gaps
     #[command(after_help = "Examples:\n  snapless status\n  snapless status --watch\n  \
                             snapless status --json\n  snapless status --watch --interval 5 --json")]
@@ -157,6 +171,20 @@ pub struct ProtectArguments {
     /// The server, host:port [default: that of the configuration, or at which the machine enrolled]
     #[arg(long, value_name = "SERVER")]
     pub to: Option<String>,
+    /// Print JSON, for scripts
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `snapless bookmark`.
+#[derive(Args, Debug)]
+pub struct BookmarkArguments {
+    /// The volume: {GUID}, a drive letter (D:) or a device path
+    #[arg(value_name = "VOLUME")]
+    pub volume: VolumeName,
+    /// The name: a letter, then letters, digits, '-', '_' and '.', at most 64
+    #[arg(value_name = "NAME")]
+    pub name: String,
     /// Print JSON, for scripts
     #[arg(long)]
     pub json: bool,

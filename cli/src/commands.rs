@@ -5,6 +5,8 @@ mod common;
 pub mod completions;
 mod doctor;
 mod enroll;
+mod points;
+mod service;
 mod status;
 mod stop;
 mod support_bundle;
@@ -19,13 +21,15 @@ use snapless_control::channel::PIPE;
 use snapless_control::message::Request;
 use snapless_driver_client::{Driver, paths};
 
-use crate::arguments::{Command, ProtectArguments, ThrottleArguments, VolumeArguments};
+use crate::arguments::{
+    BookmarkArguments, Command, ProtectArguments, ThrottleArguments, VolumeArguments,
+};
 use crate::error::CliError;
 
 /// Carries out `command`.
 pub fn run(command: &Command, driver: &dyn Driver, out: &mut dyn Write) -> Result<(), CliError> {
-    let ask =
-        |request, json, out: &mut dyn Write| administer::run(request, json, Path::new(PIPE), out);
+    let pipe = Path::new(PIPE);
+    let ask = |request, json, out: &mut dyn Write| administer::run(request, json, pipe, out);
     match command {
         Command::Doctor { json } => doctor::run(*json, driver, out),
         Command::SupportBundle(arguments) => support_bundle::run(arguments, driver, out),
@@ -51,6 +55,10 @@ pub fn run(command: &Command, driver: &dyn Driver, out: &mut dyn Write) -> Resul
             ask(Request::Throttle { bytes_per_second: *rate }, *json, out)
         }
         Command::Reload { json } => ask(Request::Reload, *json, out),
+        Command::Points(VolumeArguments { volume, json }) => points::list(volume, *json, pipe, out),
+        Command::Bookmark(BookmarkArguments { volume, name, json }) => {
+            points::bookmark(volume, name, *json, pipe, out)
+        }
         Command::Completions { shell } => completions::run(*shell, out),
         Command::Version { json } => version::run(*json, out),
     }

@@ -108,6 +108,7 @@ impl CliError {
             Self::Differs => 6,
             Self::NoService => 7,
             Self::Unhealthy(_) => 8,
+            Self::Refused(Refusal { kind: RefusalKind::NotRestorable, .. }) => 9,
             _ => 1,
         }
     }

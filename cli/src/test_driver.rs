@@ -10,8 +10,8 @@ use snapless_driver_client::{Driver, DriverError, DriverPort, SessionStatus, Vol
 use snapless_types::{EpochId, Extent, Geometry};
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 use snapless_wire::ioctl::{
-    ABI_VERSION, DeviceName, DrainFrom, KeepStateRequest, Protection, SPECIAL_FILE_PAGING,
-    SessionPhase, StartRequest, StatusFlags, StatusReply, Verify,
+    ABI_VERSION, DeviceName, DrainFrom, KeepStateRequest, MAP_CELLS, MapCell, MapReply, Protection,
+    SPECIAL_FILE_PAGING, SessionPhase, StartRequest, StatusFlags, StatusReply, Verify,
 };
 use zerocopy::FromZeros;
 use zerocopy::little_endian::{U32, U64};
@@ -208,6 +208,14 @@ impl DriverPort for TestDriver {
         reply.blocks_unallocated = U64::new(77);
         reply.special_files = U32::new(SPECIAL_FILE_PAGING);
         SessionStatus::parse(&reply)
+    }
+
+    fn map(&self, _session: SessionId) -> Result<MapReply, DriverError> {
+        let mut cells = [MapCell { synced: 7, ..MapCell::default() }; MAP_CELLS];
+        cells[100].unsynced = 1;
+        cells[200..].fill(MapCell { unsynced: 7, ..MapCell::default() });
+        cells[255].dirty = 1;
+        Ok(MapReply { cells })
     }
 
     fn verify(&self, session: SessionId, verify: Verify) -> Result<(), DriverError> {

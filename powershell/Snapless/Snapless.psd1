@@ -8,8 +8,10 @@
     CompatiblePSEditions = @('Desktop', 'Core')
     FormatsToProcess     = @('Snapless.Format.ps1xml')
     FunctionsToExport    = @(
+        'Get-SnaplessPoint'
         'Get-SnaplessStatus'
         'Get-SnaplessVolume'
+        'New-SnaplessBookmark'
         'Register-SnaplessServer'
         'Resume-SnaplessProtection'
         'Start-SnaplessProtection'

@@ -18,6 +18,7 @@ $script:Kinds = @{
     5 = 'AccessDenied', 'PermissionDenied'
     6 = 'CopyDiffers', 'InvalidData'
     7 = 'ServiceNotRunning', 'ResourceUnavailable'
+    9 = 'NotRestorable', 'InvalidOperation'
 }
 
 # Runs the program once, on this machine or on another: it uses nothing of this module.
@@ -266,6 +267,44 @@ function ConvertFrom-SnaplessChange {
         Volume       = $Json.volume
         Server       = $Json.server
         Changed      = $Json.changed
+        IsPaused     = $Json.paused
+        ComputerName = $ComputerName
+    }
+}
+
+# The stretches of one session that can be restored or not, in the order of time, and its t0.
+function ConvertFrom-SnaplessSession {
+    param([object] $Json, [string] $Volume, [string] $ComputerName)
+
+    $of = @{ Volume = $Volume; SessionId = $Json.session; ComputerName = $ComputerName }
+    if ($Json.t0 -and $Json.t0_restorable) {
+        New-SnaplessPointObject @of -Kind 'T0' -From $Json.t0 -To $Json.t0
+    }
+    foreach ($stretch in $Json.points) {
+        New-SnaplessPointObject @of -Kind 'Points' -From $stretch.from -To $stretch.to
+    }
+    foreach ($gap in $Json.gaps) {
+        New-SnaplessPointObject @of -Kind 'Gap' -From $gap.from -To $gap.to -Reason $gap.reason
+    }
+}
+
+function New-SnaplessPointObject {
+    [Diagnostics.CodeAnalysis.SuppressMessageAttribute(
+        'PSUseShouldProcessForStateChangingFunctions', '', Justification = 'It makes an object.')]
+    param(
+        [string] $Volume, [string] $SessionId, [string] $ComputerName, [string] $Kind,
+        [object] $From, [object] $To, [string] $Name, [string] $Reason
+    )
+
+    [pscustomobject]@{
+        PSTypeName   = 'Snapless.Point'
+        Kind         = $Kind
+        Name         = $Name
+        From         = ConvertTo-SnaplessTime -Value $From
+        To           = ConvertTo-SnaplessTime -Value $To
+        Reason       = $Reason
+        Volume       = $Volume
+        SessionId    = $SessionId
         ComputerName = $ComputerName
     }
 }
@@ -423,6 +462,143 @@ function Get-SnaplessStatus {
         }
         foreach ($entry in $answer.Document.sessions) {
             ConvertFrom-SnaplessStatus -Json $entry -ComputerName $machine
+        }
+    }
+}
+
+function Get-SnaplessPoint {
+    <#
+    .SYNOPSIS
+    Gets what can be restored of a volume: stretches of instants, gaps, bookmarks.
+
+    .DESCRIPTION
+    The service asks the server. Each object has a Kind: Points is a stretch of instants that can be
+    restored, with both ends; Gap is one that cannot, with its Reason, and without a To if it has not
+    ended; T0 is the begin of a session; Bookmark is an instant with a Name. Times are local.
+
+    .PARAMETER Volume
+    The volume: a drive letter (D:), a GUID or a device path.
+
+    .PARAMETER ComputerName
+    Machines on which it is asked, by PowerShell remoting. They need Snapless, not this module.
+
+    .PARAMETER Session
+    PowerShell sessions in which it is asked; they go before -ComputerName.
+
+    .EXAMPLE
+    Get-SnaplessPoint -Volume D:
+
+    Shows what can be restored of D:.
+
+    .EXAMPLE
+    Get-SnaplessPoint -Volume D: | Where-Object -Property Kind -EQ Bookmark
+
+    Gets the bookmarks of D:.
+
+    .OUTPUTS
+    Snapless.Point
+
+    .LINK
+    about_Snapless
+    #>
+    [CmdletBinding()]
+    [OutputType('Snapless.Point')]
+    param(
+        [Parameter(Mandatory, Position = 0, ValueFromPipeline, ValueFromPipelineByPropertyName)]
+        [Alias('Device', 'UniqueId')]
+        [ValidateNotNullOrEmpty()]
+        [string[]] $Volume,
+
+        [Parameter(ValueFromPipelineByPropertyName)]
+        [Alias('PSComputerName')]
+        [string[]] $ComputerName,
+
+        [System.Management.Automation.Runspaces.PSSession[]] $Session
+    )
+
+    process {
+        foreach ($name in $Volume) {
+            $call = @{ Caller = $PSCmdlet; Bound = $PSBoundParameters; Target = $name }
+            foreach ($answer in Invoke-SnaplessProgram -Words 'points', '--json', '--', $name @call) {
+                $told = $answer.Document
+                $of = @{ Volume = $told.volume; ComputerName = $answer.ComputerName }
+                foreach ($entry in $told.sessions) {
+                    if ($entry.error) { Write-Warning -Message "Session $($entry.session): $($entry.error)" }
+                    ConvertFrom-SnaplessSession -Json $entry @of
+                }
+                foreach ($mark in $told.bookmarks) {
+                    if ($mark.error) { Write-Warning -Message "Bookmark $($mark.name): $($mark.error)"; continue }
+                    $point = @{ Kind = 'Bookmark'; Name = $mark.name; From = $mark.time; To = $mark.time }
+                    New-SnaplessPointObject @of @point -SessionId $mark.session
+                }
+                if ($told.left_out) { Write-Warning -Message "$($told.left_out) older ones are left out." }
+            }
+        }
+    }
+}
+
+function New-SnaplessBookmark {
+    <#
+    .SYNOPSIS
+    Gives the present instant of a volume a name, and waits until the server has it.
+
+    .DESCRIPTION
+    What has been written before is in it, as in the image that a power cut now would leave. The name
+    stands for the instant wherever the server takes one; its retention policy says how long the
+    instant is kept.
+
+    .PARAMETER Volume
+    The volume: a drive letter (D:), a GUID or a device path.
+
+    .PARAMETER Name
+    The name: a letter, then letters, digits, '-', '_' and '.', at most 64.
+
+    .PARAMETER ComputerName
+    Machines on which it is done, by PowerShell remoting. They need Snapless, not this module.
+
+    .PARAMETER Session
+    PowerShell sessions in which it is done; they go before -ComputerName.
+
+    .EXAMPLE
+    New-SnaplessBookmark -Volume D: -Name before-upgrade
+
+    Names the present instant of D:.
+
+    .OUTPUTS
+    Snapless.Point
+
+    .LINK
+    about_Snapless
+    #>
+    [CmdletBinding(SupportsShouldProcess, ConfirmImpact = 'Low')]
+    [OutputType('Snapless.Point')]
+    param(
+        [Parameter(Mandatory, Position = 0, ValueFromPipeline, ValueFromPipelineByPropertyName)]
+        [Alias('Device', 'UniqueId')]
+        [ValidateNotNullOrEmpty()]
+        [string[]] $Volume,
+
+        [Parameter(Mandatory, Position = 1)]
+        [ValidateNotNullOrEmpty()]
+        [string] $Name,
+
+        [Parameter(ValueFromPipelineByPropertyName)]
+        [Alias('PSComputerName')]
+        [string[]] $ComputerName,
+
+        [System.Management.Automation.Runspaces.PSSession[]] $Session
+    )
+
+    process {
+        foreach ($one in $Volume) {
+            $target = Get-SnaplessTarget -Name $one -Bound $PSBoundParameters
+            if (-not $PSCmdlet.ShouldProcess($target, "Name the present instant $Name")) { continue }
+            $call = @{ Caller = $PSCmdlet; Bound = $PSBoundParameters; Target = $one }
+            foreach ($answer in Invoke-SnaplessProgram -Words 'bookmark', '--json', '--', $one, $Name @call) {
+                $made = $answer.Document
+                $of = @{ Volume = $made.volume; SessionId = $made.session; ComputerName = $answer.ComputerName }
+                New-SnaplessPointObject @of -Kind 'Bookmark' -Name $made.name -From $made.time -To $made.time
+            }
         }
     }
 }

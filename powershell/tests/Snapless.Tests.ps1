@@ -43,7 +43,7 @@ BeforeAll {
             }
         )
     } | ConvertTo-Json -Depth 5
-    $change = '{"volume":"{' + $guid + '}","server":"backup:4850","changed":true}'
+    $change = '{"volume":"{' + $guid + '}","server":"backup:4850","changed":true,"paused":false}'
 }
 
 AfterAll {
@@ -68,6 +68,33 @@ Describe 'Get-SnaplessVolume' {
         Set-Answer -Answer '{"restart_needed":true,"volumes":[]}'
         Get-SnaplessVolume -WarningVariable warned -WarningAction SilentlyContinue
         "$warned" | Should -Match 'restart this machine'
+    }
+}
+
+Describe 'Get-SnaplessPoint and New-SnaplessBookmark' {
+    It 'gives an object of each stretch, gap and bookmark, with local times' {
+        $at = '2026-11-23T14:00:00Z'
+        $entry = @{
+            session = $guid; state = 'gap'; t0 = $at; t0_restorable = $true
+            points = @(@{ from = $at; to = $at }); whole_from = $null; error = $null
+            gaps = @(@{ from = $at; to = $null; reason = 'the machine was restarted' })
+        }
+        $mark = @{ name = 'before'; session = $guid; time = $at; error = $null }
+        $told = @{ volume = $guid; latest = $at; sessions = @($entry); bookmarks = @($mark); left_out = 0 }
+        Set-Answer -Answer ($told | ConvertTo-Json -Depth 6)
+        $found = @(Get-SnaplessPoint -Volume D:)
+        $found.Kind | Should -Be @('T0', 'Points', 'Gap', 'Bookmark')
+        $found[2].To | Should -BeNullOrEmpty
+        $found[3].Name | Should -Be 'before'
+        $found[0].From.ToUniversalTime().Hour | Should -Be 14
+        $global:SnaplessSaid | Should -Be @('points --json -- D:')
+    }
+
+    It 'names an instant, and says which' {
+        $made = @{ volume = $guid; session = $guid; name = 'before'; time = '2026-11-23T14:00:00Z' }
+        Set-Answer -Answer ($made | ConvertTo-Json)
+        (New-SnaplessBookmark -Volume D: -Name before).Name | Should -Be 'before'
+        $global:SnaplessSaid | Should -Be @('bookmark --json -- D: before')
     }
 }
 

@@ -1,23 +1,16 @@
 //! `snapless protect`, `unprotect`, `pause`, `resume`, `reload`: asks the service, which changes
 //! its configuration and follows it.
 
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::path::Path;
-use std::sync::mpsc;
-use std::thread;
-use std::time::Duration;
 
 use serde::Serialize;
-use snapless_control::channel::connect;
-use snapless_control::exchange::{ExchangeError, ask};
 use snapless_control::message::{Answer, Done, Request};
 use snapless_service::size::Size;
 
 use super::common::print_json;
+use super::service::{ask, other_answer};
 use crate::error::CliError;
-
-/// How long the service may take. A change ends pipelines, which send what is captured first.
-const LIMIT: Duration = Duration::from_mins(2);
 
 /// What is printed for scripts.
 #[derive(Serialize)]
@@ -35,10 +28,7 @@ pub(crate) fn run(
     channel: &Path,
     out: &mut dyn Write,
 ) -> Result<(), CliError> {
-    let done = match asked(request.clone(), channel)? {
-        Answer::Done(done) => done,
-        Answer::Refused(refusal) => return Err(CliError::Refused(refusal)),
-    };
+    let Answer::Done(done) = ask(request.clone(), channel)? else { return Err(other_answer()) };
     if json {
         let Done { volume, server, changed, paused, .. } = &done;
         let (volume, server) = (volume.as_deref(), server.as_deref());
@@ -47,21 +37,6 @@ pub(crate) fn run(
     }
     writeln!(out, "{}", told(&request, &done))?;
     Ok(())
-}
-
-fn asked(request: Request, channel: &Path) -> Result<Answer, CliError> {
-    let mut stream = connect(channel).map_err(|error| match error.kind() {
-        ErrorKind::NotFound | ErrorKind::ConnectionRefused => CliError::NoService,
-        ErrorKind::PermissionDenied => CliError::ServiceDenied,
-        _ => CliError::Service(error.into()),
-    })?;
-    // A pipe has no time limit of its own.
-    let (answered, answer) = mpsc::channel();
-    thread::spawn(move || answered.send(ask(&mut stream, &request)));
-    match answer.recv_timeout(LIMIT) {
-        Ok(answer) => answer.map_err(CliError::Service),
-        Err(_) => Err(CliError::Service(ExchangeError::Io(ErrorKind::TimedOut.into()))),
-    }
 }
 
 fn told(request: &Request, done: &Done) -> String {
@@ -99,11 +74,14 @@ fn told(request: &Request, done: &Done) -> String {
             format!("the configuration was read again: {} volume(s), {server}", done.volumes)
         }
         (Request::Reload, false) => "the configuration has not changed".to_owned(),
+        (Request::Points { .. } | Request::Bookmark { .. }, _) => "done".to_owned(),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
     use snapless_control::channel::Channel;
     use snapless_control::message::{Refusal, RefusalKind};
 

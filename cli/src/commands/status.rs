@@ -74,6 +74,7 @@ mod tests {
             bytes_sent: 90,
             bytes_elided: 10,
             bytes_unchanged: 20,
+            bytes_compressed: 30,
             frames_sent: 3,
             connections: 1,
             acknowledged_epoch: 2,
@@ -102,6 +103,7 @@ mod tests {
         assert_eq!(session["protection"], "possible");
         assert_eq!(session["service"]["bytes_sent"], 90);
         assert_eq!(session["service"]["bytes_unchanged"], 20);
+        assert_eq!(session["service"]["bytes_compressed"], 30);
         assert_eq!(session["volume"], report().volume, "the service's GUID goes first");
         assert!(session["rate_bytes_per_second"].as_f64().unwrap() > 0.0);
         assert!(session["seconds_left"].as_u64().is_some());
@@ -126,6 +128,17 @@ mod tests {
         assert!(alone.contains("latest    unknown"), "{alone}");
         let idle = answer(false, &TestDriver::idle(), folder.path());
         assert!(idle.contains("No volume is protected"), "{idle}");
+    }
+
+    #[test]
+    fn the_map_shows_which_parts_of_the_volume_the_server_has() {
+        let text = answer(false, &TestDriver::protecting(), Path::new("absent"));
+        let map: Vec<_> = text.lines().skip_while(|line| !line.contains("  map ")).collect();
+        let rows = map[..4].iter().map(|line| line.get(12..).unwrap());
+        let cells: Vec<char> = rows.flat_map(str::chars).collect();
+        assert_eq!(cells.len(), 256, "{text}");
+        assert_eq!([cells[0], cells[100], cells[200], cells[255]], ['#', '+', '.', '!'], "{text}");
+        assert!(map[4].contains("! to be read again"), "{text}");
     }
 
     #[test]

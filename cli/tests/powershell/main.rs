@@ -15,7 +15,7 @@ use serde_json::Value;
 use snapless_cli::arguments::Arguments;
 
 /// Functions that read JSON, and the schema of what they read.
-const READERS: [(&str, &str); 9] = [
+const READERS: [(&str, &str); 12] = [
     ("New-SnaplessErrorRecord", "error"),
     ("Write-SnaplessRestart", "volumes"),
     ("Get-SnaplessVolume", "volumes"),
@@ -25,9 +25,12 @@ const READERS: [(&str, &str); 9] = [
     ("ConvertFrom-SnaplessChange", "change"),
     ("ConvertFrom-SnaplessVerification", "verify"),
     ("ConvertFrom-SnaplessIdentity", "enroll"),
+    ("ConvertFrom-SnaplessSession", "points"),
+    ("Get-SnaplessPoint", "points"),
+    ("New-SnaplessBookmark", "bookmark"),
 ];
 /// Verbs that Windows approves, of those that are used.
-const VERBS: [&str; 7] = ["Get", "Register", "Resume", "Start", "Stop", "Suspend", "Test"];
+const VERBS: [&str; 8] = ["Get", "New", "Register", "Resume", "Start", "Stop", "Suspend", "Test"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")

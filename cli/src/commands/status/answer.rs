@@ -12,6 +12,7 @@ use snapless_driver_client::status::Rate;
 use snapless_driver_client::{Driver, DriverError, DriverPort, SessionStatus, Volume};
 use snapless_service::report::{self, DamagedReport, Report};
 use snapless_wire::id::{FileTime, SessionId};
+use snapless_wire::ioctl::MapReply;
 
 use crate::commands::common::{guid_of, restart_needed};
 use crate::error::CliError;
@@ -50,6 +51,10 @@ pub(super) struct SessionLine {
     pub(super) latest: Option<String>,
     /// The RPO: seconds from it until now.
     pub(super) rpo_seconds: Option<u64>,
+    /// In which state the blocks of each part of the volume are; `None` of a driver that does not
+    /// say.
+    #[serde(skip)]
+    pub(super) map: Option<MapReply>,
     #[serde(flatten)]
     pub(super) status: SessionStatus,
     /// The service's counters; `null` if no service serves the session.
@@ -115,6 +120,8 @@ impl<'a> Query<'a> {
             latest: latest.and_then(format::instant),
             rpo_seconds: latest.map(|latest| file_time_now().seconds_since(latest)),
             hold_median_us: status.holds.median_us(),
+            // It is shown only: whatever keeps it from being had keeps nothing else.
+            map: self.port.map(session).ok(),
             status,
             service,
         })

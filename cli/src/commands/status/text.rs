@@ -6,6 +6,7 @@ use snapless_driver_client::protection::obstacle;
 use snapless_service::report::{Activity, DamagedReport};
 use snapless_types::SessionCounters;
 use snapless_types::counters::CounterGroup;
+use snapless_wire::ioctl::{MapCell, MapReply};
 
 use super::answer::{Answer, SessionLine};
 use crate::commands::common::RESTART_NEEDED;
@@ -13,6 +14,10 @@ use crate::format;
 
 /// Cells of a progress bar.
 const BAR_LEN: usize = 30;
+/// What the map's signs say.
+const MAP_SIGNS: &str = "            # synced  + in part  . not yet  ! to be read again\n";
+/// Cells of a line of the map.
+const MAP_LINE_LEN: usize = 64;
 /// Extents that differ from the copy and are told.
 const EXTENTS_MAX: usize = 4;
 
@@ -42,11 +47,12 @@ fn session(line: &SessionLine) -> String {
         t0 => t0.unwrap_or("not yet"),
     };
     format!(
-        "{}{name}\n  session   {}, t0 {t0}\n  phase     {}\n  latest    {}\n  writes    {}\n  \
+        "{}{name}\n  session   {}, t0 {t0}\n  phase     {}\n{}  latest    {}\n  writes    {}\n  \
          queue     {}\n  service   {}\n{}",
         line.device,
         line.session,
         phase(line),
+        line.map.as_ref().and_then(map).unwrap_or_default(),
         latest(line),
         writes(line),
         queue(line),
@@ -73,6 +79,31 @@ fn phase(line: &SessionLine) -> String {
     );
     parts.extend(listed(&status.counters, CounterGroup::Blocks));
     parts.join(", ")
+}
+
+/// The map of the volume, in lines; `None` if all of it is synced.
+fn map(map: &MapReply) -> Option<String> {
+    // A short volume has parts without a block.
+    let cells: Vec<_> = map.cells.iter().filter(|cell| cell.blocks() > 0).collect();
+    if cells.iter().all(|cell| cell.synced > 0 && u32::from(cell.synced) == cell.blocks()) {
+        return None;
+    }
+    let lines = cells.chunks(MAP_LINE_LEN).enumerate().map(|(index, line)| {
+        let name = if index == 0 { "map" } else { "" };
+        let line: String = line.iter().map(|cell| sign(**cell)).collect();
+        format!("  {name:<9} {line}\n")
+    });
+    Some(lines.collect::<String>() + MAP_SIGNS)
+}
+
+fn sign(cell: MapCell) -> char {
+    let MapCell { unsynced, reading, synced, dirty } = cell;
+    match (dirty, synced, unsynced + reading) {
+        (1.., ..) => '!',
+        (0, _, 0) => '#',
+        (0, 0, _) if reading == 0 => '.',
+        _ => '+',
+    }
 }
 
 /// The latest point at the server, and how old it is.
@@ -250,6 +281,9 @@ fn service(line: &SessionLine) -> String {
         format!("{} sent", format::bytes(report.bytes_sent)),
         format!("{} of zeros not sent", format::bytes(report.bytes_elided)),
     ];
+    if report.bytes_compressed > 0 {
+        parts.push(format!("{} saved by compression", format::bytes(report.bytes_compressed)));
+    }
     if report.bytes_unchanged > 0 {
         let unchanged = format::bytes(report.bytes_unchanged);
         parts.push(format!("{unchanged} not sent, as the server had it"));

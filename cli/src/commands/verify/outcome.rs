@@ -135,6 +135,7 @@ mod tests {
             bytes_sent: 0,
             bytes_elided: 0,
             bytes_unchanged: 0,
+            bytes_compressed: 0,
             frames_sent: 0,
             connections: 1,
             acknowledged_epoch: 1,
