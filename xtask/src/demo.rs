@@ -1,5 +1,6 @@
 //! `cargo xtask demo`: sets everything up, builds everything, then protects a live volume from end
-//! to end.
+//! to end. With `--admin` all of it is done by an administrator's commands, from the MSI to its
+//! removal.
 //!
 //! The rule: what it says is what a script can rely on. Standard output has the summary with the
 //! two lines `t0 image: identical` and `latest image: identical`; it exits with 0 only if both are.
@@ -16,6 +17,7 @@ use crate::build::{self, Artifacts, ForWindows};
 use crate::console::{Steps, say};
 use crate::error::{Error, Result};
 use crate::layout::Layout;
+use crate::package;
 use crate::scenario_console::ScenarioConsole;
 use crate::setup;
 use crate::space::{self, Need};
@@ -35,6 +37,10 @@ pub struct Options {
     /// Seconds of live replication after the first sync
     #[arg(long, default_value_t = 5)]
     live: u64,
+    /// Install the MSI, enrol, protect, name an instant, kill the service, restore and uninstall,
+    /// all by the commands that an administrator types
+    #[arg(long)]
+    admin: bool,
 }
 
 /// Runs the task.
@@ -45,19 +51,25 @@ pub fn run(layout: &Layout, options: &Options) -> Result<()> {
     let steps = Steps::new(setup::STEPS + build::STEPS);
     setup::add_to(&steps, layout)?;
     let artifacts = build::all(&steps, layout)?;
+    let mut programs = files(artifacts.clone());
+    let mut scenario = Scenario::Protect;
+    if options.admin {
+        programs.package = Some(package::for_run(layout, &artifacts.windows, &msi_folder(layout))?);
+        scenario = Scenario::Administration;
+    }
 
     let seed = options.seed.unwrap_or_else(new_seed);
     say(&format!("protecting a volume of {} MiB under load (--seed {seed})", options.size));
     let setting = Setting {
         template: layout.wine_prefix(),
-        programs: files(artifacts),
+        programs,
         folder: run_folder(layout, "demo"),
         size_mib: options.size,
         seed,
         rate: options.rate << 20,
         live_seconds: options.live,
     };
-    let summary = scenario::run(Scenario::Protect, &setting, &mut ScenarioConsole::new());
+    let summary = scenario::run(scenario, &setting, &mut ScenarioConsole::new());
     let summary = summary.map_err(|source| failed(&setting.folder, source))?;
     println!("{}", summary.text());
     say(&format!("done in {:.0} s", begun.elapsed().as_secs_f64()));
@@ -67,6 +79,11 @@ pub fn run(layout: &Layout, options: &Options) -> Result<()> {
 /// Where a run keeps its files.
 pub fn run_folder(layout: &Layout, name: &str) -> PathBuf {
     layout.target().join("e2e").join(name)
+}
+
+/// Where the MSI of such runs is made.
+pub fn msi_folder(layout: &Layout) -> PathBuf {
+    run_folder(layout, "package")
 }
 
 /// Says where to look besides what happened.
@@ -91,6 +108,7 @@ pub fn files(artifacts: Artifacts) -> Programs {
         service: programs.service,
         command_line: programs.command_line,
         installer: programs.installer,
+        package: None,
         server,
         framework: rig.framework,
         volume: rig.volume,

@@ -4,6 +4,7 @@
 //! processors busy.
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::{Mutex, mpsc};
 use std::thread;
 
@@ -29,6 +30,8 @@ pub struct Plan<'a> {
     pub layout: &'a Layout,
     /// What is under test.
     pub artifacts: &'a Artifacts,
+    /// The MSI, which the administrator's run installs.
+    pub package: Option<PathBuf>,
     /// MiB of each run's volume.
     pub size_mib: u64,
     /// Scenarios and their seeds, in the order in which they begin.
@@ -68,9 +71,13 @@ impl Plan<'_> {
 
     fn run_one(&self, scenario: Scenario, seed: u64, name: &str, labelled: bool) -> Result<()> {
         say(name);
+        let mut programs = files(self.artifacts.clone());
+        if scenario == Scenario::Administration {
+            programs.package.clone_from(&self.package);
+        }
         let setting = Setting {
             template: self.layout.wine_prefix(),
-            programs: files(self.artifacts.clone()),
+            programs,
             folder: run_folder(self.layout, &format!("test-{}-{seed}", scenario.name())),
             size_mib: self.size_mib,
             seed,

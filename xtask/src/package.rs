@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 
 use snapless_e2e::process;
 
-use crate::build::{self, Driver, programs::WindowsPrograms};
+use crate::build::{self, Driver, ForWindows, programs::WindowsPrograms};
 use crate::command::Tool;
 use crate::console::{Steps, say};
 use crate::error::{Error, IoContext, Result};
@@ -97,6 +97,13 @@ impl Contents {
         }
         strip(&programs.msi_action, &folder.join(msi::ACTION))
     }
+}
+
+/// Makes the MSI of what was built, for a run that installs from it.
+pub fn for_run(layout: &Layout, windows: &ForWindows, folder: &Path) -> Result<PathBuf> {
+    remove_folder(folder)?;
+    let contents = Contents::built(&windows.driver, &windows.programs);
+    Ok(contents.pack(layout, VERSION, folder)?.file)
 }
 
 /// How many steps the task takes besides those of its builds, and of its test.

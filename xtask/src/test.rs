@@ -17,7 +17,7 @@ use crate::check_sys;
 use crate::check_tree;
 use crate::command::Tool;
 use crate::console::{Outcome, Steps, say, side_by_side};
-use crate::demo::new_seed;
+use crate::demo::{msi_folder, new_seed};
 use crate::end_to_end::Plan;
 use crate::engine_tests::{LOOM, SABOTAGE};
 use crate::error::{Error, Result};
@@ -25,7 +25,7 @@ use crate::fuzz;
 use crate::instructions;
 use crate::layout::Layout;
 use crate::lint::Part;
-use crate::package::{Contents, trial};
+use crate::package::{self, Contents, trial};
 use crate::selftest;
 use crate::setup::{self, tools};
 use crate::space::{self, Need};
@@ -248,7 +248,11 @@ fn end_to_end(
     if options.seed.is_none() && !options.quick {
         plan.push((scenarios[0], new_seed()));
     }
-    let plan = Plan { layout, artifacts, size_mib: options.size, runs: plan };
+    let package = scenarios
+        .contains(&Scenario::Administration)
+        .then(|| package::for_run(layout, &artifacts.windows, &msi_folder(layout)))
+        .transpose()?;
+    let plan = Plan { layout, artifacts, package, size_mib: options.size, runs: plan };
     plan.run(|name, ended| tally.count(name, ended))
 }
 

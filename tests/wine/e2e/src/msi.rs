@@ -10,15 +10,14 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use serde::Deserialize;
 
 use crate::agent::Agent;
 use crate::error::{E2eError, ensure};
-use crate::prefix::{DRIVERS, Prefix, windows_path};
+use crate::prefix::{DRIVERS, Prefix, RESTART, windows_path};
 use crate::process::check_interrupt;
-use crate::run_folder::{RunFolder, read_if_there};
+use crate::run_folder::RunFolder;
 
 /// The files under test, and the rig's own.
 #[derive(Clone, Debug)]
@@ -50,14 +49,10 @@ pub struct Package {
     pub version: String,
 }
 
-/// `ERROR_SUCCESS_REBOOT_REQUIRED`
-const RESTART: u16 = 3010;
 /// `ERROR_INSTALL_FAILURE`
 const FAILED: u16 = 1603;
 /// What Wine logs if a launch condition does not hold; the condition's message it only shows.
 const REFUSED: &str = "LaunchConditions. Return value 0.";
-/// An installation loads the driver twice, and Wine its services.
-const LIMIT: Duration = Duration::from_mins(2);
 
 /// Where the MSI puts its files, relative to drive C.
 const PROGRAMS: &str = "Program Files/Snapless";
@@ -120,14 +115,16 @@ const STAGES: [Stage; 8] = [
 
 fn old_windows(rig: &mut Rig, setting: &Setting) -> Result<(), E2eError> {
     rig.prefix.run("winecfg", &["-v", "win7"])?;
-    let log = rig.msiexec("old-windows", &["/i", &windows_path(&setting.older.file)], FAILED)?;
+    let log =
+        rig.prefix.msiexec("old-windows", &["/i", &windows_path(&setting.older.file)], FAILED)?;
     ensure!(log.contains(REFUSED), Rule, "it did not fail by its conditions");
     rig.nothing_is_there(&setting.older)?;
     rig.prefix.run("winecfg", &["-v", "win10"]).map(drop)
 }
 
 fn no_framework(rig: &mut Rig, setting: &Setting) -> Result<(), E2eError> {
-    let log = rig.msiexec("no-framework", &["/i", &windows_path(&setting.older.file)], FAILED)?;
+    let log =
+        rig.prefix.msiexec("no-framework", &["/i", &windows_path(&setting.older.file)], FAILED)?;
     let reason = "Snapless setup failed: Windows does not load the driver";
     ensure!(log.contains(reason), Rule, "the log does not have what the setup said");
     rig.nothing_is_there(&setting.older)?;
@@ -136,7 +133,7 @@ fn no_framework(rig: &mut Rig, setting: &Setting) -> Result<(), E2eError> {
 }
 
 fn installation(rig: &mut Rig, setting: &Setting) -> Result<(), E2eError> {
-    rig.msiexec("install", &["/i", &windows_path(&setting.older.file)], RESTART)?;
+    rig.prefix.msiexec("install", &["/i", &windows_path(&setting.older.file)], RESTART)?;
     rig.is_there(&setting.older)?;
     for file in KEPT.map(|file| rig.prefix.on_c(file)) {
         let folder = file.parent().unwrap_or(&file);
@@ -149,7 +146,7 @@ fn installation(rig: &mut Rig, setting: &Setting) -> Result<(), E2eError> {
 fn upgrade_removal(rig: &mut Rig, setting: &Setting) -> Result<(), E2eError> {
     let by = format!("UPGRADINGPRODUCTCODE={}", setting.newer.product_code);
     let code = &setting.older.product_code;
-    rig.msiexec("upgrade-removal", &["/x", code, &by], RESTART)?;
+    rig.prefix.msiexec("upgrade-removal", &["/x", code, &by], RESTART)?;
     ensure!(!rig.prefix.on_c(PROGRAMS).exists(), Rule, "the older version's files were left");
     let status = rig.status()?;
     let driver_stays = status.filter_registered && status.driver == "stopped" && status.boots;
@@ -159,13 +156,14 @@ fn upgrade_removal(rig: &mut Rig, setting: &Setting) -> Result<(), E2eError> {
 }
 
 fn upgrade_installation(rig: &mut Rig, setting: &Setting) -> Result<(), E2eError> {
-    rig.msiexec("upgrade", &["/i", &windows_path(&setting.newer.file)], RESTART)?;
+    rig.prefix.msiexec("upgrade", &["/i", &windows_path(&setting.newer.file)], RESTART)?;
     ensure!(!rig.is_listed(&setting.older)?, Rule, "the older version is listed as installed");
     rig.is_there(&setting.newer)
 }
 
 fn downgrade(rig: &mut Rig, setting: &Setting) -> Result<(), E2eError> {
-    let log = rig.msiexec("downgrade", &["/i", &windows_path(&setting.older.file)], FAILED)?;
+    let log =
+        rig.prefix.msiexec("downgrade", &["/i", &windows_path(&setting.older.file)], FAILED)?;
     ensure!(log.contains(REFUSED), Rule, "it did not fail by its conditions");
     rig.is_there(&setting.newer)
 }
@@ -178,12 +176,12 @@ fn repair(rig: &mut Rig, setting: &Setting) -> Result<(), E2eError> {
     // What `/fa` means, which Wine does not take.
     let all = ["REINSTALL=ALL", "REINSTALLMODE=amus"];
     let code = ["/i", &setting.newer.product_code];
-    rig.msiexec("repair", &[code, all].concat(), RESTART)?;
+    rig.prefix.msiexec("repair", &[code, all].concat(), RESTART)?;
     rig.is_there(&setting.newer)
 }
 
 fn removal(rig: &mut Rig, setting: &Setting) -> Result<(), E2eError> {
-    rig.msiexec("remove", &["/x", &setting.newer.product_code], RESTART)?;
+    rig.prefix.msiexec("remove", &["/x", &setting.newer.product_code], RESTART)?;
     rig.nothing_is_there(&setting.newer)?;
     for file in KEPT.map(|file| rig.prefix.on_c(file)) {
         let text = fs::read_to_string(&file).map_err(E2eError::file("read", &file))?;
@@ -196,7 +194,6 @@ fn removal(rig: &mut Rig, setting: &Setting) -> Result<(), E2eError> {
 struct Rig {
     agent: Agent,
     prefix: Prefix,
-    folder: RunFolder,
 }
 
 impl Rig {
@@ -205,28 +202,12 @@ impl Rig {
         prefix.install(&setting.installer, OWN_FOLDER)?;
         // As long as it runs, Wine keeps its drivers.
         let agent = Agent::start(&prefix, &windows_path(&setting.agent))?;
-        Ok(Self { agent, prefix, folder: folder.clone() })
+        Ok(Self { agent, prefix })
     }
 
     fn finish(&mut self) -> Result<(), E2eError> {
         self.agent.finish()?;
         self.prefix.stop()
-    }
-
-    /// Runs Windows Installer without a window; returns its log. It has to end with `expected`.
-    fn msiexec(&self, name: &str, arguments: &[&str], expected: u16) -> Result<String, E2eError> {
-        let log = self.folder.logs.join(format!("msi-{name}.log"));
-        let log_path = windows_path(&log);
-        let quiet = ["/qn", "/norestart", "/l*v", &log_path];
-        let ran = self.prefix.run_within("msiexec", &[arguments, &quiet].concat(), LIMIT);
-        let text = read_if_there(&log)?;
-        // Of a Windows program's exit code this system has the last byte.
-        let status = format!("exit status: {}", expected & 0xFF);
-        match ran {
-            Err(E2eError::Exit { status: found, .. }) if found == status => Ok(text),
-            Ok(_) => Err(E2eError::Rule(format!("msiexec ended with 0 instead of {expected}"))),
-            Err(other) => Err(other),
-        }
     }
 
     /// Checks that this version is installed, whole and alone.

@@ -11,6 +11,7 @@ use rustix::process::Pid;
 
 use crate::error::{E2eError, ensure};
 use crate::process;
+use crate::run_folder::read_if_there;
 
 /// Errors and what drivers print; nothing else, or the log grows without bound.
 const WINE_CHANNELS: &str = "-all,err+all,warn+debugstr";
@@ -18,6 +19,10 @@ const WINE_CHANNELS: &str = "-all,err+all,warn+debugstr";
 const MORE_CHANNELS: &str = "SNAPLESS_RIG_WINEDEBUG";
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 const COMMAND_LIMIT: Duration = Duration::from_mins(1);
+/// An installation loads the driver twice, and Wine its services.
+const MSI_LIMIT: Duration = Duration::from_mins(2);
+/// `ERROR_SUCCESS_REBOOT_REQUIRED`: how Windows Installer ends once the product is there, or gone.
+pub const RESTART: u16 = 3010;
 /// Where drivers lie on drive C.
 pub const DRIVERS: &str = "windows/system32/drivers";
 
@@ -87,6 +92,28 @@ impl Prefix {
     /// Runs the service manager's tool.
     pub fn sc(&self, arguments: &[&str]) -> Result<(), E2eError> {
         self.run("sc", arguments).map(|_| ())
+    }
+
+    /// Runs Windows Installer without a window; returns its log, `msi-NAME.log` of the run's. It has
+    /// to end with `expected`.
+    pub fn msiexec(
+        &self,
+        name: &str,
+        arguments: &[&str],
+        expected: u16,
+    ) -> Result<String, E2eError> {
+        let log = self.logs.join(format!("msi-{name}.log"));
+        let log_path = windows_path(&log);
+        let quiet = ["/qn", "/norestart", "/l*v", &log_path];
+        let ran = self.run_within("msiexec", &[arguments, &quiet].concat(), MSI_LIMIT);
+        let text = read_if_there(&log)?;
+        // Of a Windows program's exit code this system has the last byte.
+        let status = format!("exit status: {}", expected & 0xFF);
+        match ran {
+            Err(E2eError::Exit { status: found, .. }) if found == status => Ok(text),
+            Ok(_) => Err(E2eError::Rule(format!("msiexec ended with 0 instead of {expected}"))),
+            Err(other) => Err(other),
+        }
     }
 
     /// Sets a value of the `Parameters` key of a service.

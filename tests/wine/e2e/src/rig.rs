@@ -5,7 +5,7 @@
 //! The rule: when the value is dropped, nothing that it started is left.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use protocol::ioctl;
@@ -16,7 +16,7 @@ use protocol::violations;
 use crate::agent::Agent;
 use crate::error::{E2eError, ensure};
 use crate::image::Image;
-use crate::prefix::{DRIVERS, Prefix, nt_path, windows_path};
+use crate::prefix::{DRIVERS, Prefix, RESTART, nt_path, windows_path};
 use crate::process::{Program, wait_until};
 use crate::run_folder::{RunFolder, read_if_there};
 use crate::server::{self, Server};
@@ -65,6 +65,8 @@ pub struct Programs {
     pub command_line: PathBuf,
     /// `snapless-setup.exe`
     pub installer: PathBuf,
+    /// The MSI, to install from; without it, from the INF.
+    pub package: Option<PathBuf>,
     /// `snapless-server`, for Linux
     pub server: PathBuf,
     /// `wdfldr.sys`: KMDF for Wine
@@ -96,7 +98,7 @@ pub struct Rig {
 impl Rig {
     /// Makes the prefix from `template` and starts Wine in it.
     pub fn start(
-        template: &std::path::Path,
+        template: &Path,
         programs: &Programs,
         folder: &RunFolder,
         seed: u64,
@@ -157,9 +159,20 @@ impl Rig {
         self.sc(&["start", VOLUME_SERVICE])
     }
 
-    /// Installs the product from its INF, with its own setup program.
+    /// Installs the product from its MSI, or from its INF with its own setup program.
     pub fn install_product(&mut self) -> Result<(), E2eError> {
-        self.setup(&["install", "--untrusted"]).map(|_| ())
+        match &self.programs.package {
+            Some(package) => {
+                // The MSI is for this one and later; Wine is an older one by itself.
+                self.prefix.run("winecfg", &["-v", "win10"])?;
+                self.msiexec("install", "/i", package)
+            }
+            None => self.setup(&["install", "--untrusted"]).map(|_| ()),
+        }
+    }
+
+    fn msiexec(&self, name: &str, verb: &str, package: &Path) -> Result<(), E2eError> {
+        self.prefix.msiexec(name, &[verb, &windows_path(package)], RESTART).map(|_| ())
     }
 
     /// Runs the product's setup program, which may ask for a restart; returns what it printed.
@@ -192,7 +205,10 @@ impl Rig {
 
     /// Uninstalls the product; Wine has stopped.
     pub fn uninstall_product(&mut self) -> Result<(), E2eError> {
-        self.setup(&["uninstall"])?;
+        match &self.programs.package {
+            Some(package) => self.msiexec("remove", "/x", package)?,
+            None => drop(self.setup(&["uninstall"])?),
+        }
         let status = self.setup(&["status", "--json"])?;
         for part in ["\"installed\": false", "\"filter_registered\": false"] {
             ensure!(status.contains(part), Rule, "after an uninstallation: {status}");

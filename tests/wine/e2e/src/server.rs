@@ -67,7 +67,7 @@ pub fn token(exe: &Path, folder: &RunFolder) -> Result<String, E2eError> {
     Ok(printed.trim().to_owned())
 }
 
-/// Restores the volume at `at` (`t0`, `latest` or a time) to the run's folder.
+/// Restores the volume at `at` (`t0`, `latest`, a time or a bookmark) to the run's folder.
 pub fn restore(exe: &Path, folder: &RunFolder, at: &str) -> Result<(), E2eError> {
     let mut command = Command::new(exe);
     command.arg("restore").arg("--repository").arg(&folder.repository);

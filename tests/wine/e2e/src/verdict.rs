@@ -1,7 +1,6 @@
 //! The verdict on a run: journal against log, images against journal.
 
 use std::ops::RangeInclusive;
-use std::path::Path;
 
 use snapless_writer::log::{self, Instant100};
 use snapless_writer::payload::Payload;
@@ -127,11 +126,17 @@ pub fn compare(
     Ok(prefix.map(|prefixes| prefixes[0]))
 }
 
-/// Compares an image of an instant under load with the truth.
-pub fn compare_moment(mut truth: Truth<'_>, image: &Path, moment: &Moment) -> Result<(), E2eError> {
-    let (from, to) = (as_len(moment.entries_before), as_len(moment.entries_after));
-    let found = truth.differs_between(image, from, to)?;
-    found.map_or(Ok(()), |difference| Err(E2eError::Different("mounted", difference)))
+/// Compares the image of an instant under load, which was restored or mounted `at` that, with the
+/// truth: it has the first of so many entries of the journal, and any of the others.
+pub fn compare_moment(
+    mut truth: Truth<'_>,
+    folder: &RunFolder,
+    at: &'static str,
+    entries: RangeInclusive<u64>,
+) -> Result<(), E2eError> {
+    let (from, to) = (as_len(*entries.start()), as_len(*entries.end()));
+    let found = truth.differs_between(&folder.restored(at), from, to)?;
+    found.map_or(Ok(()), |difference| Err(E2eError::Different(at, difference)))
 }
 
 /// A count of journal entries as a length in memory.

@@ -1,11 +1,15 @@
-//! Everything by commands, as an administrator does it: a service that has nothing to do,
-//! `protect` under load, `pause` and `resume`, a service that is killed and starts again,
-//! `unprotect`. No gap, and every image is right.
+//! Everything by commands, as an administrator does it, from the MSI to its removal: a service that
+//! has nothing to do, `protect` under load, `pause` and `resume`, `bookmark` and `points`, a service
+//! that is killed and starts again, `unprotect`. No gap, and every image is right, that of the
+//! bookmark too.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use protocol::names::VOLUME_DEVICE;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use crate::console::{Console, step};
 use crate::error::{E2eError, ensure};
@@ -22,6 +26,10 @@ const VOLUME_JITTER_US: u32 = 3000;
 const RATE: u64 = 2 << 20;
 /// Writes while the volume is paused.
 const PAUSED_WRITES: u64 = 50;
+/// Writes after an instant that gets a name: more than are ever under way.
+const MORE_WRITES: u64 = 50;
+/// The name.
+const BOOKMARK: &str = "before-the-crash";
 const LIMIT: Duration = Duration::from_mins(1);
 
 /// Events of the service (`docs/events.md`).
@@ -36,6 +44,29 @@ struct Answer {
     changed: bool,
 }
 
+/// What it says of an instant that has got a name.
+#[derive(Deserialize)]
+struct Bookmarked {
+    name: String,
+    time: Timestamp,
+}
+
+/// What it says can be restored.
+#[derive(Deserialize)]
+struct Points {
+    latest: Option<Timestamp>,
+    sessions: Vec<Session>,
+    bookmarks: Vec<Bookmarked>,
+}
+
+/// What it says of a session.
+#[derive(Deserialize)]
+struct Session {
+    state: String,
+    t0_restorable: bool,
+    gaps: Vec<serde_json::Value>,
+}
+
 pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summary, E2eError> {
     // The file is not used: the service makes its own.
     let service = ServiceSettings::holding(64);
@@ -45,7 +76,7 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     begin_with_nothing(&mut run)?;
     let mut name = String::new();
     let begun = run.begin_by(true, |rig| {
-        let answer = ask(rig, &["protect", VOLUME])?;
+        let answer: Answer = ask(rig, &["protect", VOLUME])?;
         ensure!(answer.changed, Rule, "`protect` has changed nothing");
         name = answer.volume;
         Ok(())
@@ -55,6 +86,7 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     let first_sync = begun.seen.elapsed();
     run.disturbed = true;
     pause(&mut run)?;
+    let named = bookmark(&mut run)?;
     let moment = run.live_on()?;
     come_again(&mut run)?;
     let last = run.come_to_rest()?;
@@ -64,11 +96,14 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     // `protect`, `pause`, `resume`
     run.rig.must_have_logged(CONFIGURATION_CHANGED, 3)?;
     run.rig.service_logged(&[SESSION_STARTED, SESSION_ENDED])?;
+    step(run.console, "uninstall the product", |_| run.rig.uninstall_product())?;
     run.folder.discard_machine()?;
 
     run.restore_both()?;
+    run.restore(BOOKMARK)?;
     let evidence = run.evidence()?;
     let prefix = run.compare_loaded(&begun, &evidence, true)?;
+    run.compare_moment(BOOKMARK, named, &evidence)?;
     let files = run.check_ntfs("latest")?;
     run.mount(&moment, &evidence)?;
     run.folder.discard_images()?;
@@ -80,10 +115,15 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
 const VOLUME: &str = VOLUME_DEVICE;
 
 /// What the service answers to a command.
-fn ask(rig: &Rig, words: &[&str]) -> Result<Answer, E2eError> {
+fn ask<T: DeserializeOwned>(rig: &Rig, words: &[&str]) -> Result<T, E2eError> {
     let said = rig.command_line(&[words, &["--json"]].concat())?;
     let parsed = serde_json::from_str(&said);
     parsed.map_err(|error| E2eError::said(&words.join(" "), &said, error.to_string()))
+}
+
+/// Whether a command for the volume has changed anything.
+fn changes(rig: &Rig, verb: &str) -> Result<bool, E2eError> {
+    Ok(ask::<Answer>(rig, &[verb, VOLUME])?.changed)
 }
 
 /// The service runs without a configuration, and refuses what it cannot do.
@@ -105,12 +145,40 @@ fn begin_with_nothing(run: &mut Run<'_>) -> Result<(), E2eError> {
     })
 }
 
+/// An instant under load gets a name, and the server says what can be restored. Returns how many
+/// entries of the journal the image may have.
+fn bookmark(run: &mut Run<'_>) -> Result<RangeInclusive<u64>, E2eError> {
+    let rig = &mut run.rig;
+    step(run.console, "name the present instant under load", |_| {
+        let entries_before = rig.agent().counters()?.applied;
+        let made: Bookmarked = ask(rig, &["bookmark", VOLUME, BOOKMARK])?;
+        let taken = rig.command_line(&["bookmark", VOLUME, BOOKMARK]).is_err();
+        ensure!(taken, Rule, "a second instant got the same name");
+        // Those under way at the instant have been applied by then.
+        rig.written_to(MORE_WRITES)?;
+        let entries_after = rig.agent().counters()?.applied;
+        let points: Points = ask(rig, &["points", VOLUME])?;
+        let [session] = &points.sessions[..] else {
+            return Err(E2eError::Rule(format!("{} sessions", points.sessions.len())));
+        };
+        let is_whole = session.state == "complete" && session.t0_restorable;
+        ensure!(is_whole && session.gaps.is_empty(), Rule, "the session is {}", session.state);
+        let [listed] = &points.bookmarks[..] else {
+            return Err(E2eError::Rule(format!("{} bookmarks", points.bookmarks.len())));
+        };
+        let is_listed = (&*listed.name, listed.time) == (BOOKMARK, made.time);
+        let is_past = points.latest.is_some_and(|latest| latest >= made.time);
+        ensure!(is_listed && is_past && made.name == BOOKMARK, Rule, "another bookmark is listed");
+        Ok(entries_before..=entries_after)
+    })
+}
+
 /// While a volume is paused the driver captures, and nothing is sent.
 fn pause(run: &mut Run<'_>) -> Result<(), E2eError> {
     let rig = &mut run.rig;
     step(run.console, "pause the volume under load, and resume it", |_| {
-        ensure!(ask(rig, &["pause", VOLUME])?.changed, Rule, "`pause` has changed nothing");
-        ensure!(!ask(rig, &["pause", VOLUME])?.changed, Rule, "`pause` was carried out twice");
+        ensure!(changes(rig, "pause")?, Rule, "`pause` has changed nothing");
+        ensure!(!changes(rig, "pause")?, Rule, "`pause` was carried out twice");
         let is_detached =
             |rig: &mut Rig| Ok(rig.status()?.filter(|status| status.phase == "detached"));
         let before = wait_until("the service to let go", LIMIT, || is_detached(rig))?;
@@ -120,7 +188,7 @@ fn pause(run: &mut Run<'_>) -> Result<(), E2eError> {
         })?;
         let is_sent = after.acknowledged_seq > before.acknowledged_seq;
         ensure!(!is_sent, Rule, "records were sent while the volume was paused");
-        ensure!(ask(rig, &["resume", VOLUME])?.changed, Rule, "`resume` has changed nothing");
+        ensure!(changes(rig, "resume")?, Rule, "`resume` has changed nothing");
         wait_until("what was captured to arrive", LIMIT, || {
             rig.must_run()?;
             let arrived = rig.status()?.filter(|now| now.acknowledged_seq >= after.last_seq);
@@ -147,8 +215,8 @@ fn come_again(run: &mut Run<'_>) -> Result<(), E2eError> {
         let bundled = rig.command_line(&["support-bundle", "--to", r"C:\support.zip"])?;
         let is_whole = !bundled.contains("could not be had");
         ensure!(is_whole, Rule, "`support-bundle`:\n{bundled}");
-        let again = ask(rig, &["protect", VOLUME])?;
-        ensure!(!again.changed, Rule, "`protect` began anew with a volume that is protected");
+        let again = changes(rig, "protect")?;
+        ensure!(!again, Rule, "`protect` began anew with a volume that is protected");
         Ok(())
     })
 }
@@ -157,7 +225,7 @@ fn come_again(run: &mut Run<'_>) -> Result<(), E2eError> {
 fn unprotect(run: &mut Run<'_>) -> Result<(), E2eError> {
     let rig = &mut run.rig;
     step(run.console, "protect the volume no longer", |_| {
-        ensure!(ask(rig, &["unprotect", VOLUME])?.changed, Rule, "`unprotect` changed nothing");
+        ensure!(changes(rig, "unprotect")?, Rule, "`unprotect` changed nothing");
         wait_until("the session to end", LIMIT, || Ok(rig.status()?.is_none().then_some(())))?;
         let text = rig.read_on_c(service::CONFIG_ON_C)?;
         ensure!(!text.contains("[[volumes]]"), Rule, "the configuration still has:\n{text}");

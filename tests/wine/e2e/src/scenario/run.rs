@@ -90,7 +90,8 @@ impl<'a> Run<'a> {
             Rig::start(&setting.template, &setting.programs, &folder, setting.seed)
         })?;
         step(console, "start the test volume", |_| rig.start_volume(&image, jitter_us))?;
-        step(console, "install the driver and the service from the INF", |_| {
+        let from = if setting.programs.package.is_some() { "MSI" } else { "INF" };
+        step(console, &format!("install the driver and the service from the {from}"), |_| {
             rig.install_product()
         })?;
         // With even seeds the driver's trace has no consumer; then it must have no events.
@@ -276,7 +277,21 @@ impl<'a> Run<'a> {
         })?;
         let truth = evidence.truth(&self.image, folder)?;
         step(self.console, "compare the mounted image with the truth", |_| {
-            verdict::compare_moment(truth, &folder.restored("mounted"), moment)
+            let entries = moment.entries_before..=moment.entries_after;
+            verdict::compare_moment(truth, folder, "mounted", entries)
+        })
+    }
+
+    /// Compares the image that was restored `at` an instant under load with the truth.
+    pub(super) fn compare_moment(
+        &mut self,
+        at: &'static str,
+        entries: RangeInclusive<u64>,
+        evidence: &Evidence,
+    ) -> Result<(), E2eError> {
+        let (image, folder) = (&self.image, &self.folder);
+        step(self.console, &format!("compare the {at} image with the truth"), |_| {
+            verdict::compare_moment(evidence.truth(image, folder)?, folder, at, entries)
         })
     }
 
