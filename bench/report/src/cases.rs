@@ -11,6 +11,7 @@ mod ingest;
 mod live;
 mod log;
 mod many;
+mod packing;
 mod restore;
 mod slow;
 mod sparse;
@@ -38,7 +39,7 @@ const EASY_RATE: u32 = 500;
 
 type Step = fn(&mut Cases) -> Result<()>;
 
-const STEPS: [(&str, Step); 18] = [
+const STEPS: [(&str, Step); 19] = [
     ("no session", Cases::no_session),
     ("no session on all processors", Cases::no_session_on_all_processors),
     ("holds of the lock at 64 TiB", Cases::lock),
@@ -52,6 +53,7 @@ const STEPS: [(&str, Step); 18] = [
     ("several volumes", Cases::many),
     ("a sparse volume of 64 TiB", Cases::sparse),
     ("TLS on the link", Cases::tls),
+    ("compression on the link", Cases::packing),
     ("ingest into a repository", Cases::ingest),
     ("restores and mounts after a history", Cases::restores),
     ("histories of an hour, a day and 30 days", Cases::histories),
