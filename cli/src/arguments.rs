@@ -69,7 +69,8 @@ pub enum Command {
     /// Limits how fast the service sends, all volumes together, at once and from then on
     ///
     /// More that is written than is sent fills the driver's queue, and then a gap begins. A first
-    /// sync takes as long as the rate makes it.
+    /// sync takes as long as the rate makes it. At the times of the configuration's `send_rates`
+    /// their rate counts instead.
     #[command(after_help = "Examples:\n  snapless throttle 20MiB\n  snapless throttle --off")]
     Throttle(ThrottleArguments),
     /// Has the service read its configuration again
