@@ -5,6 +5,7 @@ mod common;
 pub mod completions;
 mod doctor;
 mod enroll;
+mod predict;
 mod status;
 mod stop;
 mod support_bundle;
@@ -50,6 +51,7 @@ pub fn run(command: &Command, driver: &dyn Driver, out: &mut dyn Write) -> Resul
         Command::Throttle(ThrottleArguments { rate, json, .. }) => {
             ask(Request::Throttle { bytes_per_second: *rate }, *json, out)
         }
+        Command::Predict(arguments) => predict::run(arguments, driver, out),
         Command::Reload { json } => ask(Request::Reload, *json, out),
         Command::Completions { shell } => completions::run(*shell, out),
         Command::Version { json } => version::run(*json, out),

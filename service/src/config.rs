@@ -65,7 +65,7 @@ const LEN_MAX: u64 = 1 << 20;
 /// Default block size.
 const BLOCK_SIZE_DEFAULT: Size = Size(64 << 10);
 /// Default size of the capture queue.
-const QUEUE_SIZE_DEFAULT: Size = Size(256 << 20);
+pub const QUEUE_SIZE_DEFAULT: Size = Size(256 << 20);
 /// Default size of the resend window.
 const RESEND_WINDOW_DEFAULT: Size = Size(128 << 20);
 /// The sizes of a resend window.
