@@ -1,9 +1,10 @@
 //! The command line of `snapless`.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, value_parser};
 use clap_complete::Shell;
 use snapless_driver_client::VolumeName;
 use snapless_service::size::{NotASize, Size};
@@ -70,9 +71,19 @@ pub enum Command {
     /// Limits how fast the service sends, all volumes together, at once and from then on
     ///
     /// More that is written than is sent fills the driver's queue, and then a gap begins. A first
-    /// sync takes as long as the rate makes it.
+    /// sync takes as long as the rate makes it. At the times of the configuration's `send_rates`
+    /// their rate counts instead.
     #[command(after_help = "Examples:\n  snapless throttle 20MiB\n  snapless throttle --off")]
     Throttle(ThrottleArguments),
+    /// Measures a volume before it is protected, and says what protection will take
+    ///
+    /// How long the first sync takes, the bandwidth that keeps up with the writes, the journal of a
+    /// day, how long a held write waits, and how long a cut of the link may last. Needs neither
+    /// driver nor server, and changes nothing. Measure when the volume is as busy as it gets.
+    #[command(after_help = "Examples:\n  snapless predict D:\n  \
+                            snapless predict D: --seconds 3600 --link 100MiB\n  \
+                            snapless predict D: --sweep-rate 50MiB --json")]
+    Predict(PredictArguments),
     /// Has the service read its configuration again
     ///
     /// Volumes whose settings have not changed go on undisturbed; others go on with their sessions.
@@ -204,6 +215,30 @@ pub struct ThrottleArguments {
     pub json: bool,
 }
 
+/// For how many seconds a volume can be measured.
+pub const PREDICT_SECONDS: RangeInclusive<u32> = 5..=86_400;
+
+/// Options of `snapless predict`.
+#[derive(Args, Debug)]
+pub struct PredictArguments {
+    /// The volume: {GUID}, a drive letter (D:) or a device path
+    #[arg(value_name = "VOLUME")]
+    pub volume: VolumeName,
+    /// Measure for so many seconds, 5 to 86400
+    #[arg(long, value_name = "SECONDS", default_value = "60")]
+    #[arg(value_parser = value_parser!(u32).range(predict_seconds()))]
+    pub seconds: u32,
+    /// Bytes per second that the link to the server takes, such as 100MiB [default: no limit]
+    #[arg(long, value_name = "RATE", value_parser = parse_link)]
+    pub link: Option<u64>,
+    /// Bytes per second that the sweep may read, as `sweep_rate` of the configuration
+    #[arg(long, value_name = "RATE", value_parser = parse_rate)]
+    pub sweep_rate: Option<u64>,
+    /// Print JSON, for scripts
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// Options of commands for one volume.
 #[derive(Args, Debug)]
 pub struct VolumeArguments {
@@ -323,6 +358,16 @@ pub struct VerifyArguments {
     pub json: bool,
 }
 
+fn predict_seconds() -> RangeInclusive<i64> {
+    let (least, most) = PREDICT_SECONDS.into_inner();
+    least.into()..=most.into()
+}
+
+fn parse_link(text: &str) -> Result<u64, String> {
+    let Size(rate) = text.parse().map_err(|why: NotASize| why.to_string())?;
+    if rate == 0 { Err("more than nothing".to_owned()) } else { Ok(rate) }
+}
+
 fn parse_rate(text: &str) -> Result<u64, String> {
     let Size(rate) = text.parse().map_err(|why: NotASize| why.to_string())?;
     if rate < SWEEP_RATE_MIN {
@@ -398,6 +443,27 @@ mod tests {
             &["verify", "D:", "--repair", "--stop"],
         ] {
             assert_eq!(verify(words), None, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn predict_measures_a_volume_for_a_time_that_is_bounded() {
+        let predict = |words: &[&str]| match parse(&[&["predict"], words].concat()) {
+            Ok(Command::Predict(it)) => Some((it.seconds, it.link, it.sweep_rate)),
+            _ => None,
+        };
+        assert_eq!(predict(&["D:"]), Some((60, None, None)));
+        let all = ["D:", "--seconds", "5", "--link", "512KiB", "--sweep-rate", "1MiB", "--json"];
+        assert_eq!(predict(&all), Some((5, Some(512 << 10), Some(1 << 20))));
+        for words in [
+            &[][..],
+            &["D:", "--seconds", "4"],
+            &["D:", "--seconds", "86401"],
+            &["D:", "--link", "0B"],
+            &["D:", "--link", "100"],
+            &["D:", "--sweep-rate", "1023KiB"],
+        ] {
+            assert_eq!(predict(words), None, "{words:?}");
         }
     }
 

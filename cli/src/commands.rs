@@ -6,6 +6,7 @@ pub mod completions;
 mod doctor;
 mod enroll;
 mod points;
+mod predict;
 mod service;
 mod status;
 mod stop;
@@ -54,6 +55,7 @@ pub fn run(command: &Command, driver: &dyn Driver, out: &mut dyn Write) -> Resul
         Command::Throttle(ThrottleArguments { rate, json, .. }) => {
             ask(Request::Throttle { bytes_per_second: *rate }, *json, out)
         }
+        Command::Predict(arguments) => predict::run(arguments, driver, out),
         Command::Reload { json } => ask(Request::Reload, *json, out),
         Command::Points(VolumeArguments { volume, json }) => points::list(volume, *json, pipe, out),
         Command::Bookmark(BookmarkArguments { volume, name, json }) => {

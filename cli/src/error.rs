@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use snapless_control::exchange::ExchangeError;
 use snapless_control::message::{Refusal, RefusalKind};
 use snapless_driver_client::DriverError;
+use snapless_driver_client::probe::ProbeError;
 use snapless_link::LinkError;
 use snapless_trust::TrustError;
 
@@ -18,6 +19,9 @@ pub enum CliError {
     /// The volume has no session.
     #[error("volume {0} has no session: it is not protected")]
     NotProtected(String),
+    /// The volume cannot be measured.
+    #[error("the volume cannot be measured: {0}")]
+    Probe(#[from] ProbeError),
     /// The driver does not filter the volume.
     #[error("the driver does not filter volume {0}: check `snapless volumes`")]
     NotFiltered(String),
@@ -105,6 +109,7 @@ impl CliError {
             | Self::Driver(NotFound(_) | NoSuchVolume(_) | NoSuchSession(_) | SessionEnded(_))
             | Self::Refused(Refusal { kind: RefusalKind::NoSuchVolume, .. }) => 4,
             Self::Driver(AccessDenied(_)) | Self::ServiceDenied => 5,
+            Self::Probe(error) if error.is_access_denied() => 5,
             Self::Differs => 6,
             Self::NoService => 7,
             Self::Unhealthy(_) => 8,

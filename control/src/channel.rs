@@ -132,8 +132,14 @@ mod tests {
             channel.serve(move |_| {
                 counted.fetch_add(1, Ordering::SeqCst);
                 let volumes = count.fetch_add(1, Ordering::SeqCst);
-                let (volume, server) = (None, None);
-                Answer::Done(Done { volume, server, changed: true, paused: false, volumes })
+                Answer::Done(Done {
+                    volume: None,
+                    server: None,
+                    changed: true,
+                    paused: false,
+                    volumes,
+                    schedule: None,
+                })
             });
         });
         asked

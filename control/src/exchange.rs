@@ -128,7 +128,14 @@ mod tests {
 
     fn done() -> Answer {
         let (volume, server) = (Some("{v}".to_owned()), Some("s:1".to_owned()));
-        Answer::Done(Done { volume, server, changed: true, paused: false, volumes: 1 })
+        Answer::Done(Done {
+            volume,
+            server,
+            changed: true,
+            paused: false,
+            volumes: 1,
+            schedule: None,
+        })
     }
 
     /// The answer to `line`, and whether anything was carried out.

@@ -81,6 +81,19 @@ pub struct Done {
     pub paused: bool,
     /// Volumes that are configured.
     pub volumes: usize,
+    /// The schedule of the rate of sending; none if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<Scheduled>,
+}
+
+/// What a schedule of the rate of sending says now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Scheduled {
+    /// The place of the entry that is in force; none if none is, and the rate is that outside of
+    /// the schedule.
+    pub entry: Option<usize>,
+    /// Most bytes that are sent per second now; none for as many as the link takes.
+    pub bytes_per_second: Option<u64>,
 }
 
 /// Why nothing was done.

@@ -8,6 +8,7 @@
 //! | [`protection`] | why a volume cannot be protected |
 //! | [`file_system`] | what only a volume's file system knows of that |
 //! | [`file_layout`] | where a volume's paging, swap and hibernation files are |
+//! | [`probe`], [`volume_probe`] | a volume, measured before it is protected; on Windows |
 //! | [`state_place`] | where on a volume the driver can save the state of its session |
 //! | [`status`] | a session's counters; the progress, rate and holds derived from them |
 //! | [`paths`] | paths of Snapless's files |
@@ -21,6 +22,7 @@ pub mod identity;
 mod known_folder;
 pub mod paths;
 pub mod port;
+pub mod probe;
 pub mod protection;
 #[cfg(any(windows, test))]
 mod sectors;
@@ -36,6 +38,8 @@ mod overlapped;
 mod state_file;
 #[cfg(windows)]
 mod volume_handle;
+#[cfg(windows)]
+pub mod volume_probe;
 
 pub use error::DriverError;
 pub use port::{Driver, DriverPort, Volume};

@@ -16,8 +16,9 @@ use snapless_types::Extent;
 use snapless_wire::ioctl::{DEVICE_NAME_MAX, DeviceName};
 use windows_sys::Wdk::Foundation::OBJECT_ATTRIBUTES;
 use windows_sys::Wdk::Storage::FileSystem::{
-    FILE_FS_ATTRIBUTE_INFORMATION, FILE_SYNCHRONOUS_IO_NONALERT, FileFsAttributeInformation,
-    NtFsControlFile, NtOpenFile, NtQueryVolumeInformationFile,
+    FILE_FS_ATTRIBUTE_INFORMATION, FILE_NO_INTERMEDIATE_BUFFERING, FILE_SYNCHRONOUS_IO_NONALERT,
+    FileFsAttributeInformation, NTCREATEFILE_CREATE_OPTIONS, NtFsControlFile, NtOpenFile,
+    NtQueryVolumeInformationFile,
 };
 use windows_sys::Win32::Foundation::{
     NTSTATUS, OBJ_CASE_INSENSITIVE, STATUS_BUFFER_OVERFLOW, UNICODE_STRING,
@@ -26,7 +27,7 @@ use windows_sys::Win32::Storage::FileSystem::{
     FILE_READ_ATTRIBUTES, FILE_READ_DATA, FILE_SHARE_DELETE, FILE_SHARE_READ, FILE_SHARE_WRITE,
     SYNCHRONIZE,
 };
-use windows_sys::Win32::System::IO::IO_STATUS_BLOCK;
+use windows_sys::Win32::System::IO::{DeviceIoControl, IO_STATUS_BLOCK};
 use windows_sys::Win32::System::Ioctl::{
     FSCTL_GET_NTFS_VOLUME_DATA, FSCTL_IS_VOLUME_OWNED_BYCSVFS, FSCTL_QUERY_FILE_LAYOUT,
     NTFS_VOLUME_DATA_BUFFER,
@@ -47,6 +48,18 @@ pub(crate) struct VolumeHandle(File);
 impl VolumeHandle {
     /// Opens the volume with this device name.
     pub(crate) fn open(device: &DeviceName) -> Result<Self, Unanswered> {
+        Self::open_with(device, 0)
+    }
+
+    /// The same, for reads past the system's cache.
+    pub(crate) fn open_unbuffered(device: &DeviceName) -> Result<Self, Unanswered> {
+        Self::open_with(device, FILE_NO_INTERMEDIATE_BUFFERING)
+    }
+
+    fn open_with(
+        device: &DeviceName,
+        options: NTCREATEFILE_CREATE_OPTIONS,
+    ) -> Result<Self, Unanswered> {
         let mut units = [0_u16; DEVICE_NAME_MAX];
         let mut len = 0_u16;
         for (place, unit) in units.iter_mut().zip(device.units().into_iter().flatten()) {
@@ -72,7 +85,7 @@ impl VolumeHandle {
                 &raw const attributes,
                 &raw mut block,
                 FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
-                FILE_SYNCHRONOUS_IO_NONALERT,
+                FILE_SYNCHRONOUS_IO_NONALERT | options,
             )
         };
         failure(status).map_err(Unanswered::Open)?;
@@ -157,6 +170,34 @@ impl VolumeHandle {
         };
         failure(status)?;
         Ok(block.Information.min(room))
+    }
+
+    /// Asks the volume's devices, which fill in all of `reply`.
+    ///
+    /// # Safety
+    /// Whatever bytes `reply` gets are sound.
+    pub(crate) unsafe fn device_control<T>(&self, code: u32, reply: &mut T) -> io::Result<()> {
+        let room = u32::try_from(size_of::<T>()).map_err(io::Error::other)?;
+        let mut len = 0;
+        // SAFETY: the reply and its length live until the call ends, which is when the request is
+        // done: the handle is synchronous. The caller takes any bytes.
+        let answered = unsafe {
+            DeviceIoControl(
+                self.0.as_raw_handle(),
+                code,
+                ptr::null(),
+                0,
+                ptr::from_mut(reply).cast(),
+                room,
+                &raw mut len,
+                ptr::null_mut(),
+            )
+        };
+        if answered == 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let is_whole = len == room;
+        is_whole.then_some(()).ok_or_else(|| io::Error::other(format!("a reply of {len} bytes")))
     }
 
     fn attributes(&self) -> Result<u32, Status> {

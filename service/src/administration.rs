@@ -8,7 +8,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use snapless_control::message::{Answer, Done, Refusal, RefusalKind, Request};
+use snapless_control::message::{Answer, Done, Refusal, RefusalKind, Request, Scheduled};
 use snapless_driver_client::volume::{NotAVolumeName, device_text};
 use snapless_driver_client::{Driver, DriverError, VolumeName};
 use snapless_link::question::RefusedKind;
@@ -21,6 +21,7 @@ use crate::config::{Config, ConfigError, VolumeConfig};
 use crate::event::Event;
 use crate::inquiry::{ARRIVAL_LIMIT, InquiryError};
 use crate::notice;
+use crate::schedule::InForce;
 use crate::session::{SessionError, find, permits};
 use crate::settings_file::{Change, Edited, SettingsError, SettingsFile};
 use crate::size::Size;
@@ -198,7 +199,8 @@ impl Administration {
         let is_it = |it: &&VolumeConfig| Some(it.guid) == volume;
         let paused = config.volumes.iter().find(is_it).is_some_and(|it| it.paused);
         let volume = volume.map(|volume| format!("{{{volume}}}"));
-        Ok(Answer::Done(Done { volume, server, changed, paused, volumes }))
+        let schedule = scheduled(&supervisor);
+        Ok(Answer::Done(Done { volume, server, changed, paused, volumes, schedule }))
     }
 
     fn protect(
@@ -318,10 +320,13 @@ impl Administration {
         if changed {
             let edited = self.settings.edit(Change::SendRate(rate))?;
             self.write_and_run(supervisor, edited)?;
-            let text = rate.map_or_else(
+            let mut text = rate.map_or_else(
                 || "an administrator has taken away the limit of the rate of sending".to_owned(),
                 |rate| format!("an administrator has limited sending to {} a second", Size(rate)),
             );
+            if scheduled(supervisor).is_some() {
+                text.push_str(", outside of the times of `send_rates`");
+            }
             notice::report(Event::ConfigurationChanged, &text);
         }
         Ok(Outcome { volume: None, changed })
@@ -396,6 +401,13 @@ impl Administration {
         port.stop(session)?;
         Ok(true)
     }
+}
+
+/// What the schedule says now, if there is one.
+fn scheduled(supervisor: &Supervisor) -> Option<Scheduled> {
+    let InForce { entry, rate: bytes_per_second } = supervisor.send_rate();
+    let is_there = !supervisor.config().send_rates.entries().is_empty();
+    is_there.then_some(Scheduled { entry, bytes_per_second })
 }
 
 /// An error if a configuration counts only when the service is started again.

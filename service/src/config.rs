@@ -5,6 +5,12 @@
 //! send_rate = "20 MiB"        # most bytes sent per second, of all volumes; absent: no limit
 //! insecure = false            # true: without TLS, to a server on this machine only
 //!
+//! [[send_rates]]              # at some times another rate; the first entry that covers one counts
+//! days = ["mon", "tue", "wed", "thu", "fri"]   # absent: every day
+//! from = "08:00"              # local time; absent: from 00:00 to 24:00
+//! to = "18:00"                # not later than `from`: until then on the next day
+//! rate = "5 MiB"              # or "none": no limit
+//!
 //! [[volumes]]
 //! volume = "{71a27cdd-812a-11d0-bec7-08002be2092f}"   # as `mountvol` shows it
 //! block_size = "64 KiB"       # 16 KiB to 4 MiB, a power of two
@@ -25,15 +31,18 @@
 //! Rule: every value is checked before a session starts; an error names the file, the key and the
 //! allowed values. Unknown keys are errors, so that a misspelt setting is not ignored.
 
+mod check;
+mod send_rates;
+
 use std::fs;
 use std::io::{self, Read};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
+use jiff::civil::DateTime;
 use serde::Deserialize;
 use snapless_driver_client::identity::volume_of_device;
 use snapless_driver_client::{VolumeName, paths};
-use snapless_trust::text::NotText;
 use snapless_trust::{regular, text};
 use snapless_types::{Geometry, Overflow};
 use snapless_wire::id::VolumeGuid;
@@ -42,7 +51,13 @@ use snapless_wire::ioctl::{
     SweepLimits,
 };
 
+pub use check::ConfigError;
+
+use check::Checker;
+use send_rates::RawEntry;
+
 use crate::connector::{Connector, is_loopback};
+use crate::schedule::{InForce, Schedule};
 use crate::size::Size;
 use crate::throttle::SEND_RATE_MIN;
 
@@ -51,7 +66,7 @@ const LEN_MAX: u64 = 1 << 20;
 /// Default block size.
 const BLOCK_SIZE_DEFAULT: Size = Size(64 << 10);
 /// Default size of the capture queue.
-const QUEUE_SIZE_DEFAULT: Size = Size(256 << 20);
+pub const QUEUE_SIZE_DEFAULT: Size = Size(256 << 20);
 /// Default size of the resend window.
 const RESEND_WINDOW_DEFAULT: Size = Size(128 << 20);
 /// The sizes of a resend window.
@@ -68,6 +83,8 @@ pub struct Config {
     pub insecure: bool,
     /// Most bytes that are sent per second, of all volumes together.
     pub send_rate: Option<u64>,
+    /// When it is another rate than that.
+    pub send_rates: Schedule,
     /// Folder of session ids and reports.
     pub state_dir: PathBuf,
     /// Folder of the log.
@@ -134,63 +151,18 @@ impl Config {
         })
     }
 
+    /// How fast is sent at an instant of the machine's local time.
+    pub fn send_rate_at(&self, at: DateTime) -> InForce {
+        self.send_rates.at(at, self.send_rate)
+    }
+
     /// Checks `text`; error messages name `file`.
     pub fn parse(file: &Path, text: &str) -> Result<Self, ConfigError> {
         let raw: RawConfig = toml::from_str(text).map_err(|source| ConfigError::Toml {
             file: file.to_owned(),
             source: Box::new(source),
         })?;
-        Checker { file }.config(raw)
-    }
-}
-
-/// Why a configuration cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file cannot be read.
-    #[error(
-        "cannot read the configuration {file}: {source}; create it, or name another with --config"
-    )]
-    Read {
-        /// The file.
-        file: PathBuf,
-        /// The system's error.
-        source: io::Error,
-    },
-    /// The file is no text, or of an encoding that is not read.
-    #[error("the configuration {file} cannot be read: {why}")]
-    Encoding {
-        /// The file.
-        file: PathBuf,
-        /// Which encoding.
-        why: NotText,
-    },
-    /// Not TOML, a key is missing, or a key is unknown.
-    #[error("the configuration {file} is not valid: {source}")]
-    Toml {
-        /// The file.
-        file: PathBuf,
-        /// Where and why.
-        source: Box<toml::de::Error>,
-    },
-    /// A value is out of its range.
-    #[error("the configuration {file} is not valid: {key} = {found}; allowed: {allowed}")]
-    Value {
-        /// The file.
-        file: PathBuf,
-        /// The key.
-        key: String,
-        /// The value.
-        found: String,
-        /// The allowed values.
-        allowed: String,
-    },
-}
-
-impl ConfigError {
-    /// True if there is no file.
-    pub fn is_missing(&self) -> bool {
-        matches!(self, Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound)
+        Checker::of(file).config(raw)
     }
 }
 
@@ -213,6 +185,8 @@ struct RawConfig {
     #[serde(default)]
     insecure: bool,
     send_rate: Option<Size>,
+    #[serde(default)]
+    send_rates: Vec<RawEntry>,
     state_dir: Option<PathBuf>,
     log_dir: Option<PathBuf>,
     #[serde(default)]
@@ -243,11 +217,6 @@ struct RawVolume {
 enum RawOverflow {
     Gap,
     Hold,
-}
-
-/// Checks the values of one file.
-struct Checker<'a> {
-    file: &'a Path,
 }
 
 impl Checker<'_> {
@@ -281,6 +250,7 @@ impl Checker<'_> {
             server: raw.server,
             insecure: raw.insecure,
             send_rate: self.send_rate(raw.send_rate)?,
+            send_rates: self.send_rates(&raw.send_rates)?,
             state_dir: raw.state_dir.unwrap_or_else(paths::state_dir),
             log_dir: raw.log_dir.unwrap_or_else(paths::log_dir),
             volumes,
@@ -405,20 +375,6 @@ impl Checker<'_> {
                 let allowed = format!("{} or more a second, or no such line", Size(SWEEP_RATE_MIN));
                 Err(self.not_allowed(&format!("{key}.sweep_rate"), rate, allowed))
             }
-        }
-    }
-
-    fn not_allowed(
-        &self,
-        key: &str,
-        found: impl ToString,
-        allowed: impl Into<String>,
-    ) -> ConfigError {
-        ConfigError::Value {
-            file: self.file.to_owned(),
-            key: key.to_owned(),
-            found: found.to_string(),
-            allowed: allowed.into(),
         }
     }
 }

@@ -8,6 +8,7 @@ use snapless_driver_client::control::WindowsDriver;
 use snapless_driver_client::{Driver, paths};
 use snapless_service::config::ConfigError;
 use snapless_service::event::Event;
+use snapless_service::local_time::machine_clock;
 use snapless_service::logging::{self, Audience};
 use snapless_service::pipeline::Limits;
 use snapless_service::runner::{self, RunError};
@@ -56,7 +57,8 @@ pub(crate) fn run(
         .inspect_err(|error| failed(error))?;
     ready()?;
     let driver: Arc<dyn Driver> = Arc::new(WindowsDriver);
-    runner::run(settings, config, Path::new(PIPE), &driver, Limits::default(), stop)
+    let (limits, clock) = (Limits::default(), machine_clock());
+    runner::run(settings, config, Path::new(PIPE), &driver, limits, clock, stop)
         .inspect_err(|error| failed(error))?;
     Ok(())
 }

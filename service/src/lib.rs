@@ -12,7 +12,7 @@
 //! | [`session`] | resume the driver's session or begin a new one |
 //! | [`stream`] | drain → window, until something ends the claim |
 //! | [`window`] | what the server has not acknowledged, to be sent again |
-//! | [`throttle`] | how fast all of them send |
+//! | [`throttle`], [`schedule`], [`local_time`] | how fast all of them send; at which times |
 //! | [`links`] | window → server, acknowledgements → driver, one link after another |
 //! | [`batch`] | the records of one drain: zeros dropped, cut into frames |
 //! | [`compare`] | what the server has already is not sent |
@@ -37,12 +37,14 @@ pub mod event;
 mod files;
 pub mod inquiry;
 pub mod links;
+pub mod local_time;
 pub mod logging;
 pub mod notice;
 pub mod pipeline;
 pub mod renewal;
 pub mod report;
 pub mod runner;
+pub mod schedule;
 pub mod session;
 pub mod settings_file;
 pub mod size;

@@ -13,35 +13,38 @@ use snapless_trust::private;
 use crate::administration::Administration;
 use crate::config::Config;
 use crate::event::Event;
+use crate::local_time::LocalClock;
 use crate::notice;
 use crate::pipeline::Limits;
 use crate::settings_file::SettingsFile;
 use crate::stop::StopSignal;
 use crate::supervisor::Supervisor;
 
-/// How often the reports are written.
+/// How often the reports are written, and the clock is looked at for the rate of sending.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Runs until `stop` is set and every pipeline has flushed and ended. `channel`: where the requests
-/// of administrators come in.
+/// of administrators come in. `clock`: what decides the schedule of the rate of sending.
 pub fn run(
     settings: SettingsFile,
     config: Config,
     channel: &Path,
     driver: &Arc<dyn Driver>,
     limits: Limits,
+    clock: LocalClock,
     stop: &StopSignal,
 ) -> Result<(), RunError> {
     private::create_folders(&config.state_dir)
         .map_err(|source| RunError::StateDir { folder: config.state_dir.clone(), source })?;
     notice::report(Event::ServiceStarted, &started(&config));
-    let supervisor = Supervisor::start(config, Arc::clone(driver), limits);
+    let supervisor = Supervisor::start(config, Arc::clone(driver), limits, clock);
     let administration = Administration::new(settings, Arc::clone(driver), supervisor);
     let administration = Arc::new(administration);
     listen(channel, &administration);
     while !stop.wait_for(REPORT_INTERVAL) {
         // A request may wait for a flush.
-        if let Some(supervisor) = administration.try_supervisor() {
+        if let Some(mut supervisor) = administration.try_supervisor() {
+            supervisor.follow_clock();
             supervisor.write_reports();
         }
     }

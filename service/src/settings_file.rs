@@ -262,6 +262,26 @@ mod tests {
     }
 
     #[test]
+    fn a_schedule_stays_as_it_was_written() {
+        let schedule = "# by day others need the link\n[[send_rates]]\n\
+                        days = [\"mon\", \"tue\"] # not on Wednesdays\n\
+                        from = \"08:00\"\nrate = \"20 MiB\" # a fifth\n";
+        let folder = Folder::with(&format!("{BY_HAND}\n{schedule}"));
+        let limited = folder.change(Change::SendRate(Some(20 << 20))).unwrap();
+        assert!(limited.contains("\nsend_rate = \"20 MiB\"\n"), "{limited}");
+        assert!(limited.ends_with(schedule), "{limited}");
+        let name = OTHER.parse().unwrap();
+        folder.change(Change::Add { name: &name, server: "another:1" }).unwrap();
+        folder.change(Change::Remove(1)).unwrap();
+        let same = folder.change(Change::SendRate(None)).unwrap();
+        assert_eq!(same, format!("{BY_HAND}\n{schedule}"));
+        // Alone in a file, too.
+        let folder = Folder::with(schedule);
+        let added = folder.change(Change::Add { name: &name, server: "another:1" }).unwrap();
+        assert!(added.contains(schedule) && added.starts_with("server"), "{added}");
+    }
+
+    #[test]
     fn without_a_file_the_first_volume_makes_one_with_the_server() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("new/service.toml");

@@ -14,9 +14,11 @@ use snapless_wire::id::VolumeGuid;
 use crate::config::{Config, VolumeConfig};
 use crate::connector::Connector;
 use crate::counters::Counters;
+use crate::local_time::LocalClock;
 use crate::pipeline::{Limits, Pipeline};
 use crate::renewal;
 use crate::report::{Activity, Report};
+use crate::schedule::InForce;
 use crate::state::SessionStore;
 use crate::stop::StopSignal;
 use crate::throttle::Throttle;
@@ -26,6 +28,9 @@ pub struct Supervisor {
     driver: Arc<dyn Driver>,
     limits: Limits,
     throttle: Arc<Throttle>,
+    clock: LocalClock,
+    /// What `throttle` keeps to.
+    rate: InForce,
     config: Config,
     volumes: Vec<Supervised>,
     renewal: Option<Thread>,
@@ -46,13 +51,23 @@ struct Thread {
 }
 
 impl Supervisor {
-    /// Begins to run a configuration.
-    pub fn start(config: Config, driver: Arc<dyn Driver>, limits: Limits) -> Self {
-        let nothing = Config { server: None, volumes: Vec::new(), ..config.clone() };
-        let throttle = Arc::default();
-        let volumes = Vec::new();
-        let mut supervisor =
-            Self { driver, limits, throttle, config: nothing, volumes, renewal: None };
+    /// Begins to run a configuration, whose schedule of rates `clock` decides.
+    pub fn start(
+        config: Config,
+        driver: Arc<dyn Driver>,
+        limits: Limits,
+        clock: LocalClock,
+    ) -> Self {
+        let mut supervisor = Self {
+            driver,
+            limits,
+            throttle: Arc::default(),
+            clock,
+            rate: InForce::default(),
+            config: Config { server: None, volumes: Vec::new(), ..config.clone() },
+            volumes: Vec::new(),
+            renewal: None,
+        };
         supervisor.apply(config);
         supervisor
     }
@@ -65,7 +80,8 @@ impl Supervisor {
     /// Runs another configuration: volumes that are in both with the same settings go on
     /// undisturbed. Waits until the others have flushed and ended.
     pub fn apply(&mut self, config: Config) {
-        self.throttle.set(config.send_rate);
+        // What still flushes keeps to it, too.
+        self.keep_to(config.send_rate_at((self.clock)()));
         let reaches = |config: &Config| (config.server.clone(), config.insecure);
         let is_elsewhere = reaches(&self.config) != reaches(&config);
         let (stay, go) = std::mem::take(&mut self.volumes)
@@ -89,6 +105,24 @@ impl Supervisor {
             };
             self.volumes.push(supervised);
         }
+    }
+
+    /// Sends at the rate that the configuration has for this instant.
+    pub fn follow_clock(&mut self) {
+        self.keep_to(self.config.send_rate_at((self.clock)()));
+    }
+
+    /// How fast is sent, and why.
+    pub fn send_rate(&self) -> InForce {
+        InForce { rate: self.throttle.rate(), ..self.rate }
+    }
+
+    fn keep_to(&mut self, rate: InForce) {
+        self.throttle.set(rate.rate);
+        if rate.entry != self.rate.entry {
+            log::info!("sending: {rate}");
+        }
+        self.rate = rate;
     }
 
     /// Begins again with a volume whose session an administrator has ended; true if it had been.

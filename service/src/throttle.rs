@@ -1,4 +1,4 @@
-//! How fast the service sends, all volumes together (`send_rate`).
+//! How fast the service sends, all volumes together (`send_rate`, `send_rates`).
 //!
 //! Slower than what is written means a queue that fills, and then a gap: the limit is for links
 //! that others need as well.
@@ -27,11 +27,14 @@ const LOOK: Duration = Duration::from_secs(1);
 
 type Limiter<C> = RateLimiter<NotKeyed, InMemoryState, C, NoOpMiddleware<<C as Clock>::Instant>>;
 
+/// A rate in bytes per second, and what keeps to it; `None` without a limit.
+type Limit<C> = Option<(u64, Arc<Limiter<C>>)>;
+
 /// The limit, shared by all that send.
 #[derive(Debug)]
 pub struct Throttle<C: Clock = MonotonicClock> {
     clock: C,
-    limiter: Mutex<Option<Arc<Limiter<C>>>>,
+    limit: Mutex<Limit<C>>,
 }
 
 impl Throttle {
@@ -49,16 +52,27 @@ impl Default for Throttle {
 
 impl<C: Clock + Clone> Throttle<C> {
     fn by(clock: C) -> Self {
-        Self { clock, limiter: Mutex::new(None) }
+        Self { clock, limit: Mutex::new(None) }
     }
 
-    /// So many bytes per second from now on; `None`: as many as the link takes.
+    /// So many bytes per second from now on; `None`: as many as the link takes. If it is so already,
+    /// what was sent counts on.
     pub fn set(&self, bytes_per_second: Option<u64>) {
-        *self.limiter() = bytes_per_second.map(|rate| {
-            let units = u32::try_from(rate / UNIT as u64).unwrap_or(u32::MAX);
-            let quota = Quota::per_second(NonZeroU32::new(units).unwrap_or(NonZeroU32::MIN));
-            Arc::new(RateLimiter::direct_with_clock(quota.allow_burst(BURST), self.clock.clone()))
-        });
+        let mut limit = self.limit();
+        if limit.as_ref().map(|(rate, _)| *rate) != bytes_per_second {
+            *limit = bytes_per_second.map(|rate| (rate, Arc::new(self.limiter(rate))));
+        }
+    }
+
+    fn limiter(&self, rate: u64) -> Limiter<C> {
+        let units = u32::try_from(rate / UNIT as u64).unwrap_or(u32::MAX);
+        let quota = Quota::per_second(NonZeroU32::new(units).unwrap_or(NonZeroU32::MIN));
+        RateLimiter::direct_with_clock(quota.allow_burst(BURST), self.clock.clone())
+    }
+
+    /// The rate that is kept, in bytes per second.
+    pub fn rate(&self) -> Option<u64> {
+        self.limit().as_ref().map(|(rate, _)| *rate)
     }
 
     /// Waits until so many bytes may be sent, or `stop` is set.
@@ -72,7 +86,7 @@ impl<C: Clock + Clone> Throttle<C> {
 
     /// How long it takes until so many bytes may be sent; `None` if they may be, and are counted.
     fn due(&self, bytes: usize) -> Option<Duration> {
-        let limiter = Arc::clone(self.limiter().as_ref()?);
+        let limiter = Arc::clone(&self.limit().as_ref()?.1);
         let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX);
         let units = NonZeroU32::new(units)?.min(BURST);
         // No frame is longer than the burst.
@@ -80,9 +94,9 @@ impl<C: Clock + Clone> Throttle<C> {
         checked.err().map(|not_until| not_until.wait_time_from(self.clock.now()))
     }
 
-    fn limiter(&self) -> MutexGuard<'_, Option<Arc<Limiter<C>>>> {
+    fn limit(&self) -> MutexGuard<'_, Limit<C>> {
         // It is replaced as a whole.
-        self.limiter.lock().unwrap_or_else(PoisonError::into_inner)
+        self.limit.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -111,6 +125,18 @@ mod tests {
         assert!((15..=17).contains(&sent), "{sent}");
         throttle.set(None);
         assert_eq!(throttle.due(1 << 30), None);
+    }
+
+    #[test]
+    fn a_rate_that_is_set_again_gives_no_new_burst() {
+        let throttle = Throttle::by(FakeRelativeClock::default());
+        throttle.set(Some(4 << 20));
+        assert_eq!(throttle.due(FRAME_PAYLOAD_MAX), None);
+        throttle.set(Some(4 << 20));
+        assert!(throttle.due(FRAME_PAYLOAD_MAX).is_some());
+        assert_eq!(throttle.rate(), Some(4 << 20));
+        throttle.set(None);
+        assert_eq!(throttle.rate(), None);
     }
 
     #[test]

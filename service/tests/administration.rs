@@ -4,13 +4,14 @@
 mod support;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use jiff::civil::{DateTime, date};
 use snapless_control::channel::connect;
 use snapless_control::exchange::ask;
-use snapless_control::message::{Answer, Done, Refusal, RefusalKind, Request};
+use snapless_control::message::{Answer, Done, Refusal, RefusalKind, Request, Scheduled};
 use snapless_driver_client::Driver;
 use snapless_driver_client::identity::volume_of_device;
 use snapless_link::client::LinkLimits;
@@ -32,6 +33,8 @@ struct Machine {
     driver: Arc<FakeDriver>,
     server: FakeServer,
     folder: TempDir,
+    /// The local time.
+    clock: Arc<Mutex<DateTime>>,
     service: Option<(StopSignal, JoinHandle<()>)>,
 }
 
@@ -40,7 +43,8 @@ impl Machine {
     fn with(text: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (driver, server) = (FakeDriver::new(DEVICE), FakeServer::new());
-        let mut machine = Self { driver, server, folder, service: None };
+        let clock = Arc::new(Mutex::new(at(12, 0)));
+        let mut machine = Self { driver, server, folder, clock, service: None };
         let dirs = format!(
             "insecure = true\nstate_dir = '{}'\nlog_dir = '{0}'\n",
             machine.folder.path().join("state").display()
@@ -68,11 +72,12 @@ impl Machine {
         let driver = Arc::clone(&self.driver) as Arc<dyn Driver>;
         let limits = limits(LinkLimits::default(), Duration::from_mins(1));
         let stop = StopSignal::new();
-        let stopped = stop.clone();
+        let (stopped, time) = (stop.clone(), Arc::clone(&self.clock));
+        let clock = Arc::new(move || *time.lock().unwrap());
         _ = std::fs::remove_file(&channel);
         let thread = thread::spawn(move || {
             let config = settings.config().unwrap();
-            runner::run(settings, config, &channel, &driver, limits, &stopped).unwrap();
+            runner::run(settings, config, &channel, &driver, limits, clock, &stopped).unwrap();
         });
         self.service = Some((stop, thread));
     }
@@ -149,6 +154,11 @@ impl Drop for Machine {
     }
 }
 
+/// A time of Monday, 30 November 2026.
+fn at(hour: i8, minute: i8) -> DateTime {
+    date(2026, 11, 30).at(hour, minute, 0, 0)
+}
+
 fn volume() -> String {
     DEVICE.to_owned()
 }
@@ -175,6 +185,7 @@ fn a_volume_is_protected_and_no_longer_and_the_file_says_so() {
             changed: false,
             paused: false,
             volumes: 1,
+            schedule: None,
         }
     );
     assert_eq!((machine.text(), machine.driver.session()), (before, Some(session)));
@@ -269,6 +280,39 @@ fn a_rate_of_sending_is_kept_and_taken_away_without_a_new_link() {
     assert!(limit(None));
     wait_until("all of it arrives", || arrived().last().unwrap().header.seq().get() >= last);
     assert!(!machine.has_seen(Seen::Resumed(session)), "the claim was never given up");
+}
+
+#[test]
+fn a_running_service_follows_the_schedule_of_its_rate_by_the_clock() {
+    let schedule = "# by day others need the link\n[[send_rates]]\ndays = [\"mon\"]\n\
+                    from = \"08:00\"\nto = \"18:00\"\nrate = \"5 MiB\"\n\
+                    [[send_rates]]\nfrom = \"17:00\"\nto = \"19:00\"\nrate = \"none\"\n";
+    let mut machine = Machine::with(&format!("send_rate = \"100 MiB\"\n{schedule}"));
+    let ask = |machine: &Machine, request: &Request| machine.done(request).schedule.unwrap();
+    let now = |machine: &Machine| ask(machine, &Request::Reload);
+    let scheduled = |entry, bytes_per_second| Scheduled { entry, bytes_per_second };
+    assert_eq!(now(&machine), scheduled(Some(0), Some(5 << 20)), "at noon");
+    let (by_day, evening) = (scheduled(Some(0), Some(5 << 20)), scheduled(Some(1), None));
+    for (time, expected) in
+        [(at(18, 0), evening), (at(19, 0), scheduled(None, Some(100 << 20))), (at(17, 59), by_day)]
+    {
+        *machine.clock.lock().unwrap() = time;
+        wait_until("it is followed", || now(&machine) == expected);
+    }
+    // By command the rate outside of the schedule is set.
+    let throttle = Request::Throttle { bytes_per_second: Some(50 << 20) };
+    assert_eq!(ask(&machine, &throttle), by_day);
+    let text = machine.text();
+    assert!(text.contains("send_rate = \"50 MiB\"") && text.ends_with(schedule), "{text}");
+    *machine.clock.lock().unwrap() = at(20, 0);
+    wait_until("it counts", || now(&machine) == scheduled(None, Some(50 << 20)));
+    // It counts from the start on, and with the next change by hand.
+    machine.stop();
+    *machine.clock.lock().unwrap() = at(18, 30);
+    machine.start();
+    assert_eq!(now(&machine), evening);
+    machine.write(&machine.text().replace("\"none\"", "\"7 MiB\""));
+    assert_eq!(now(&machine), scheduled(Some(1), Some(7 << 20)));
 }
 
 #[test]

@@ -5,7 +5,8 @@ use std::io::Write;
 use std::path::Path;
 
 use serde::Serialize;
-use snapless_control::message::{Answer, Done, Request};
+use snapless_control::message::{Answer, Done, Request, Scheduled};
+use snapless_service::schedule::InForce;
 use snapless_service::size::Size;
 
 use super::common::print_json;
@@ -19,6 +20,7 @@ struct Line<'a> {
     server: Option<&'a str>,
     changed: bool,
     paused: bool,
+    schedule: Option<Scheduled>,
 }
 
 /// Asks the service that listens at `channel`.
@@ -30,12 +32,20 @@ pub(crate) fn run(
 ) -> Result<(), CliError> {
     let Answer::Done(done) = ask(request.clone(), channel)? else { return Err(other_answer()) };
     if json {
-        let Done { volume, server, changed, paused, .. } = &done;
+        let Done { volume, server, changed, paused, schedule, .. } = &done;
         let (volume, server) = (volume.as_deref(), server.as_deref());
-        let line = Line { volume, server, changed: *changed, paused: *paused };
+        let (changed, paused, schedule) = (*changed, *paused, *schedule);
+        let line = Line { volume, server, changed, paused, schedule };
         return print_json(&line, out);
     }
-    writeln!(out, "{}", told(&request, &done))?;
+    write!(out, "{}", told(&request, &done))?;
+    if let (Request::Throttle { .. } | Request::Reload, Some(schedule)) = (&request, done.schedule)
+    {
+        let Scheduled { entry, bytes_per_second: rate } = schedule;
+        let now = InForce { entry, rate };
+        write!(out, ". The schedule goes before `send_rate`: {now}")?;
+    }
+    writeln!(out)?;
     Ok(())
 }
 
@@ -89,7 +99,15 @@ mod tests {
 
     fn done(changed: bool) -> Answer {
         let (volume, server) = (Some("{g}".to_owned()), Some("backup:4850".to_owned()));
-        Answer::Done(Done { volume, server, changed, paused: false, volumes: 3 })
+        let (paused, volumes, schedule) = (false, 3, None);
+        Answer::Done(Done { volume, server, changed, paused, volumes, schedule })
+    }
+
+    /// With a schedule, of which `entry` is in force.
+    fn scheduled(entry: Option<usize>) -> Answer {
+        let Answer::Done(done) = done(true) else { panic!() };
+        let schedule = Some(Scheduled { entry, bytes_per_second: Some(5 << 20) });
+        Answer::Done(Done { schedule, ..done })
     }
 
     /// What is printed for each request by a service that gives `answer`.
@@ -140,11 +158,37 @@ mod tests {
     }
 
     #[test]
+    fn where_a_schedule_goes_before_the_rate_it_is_said() {
+        for (entry, said) in [
+            (Some(1), "send_rates[1] is in force, 5 MiB a second at most"),
+            (None, "no entry of `send_rates` is in force, 5 MiB a second at most"),
+        ] {
+            for (place, text) in printed(&scheduled(entry), false).into_iter().enumerate() {
+                let text = text.unwrap();
+                assert_eq!(text.contains(said), place >= 4, "{text}");
+            }
+        }
+        for text in printed(&done(false), false) {
+            assert!(!text.unwrap().contains("schedule"), "there is none");
+        }
+        for text in printed(&scheduled(Some(1)), true) {
+            let value = crate::schema::parse("change", &text.unwrap());
+            assert_eq!(value["schedule"]["entry"], 1);
+        }
+        for text in printed(&scheduled(None), true) {
+            let value = crate::schema::parse("change", &text.unwrap());
+            let expected = serde_json::json!({"entry": null, "bytes_per_second": 5 << 20});
+            assert_eq!(value["schedule"], expected);
+        }
+    }
+
+    #[test]
     fn a_script_gets_one_document() {
         for text in printed(&done(true), true) {
             let value = crate::schema::parse("change", &text.unwrap());
             let expected = serde_json::json!({
-                "volume": "{g}", "server": "backup:4850", "changed": true, "paused": false
+                "volume": "{g}", "server": "backup:4850", "changed": true, "paused": false,
+                "schedule": null
             });
             assert_eq!(value, expected);
         }

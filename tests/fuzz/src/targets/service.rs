@@ -3,8 +3,11 @@
 
 use std::path::Path;
 
+use jiff::ToSpan;
+use jiff::civil::date;
 use snapless_service::config::{Config, ConfigError};
 use snapless_service::report::Report;
+use snapless_service::schedule::ENTRIES_MAX;
 use snapless_service::state::Remembered;
 use snapless_service::throttle::SEND_RATE_MIN;
 use snapless_trust::text;
@@ -17,6 +20,7 @@ pub(super) const TARGET: Target = Target {
     run,
     reached: &[
         "configuration",
+        "schedule",
         "value",
         "no TOML",
         "encoding",
@@ -74,10 +78,21 @@ fn configuration(bytes: &[u8]) -> &'static str {
         Ok(config) => {
             assert!(config.server.is_some() || config.volumes.is_empty());
             assert!(config.send_rate.is_none_or(|rate| rate >= SEND_RATE_MIN));
+            let schedule = config.send_rates.entries();
+            assert!(schedule.len() <= ENTRIES_MAX);
+            for entry in schedule {
+                assert!(entry.rate().is_none_or(|rate| rate >= SEND_RATE_MIN));
+            }
+            // A week, by the quarter of an hour.
+            let week = date(2026, 11, 30).at(0, 0, 0, 0).series(15.minutes()).take(7 * 24 * 4);
+            for now in week.map(|at| config.send_rate_at(at)) {
+                let entry = now.entry.map(|place| schedule[place].rate());
+                assert_eq!(now.rate, entry.unwrap_or(config.send_rate));
+            }
             for volume in &config.volumes {
                 assert!(volume.block_size.is_power_of_two() && volume.queue_bytes > 0);
             }
-            "configuration"
+            if schedule.is_empty() { "configuration" } else { "schedule" }
         }
         Err(ConfigError::Value { .. }) => "value",
         Err(_) => "no TOML",
