@@ -68,6 +68,17 @@ pub enum Start {
     Other,
 }
 
+/// How the source of the service's events is registered.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum EventSource {
+    /// Not at all.
+    Absent,
+    /// With this message file.
+    Messages(PathBuf),
+    /// In another way.
+    Other,
+}
+
 /// What the system has of something that it may not know.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Found {
@@ -123,8 +134,8 @@ pub trait System {
     /// True if the service is deleted, and the next restart removes it.
     fn is_service_deleted_at_restart(&self, name: &str) -> Result<bool, SetupError>;
 
-    /// True if the service's events have a source.
-    fn has_event_source(&self) -> Result<bool, SetupError>;
+    /// How the source of the service's events is registered.
+    fn event_source(&self) -> Result<EventSource, SetupError>;
 
     /// True if the next restart deletes `file`.
     fn is_deleted_at_restart(&self, file: &Path) -> Result<bool, SetupError>;
@@ -165,8 +176,8 @@ pub trait System {
     /// Registers the service with `program`; updates an earlier registration.
     fn register_service(&self, program: &Path) -> Result<(), SetupError>;
 
-    /// Registers the source of the service's events.
-    fn register_events(&self) -> Result<(), SetupError>;
+    /// Registers the source of the service's events, whose messages are in this file.
+    fn register_events(&self, messages: &Path) -> Result<(), SetupError>;
 
     /// Removes it.
     fn remove_events(&self) -> Result<(), SetupError>;

@@ -11,7 +11,9 @@ use crate::filter_list::FilterList;
 use crate::names::{COMMAND_LINE, DRIVER, INF, SERVICE, SERVICE_PROGRAM, TRIAL};
 use crate::package::Package;
 use crate::service_settings::Setting;
-use crate::system::{Deleted, Found, Registration, ServiceState, Signature, Start, System};
+use crate::system::{
+    Deleted, EventSource, Found, Registration, ServiceState, Signature, Start, System,
+};
 use crate::version::Version;
 
 /// A driver of this version does not load.
@@ -31,7 +33,8 @@ pub(crate) struct State {
     /// Settings of the service that are as they should be.
     pub(crate) settings: BTreeSet<Setting>,
     pub(crate) secured: bool,
-    pub(crate) events: bool,
+    /// The message file of the event source.
+    pub(crate) events: Option<PathBuf>,
     /// The driver passes everything through.
     pub(crate) starts_failed: bool,
     /// Drivers that Windows has loaded on this machine, by their content.
@@ -119,7 +122,7 @@ impl State {
                 .iter()
                 .all(|setting| self.settings.contains(setting) || *setting == UNSUPPORTED)
             && self.secured
-            && self.events
+            && self.events.as_ref().is_some_and(|file| self.files.contains_key(file))
             && !self.starts_failed
             && !self.has_trial()
     }
@@ -130,7 +133,7 @@ impl State {
         !self.is_filter()
             && files.iter().all(|file| !self.files.contains_key(file))
             && self.services.is_empty()
-            && !self.events
+            && self.events.is_none()
             && !self.has_trial()
     }
 
@@ -370,8 +373,8 @@ impl System for TestSystem {
         self.ask(|state| state.services.get(name).is_some_and(|service| service.marked))
     }
 
-    fn has_event_source(&self) -> Result<bool, SetupError> {
-        self.ask(|state| state.events)
+    fn event_source(&self) -> Result<EventSource, SetupError> {
+        self.ask(|state| state.events.clone().map_or(EventSource::Absent, EventSource::Messages))
     }
 
     fn is_deleted_at_restart(&self, file: &Path) -> Result<bool, SetupError> {
@@ -466,12 +469,12 @@ impl System for TestSystem {
         })
     }
 
-    fn register_events(&self) -> Result<(), SetupError> {
-        self.change("register events".into(), |state| state.events = true)
+    fn register_events(&self, messages: &Path) -> Result<(), SetupError> {
+        self.change("register events".into(), |state| state.events = Some(messages.to_owned()))
     }
 
     fn remove_events(&self) -> Result<(), SetupError> {
-        self.change("remove events".into(), |state| state.events = false)
+        self.change("remove events".into(), |state| state.events = None)
     }
 
     fn set_class_filters(&self, filters: &FilterList) -> Result<(), SetupError> {

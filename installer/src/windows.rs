@@ -23,7 +23,9 @@ use snapless_driver_client::paths;
 use crate::error::SetupError;
 use crate::filter_list::FilterList;
 use crate::service_settings::Setting;
-use crate::system::{Deleted, Found, Registration, ServiceState, Signature, System};
+use crate::system::{
+    Deleted, EventSource, Found, Registration, ServiceState, Signature, System,
+};
 use crate::version::Version;
 
 /// This machine.
@@ -88,8 +90,8 @@ impl System for WindowsSystem {
         Ok(registration::is_deleted(name))
     }
 
-    fn has_event_source(&self) -> Result<bool, SetupError> {
-        Ok(events::are_registered())
+    fn event_source(&self) -> Result<EventSource, SetupError> {
+        Ok(events::source())
     }
 
     fn is_deleted_at_restart(&self, file: &Path) -> Result<bool, SetupError> {
@@ -144,8 +146,8 @@ impl System for WindowsSystem {
         registration::write(program)
     }
 
-    fn register_events(&self) -> Result<(), SetupError> {
-        events::register()
+    fn register_events(&self, messages: &Path) -> Result<(), SetupError> {
+        events::register(messages)
     }
 
     fn remove_events(&self) -> Result<(), SetupError> {

@@ -1,13 +1,18 @@
-//! The version resource of a PE file, for build scripts: what Explorer shows, what a support bundle
-//! reads, and what an installer compares.
+//! The resources of a PE file, for build scripts: its version, which Explorer shows, a support bundle
+//! reads and an installer compares; the texts of its events ([`messages`]).
 //!
-//! Rule: every value comes from the manifest of the crate that is built, but for its description;
-//! a crate whose resource cannot be compiled does not build. `cargo xtask` reads the resource of
-//! each file that it has built and compares it with the workspace's version.
+//! Rule: every value of the version comes from the manifest of the crate that is built, but for its
+//! description; a crate whose resources cannot be compiled does not build. `cargo xtask` reads the
+//! resources of each file that it has built and compares them with the workspace's version and the
+//! list of events.
+
+pub mod messages;
 
 use std::env;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use messages::Message;
 
 /// `VFT_APP`
 const APPLICATION: u32 = 1;
@@ -26,9 +31,17 @@ const WINDOWS: u32 = 0x0004_0004;
 /// # Panics
 /// If the resource compiler is missing or refuses.
 pub fn program(file: &str, description: &str) {
-    if let Some(script) = write_script(file, description, (APPLICATION, 0)) {
+    program_with(file, description, &[]);
+}
+
+/// The same, with a message table, whose messages are in order of their ids.
+///
+/// # Panics
+/// As [`program`].
+pub fn program_with(file: &str, description: &str, messages: &[Message]) {
+    if let Some(script) = write_script(file, description, (APPLICATION, 0), messages) {
         let compiled = embed_resource::compile(script, embed_resource::NONE);
-        compiled.manifest_required().expect("the version resource is compiled");
+        compiled.manifest_required().expect("the resources are compiled");
     }
 }
 
@@ -37,7 +50,7 @@ pub fn program(file: &str, description: &str) {
 /// # Panics
 /// As [`program`].
 pub fn driver(file: &str, description: &str) {
-    if let Some(script) = write_script(file, description, (DRIVER, SYSTEM_DRIVER)) {
+    if let Some(script) = write_script(file, description, (DRIVER, SYSTEM_DRIVER), &[]) {
         let compiled = embed_resource::compile_for_cdylib(script, embed_resource::NONE);
         compiled.manifest_required().expect("the version resource is compiled");
     }
@@ -48,22 +61,34 @@ pub fn driver(file: &str, description: &str) {
 /// # Panics
 /// As [`program`].
 pub fn library(file: &str, description: &str) {
-    if let Some(script) = write_script(file, description, (LIBRARY, 0)) {
+    if let Some(script) = write_script(file, description, (LIBRARY, 0), &[]) {
         let compiled = embed_resource::compile_for_cdylib(script, embed_resource::NONE);
         compiled.manifest_required().expect("the version resource is compiled");
     }
 }
 
 /// Writes the resource script; `None` if the crate is not built for Windows.
-fn write_script(file: &str, description: &str, kind: (u32, u32)) -> Option<PathBuf> {
+fn write_script(
+    file: &str,
+    description: &str,
+    kind: (u32, u32),
+    messages: &[Message],
+) -> Option<PathBuf> {
     println!("cargo:rerun-if-env-changed=CARGO_PKG_VERSION");
     if env::var("CARGO_CFG_WINDOWS").is_err() {
         return None;
     }
     let of = |variable: &str| env::var(variable).expect("cargo sets it for build scripts");
     let numbers = ["MAJOR", "MINOR", "PATCH"].map(|part| of(&format!("CARGO_PKG_VERSION_{part}")));
-    let script = script(&numbers, file, description, kind);
-    let path = PathBuf::from(of("OUT_DIR")).join("version.rc");
+    let mut script = script(&numbers, file, description, kind);
+    let folder = PathBuf::from(of("OUT_DIR"));
+    if !messages.is_empty() {
+        let table = messages::compile(messages, &folder).expect("the messages are compiled");
+        let path = folder.join("messages.bin");
+        fs::write(&path, table).expect("the output folder can be written");
+        script += &message_table(&path);
+    }
+    let path = folder.join("version.rc");
     fs::write(&path, script).expect("the output folder can be written");
     Some(path)
 }
@@ -90,6 +115,13 @@ fn script([major, minor, patch]: &[String; 3], file: &str, what: &str, kind: (u3
          BLOCK \"000004B0\"\n    BEGIN\n{values}    END\n  END\n  BLOCK \"VarFileInfo\"\n  BEGIN\n    \
          VALUE \"Translation\", 0x0, 1200\n  END\nEND\n"
     )
+}
+
+/// The statement for a message table in a file: in English, which every Windows shows if it has no
+/// other language (docs: "MESSAGETABLE resource").
+fn message_table(file: &Path) -> String {
+    let path = file.display().to_string().replace('\\', "\\\\");
+    format!("LANGUAGE 9, 1\n1 MESSAGETABLE \"{path}\"\n")
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ fn installed() -> TestSystem {
 /// Something that is wrong: how it comes about, and what the status calls it.
 type Damage = (fn(&mut State), &'static str);
 
-const DAMAGES: [Damage; 13] = [
+const DAMAGES: [Damage; 14] = [
     (
         |it| drop(it.files.remove(Path::new("/windows/drivers/snapless.sys"))),
         "snapless.sys is missing",
@@ -51,7 +51,11 @@ const DAMAGES: [Damage; 13] = [
     ),
     (|it| drop(it.services.remove(SERVICE)), "SnaplessService is not registered"),
     (|it| it.secured = false, "/data is not there, or open to others"),
-    (|it| it.events = false, "the event source is not registered"),
+    (|it| it.events = None, "the event source is not registered"),
+    (
+        |it| it.events = Some("/elsewhere".into()),
+        "the event source has another message file: /elsewhere",
+    ),
     (|it| it.starts_failed = true, "no program reached the driver"),
     (|it| it.filters = vec!["volsnap".into()], "snapless is not on the volume class"),
     (
