@@ -137,6 +137,10 @@ pub trait System {
     /// How the source of the service's events is registered.
     fn event_source(&self) -> Result<EventSource, SetupError>;
 
+    /// Whether the service's performance counters are registered, as this setup's manifest lists
+    /// them (`counters`).
+    fn counters(&self) -> Result<Found, SetupError>;
+
     /// True if the next restart deletes `file`.
     fn is_deleted_at_restart(&self, file: &Path) -> Result<bool, SetupError>;
 
@@ -181,6 +185,13 @@ pub trait System {
 
     /// Removes it.
     fn remove_events(&self) -> Result<(), SetupError>;
+
+    /// Registers the service's performance counters, in place of those that are registered. Cut
+    /// short, it leaves some of them, which do not count as registered.
+    fn register_counters(&self) -> Result<(), SetupError>;
+
+    /// Removes what is registered of them.
+    fn remove_counters(&self) -> Result<Deleted, SetupError>;
 
     /// Replaces the volume class's upper filters.
     fn set_class_filters(&self, filters: &FilterList) -> Result<(), SetupError>;

@@ -35,6 +35,9 @@ pub(crate) struct State {
     pub(crate) secured: bool,
     /// The message file of the event source.
     pub(crate) events: Option<PathBuf>,
+    pub(crate) counters: bool,
+    /// Windows registers and removes no counters.
+    pub(crate) refuses_counters: bool,
     /// The driver passes everything through.
     pub(crate) starts_failed: bool,
     /// Drivers that Windows has loaded on this machine, by their content.
@@ -123,6 +126,7 @@ impl State {
                 .all(|setting| self.settings.contains(setting) || *setting == UNSUPPORTED)
             && self.secured
             && self.events.as_ref().is_some_and(|file| self.files.contains_key(file))
+            && self.counters != self.refuses_counters
             && !self.starts_failed
             && !self.has_trial()
     }
@@ -134,6 +138,7 @@ impl State {
             && files.iter().all(|file| !self.files.contains_key(file))
             && self.services.is_empty()
             && self.events.is_none()
+            && (!self.counters || self.refuses_counters)
             && !self.has_trial()
     }
 
@@ -377,6 +382,10 @@ impl System for TestSystem {
         self.ask(|state| state.events.clone().map_or(EventSource::Absent, EventSource::Messages))
     }
 
+    fn counters(&self) -> Result<Found, SetupError> {
+        self.ask(|state| if state.counters { Found::AsWanted } else { Found::Other })
+    }
+
     fn is_deleted_at_restart(&self, file: &Path) -> Result<bool, SetupError> {
         self.ask(|state| state.deleted_at_restart.contains(file))
     }
@@ -475,6 +484,26 @@ impl System for TestSystem {
 
     fn remove_events(&self) -> Result<(), SetupError> {
         self.change("remove events".into(), |state| state.events = None)
+    }
+
+    fn register_counters(&self) -> Result<(), SetupError> {
+        if self.ask(|state| state.refuses_counters)? {
+            let why = "exit code: 1".to_owned();
+            return Err(SetupError::Counters { program: "lodctr.exe", why });
+        }
+        self.change("register counters".into(), |state| state.counters = true)
+    }
+
+    fn remove_counters(&self) -> Result<Deleted, SetupError> {
+        if !self.ask(|state| state.counters)? {
+            return Ok(Deleted::Absent);
+        }
+        if self.ask(|state| state.refuses_counters)? {
+            let why = "exit code: 1".to_owned();
+            return Err(SetupError::Counters { program: "unlodctr.exe", why });
+        }
+        self.change("remove counters".into(), |state| state.counters = false)?;
+        Ok(Deleted::Now)
     }
 
     fn set_class_filters(&self, filters: &FilterList) -> Result<(), SetupError> {

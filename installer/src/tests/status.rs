@@ -169,3 +169,17 @@ fn a_filter_without_its_driver_is_a_danger() {
     assert!(print(false, &system).contains("DANGER"));
     assert_eq!(json(&system)["boots"], false);
 }
+
+#[test]
+fn counters_that_are_missing_are_a_warning_and_a_repair_registers_them() {
+    let system = installed();
+    system.change_state(|state| state.counters = false);
+    let status = json(&system);
+    assert_eq!(status["faults"], serde_json::json!([]));
+    let warning = status["warnings"][0].as_str().unwrap();
+    assert!(warning.contains("counters of this version are not registered"), "{warning}");
+    assert!(print(false, &system).contains("WARNING: the performance counters"));
+    repair::run(&TestSystem::package(1), &system, &mut Vec::new()).unwrap();
+    assert!(system.state().is_complete(1));
+    assert_eq!(json(&system)["warnings"], serde_json::json!([]));
+}

@@ -1,8 +1,8 @@
 //! Reading and copying files, and deleting them now or at the next restart.
 
 use std::ffi::OsString;
-use std::fs::{self, OpenOptions};
-use std::io;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
 use std::path::{Component, Path};
 use std::ptr;
 
@@ -66,6 +66,19 @@ fn set_aside(file: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Writes a file: there is the old one or the whole new one, whenever the power is cut.
+pub(super) fn write(to: &Path, content: &[u8]) -> Result<(), SetupError> {
+    let mut name = to.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let beside = to.with_file_name(name);
+    let written = File::create(&beside).and_then(|mut file| {
+        file.write_all(content)?;
+        file.sync_all()
+    });
+    written.map_err(SetupError::file("write", &beside))?;
+    fs::rename(&beside, to).map_err(SetupError::file("replace", to))
+}
+
 /// Writes a file's content to the disk.
 pub(super) fn flush(file: &Path) -> Result<(), SetupError> {
     let flushed = OpenOptions::new().write(true).open(file).and_then(|file| file.sync_all());
@@ -104,10 +117,7 @@ pub(super) fn delete(file: &Path, at_restart: bool) -> Result<Deleted, SetupErro
 
 fn is_in_use(error: &io::Error) -> bool {
     let code = error.raw_os_error().map(i32::cast_unsigned);
-    matches!(
-        code,
-        Some(ERROR_ACCESS_DENIED | ERROR_SHARING_VIOLATION | ERROR_USER_MAPPED_FILE)
-    )
+    matches!(code, Some(ERROR_ACCESS_DENIED | ERROR_SHARING_VIOLATION | ERROR_USER_MAPPED_FILE))
 }
 
 fn delete_at_restart(file: &Path) -> io::Result<()> {
