@@ -12,6 +12,7 @@ pub mod command;
 #[cfg(test)]
 mod conformance;
 pub mod console;
+pub mod counter_names;
 pub mod demo;
 mod end_to_end;
 pub mod engine_tests;

@@ -8,7 +8,7 @@ use crate::command::Tool;
 use crate::console::Progress;
 use crate::error::Result;
 use crate::layout::{Layout, WINDOWS_TARGET};
-use crate::{message_table, version_resource};
+use crate::{counter_names, message_table, version_resource};
 
 /// The packages of the programs that run on Windows.
 const WINDOWS_PACKAGES: [&str; 6] = [
@@ -48,6 +48,7 @@ pub fn windows(layout: &Layout, progress: &Progress) -> Result<WindowsPrograms> 
     };
     let service = shipped("snapless-service.exe")?;
     message_table::require(&service, &layout.root().join("docs/events.md"))?;
+    counter_names::require(&service, &layout.root().join("service/snapless-counters.man"))?;
     Ok(WindowsPrograms {
         service,
         command_line: shipped("snapless.exe")?,
