@@ -68,6 +68,14 @@ pub enum SetupError {
         /// The system's reason.
         why: String,
     },
+    /// A program of Windows did not register or remove the performance counters.
+    #[error("{program}, which is for performance counters: {why}")]
+    Counters {
+        /// The program.
+        program: &'static str,
+        /// How it ended.
+        why: String,
+    },
     /// A part is not in place although every call succeeded.
     #[error("{part}: {why}, although Windows reported no error")]
     NotInPlace {

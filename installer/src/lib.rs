@@ -10,6 +10,7 @@
 //! | [`parts`] | what an installation consists of, in the order that keeps the machine bootable |
 //! | [`install`], [`upgrade`], [`repair`], [`uninstall`], [`status`] | the commands |
 //! | [`service_settings`] | recovery, privileges and the like of the service |
+//! | [`counters`] | the manifest of the service's performance counters |
 //! | [`rescue`] | the script for a machine that does not boot all the same |
 //! | [`health`] | whether the machine boots |
 //! | [`access`], [`image_path`] | what Windows says of a folder, and of a service's file |
@@ -23,6 +24,7 @@
 
 pub mod access;
 pub mod arguments;
+pub mod counters;
 pub mod error;
 pub mod filter_list;
 pub mod health;

@@ -5,6 +5,7 @@
 //! out: a list of filters never names a driver that is not installed, or that Windows has not
 //! loaded on this machine. A machine that restarts with such a list does not boot.
 
+mod counters;
 mod data_folder;
 mod driver;
 mod events;
@@ -24,6 +25,12 @@ pub trait Part: Sync {
     /// Its name in messages.
     fn name(&self) -> &'static str;
 
+    /// False for what protection does without: if it cannot be put in place or taken out, that is
+    /// a warning.
+    fn is_needed(&self) -> bool {
+        true
+    }
+
     /// What is wrong with it; nothing if it is in place. A file is compared with the package's if
     /// there is one.
     fn faults(&self, machine: &Machine<'_>) -> Result<Vec<String>, SetupError>;
@@ -36,7 +43,7 @@ pub trait Part: Sync {
 }
 
 /// All parts in the order in which they are put in place.
-pub const PARTS: [&dyn Part; 8] = [
+pub const PARTS: [&dyn Part; 9] = [
     &trial::Trial,
     &driver::Driver,
     &starts::Starts,
@@ -44,12 +51,14 @@ pub const PARTS: [&dyn Part; 8] = [
     &data_folder::DataFolder,
     &service::Service,
     &events::Events,
+    &counters::Counters,
     &filter::Filter,
 ];
 
 /// Puts each part in place that is not, in this order.
 pub fn put(parts: &[&dyn Part], machine: &Machine<'_>) -> Result<(), SetupError> {
-    let outcome = parts.iter().try_for_each(|part| put_one(*part, machine));
+    let outcome =
+        parts.iter().try_for_each(|part| tolerated(*part, put_one(*part, machine), machine));
     // Whatever has failed: the service that ran before goes on.
     let resumed = machine.resume_service();
     outcome.and(resumed)
@@ -74,7 +83,21 @@ fn put_one(part: &dyn Part, machine: &Machine<'_>) -> Result<(), SetupError> {
 
 /// Takes all parts out, in the reverse order.
 pub fn take_out(parts: &[&dyn Part], machine: &Machine<'_>) -> Result<(), SetupError> {
-    parts.iter().rev().try_for_each(|part| part.take_out(machine))
+    parts.iter().rev().try_for_each(|part| tolerated(*part, part.take_out(machine), machine))
+}
+
+/// Makes a warning of the failure of a part that is not needed.
+fn tolerated(
+    part: &dyn Part,
+    outcome: Result<(), SetupError>,
+    machine: &Machine<'_>,
+) -> Result<(), SetupError> {
+    match outcome {
+        Err(error) if !part.is_needed() => {
+            machine.say("WARNING", format_args!("{}: {error}", part.name()))
+        }
+        outcome => outcome,
+    }
 }
 
 /// True if any part of the product is installed.

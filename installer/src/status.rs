@@ -6,6 +6,7 @@ use std::io::Write;
 use serde::Serialize;
 
 use crate::error::SetupError;
+use crate::filter_list::FilterList;
 use crate::health;
 use crate::machine::Machine;
 use crate::names::{DRIVER, SERVICE, SERVICE_PROGRAM};
@@ -43,7 +44,7 @@ struct Status {
     faults: Vec<Fault>,
     /// Settings of the service that this system does not have.
     unknown: Vec<&'static str>,
-    /// What a repair does not put right.
+    /// What a repair does not put right, or what protection does without.
     warnings: Vec<String>,
     /// A restart completes an earlier command.
     restart_needed: bool,
@@ -72,9 +73,9 @@ impl Status {
             driver_file_present: system.read_file(&file)?.is_some(),
             driver_file: file.display().to_string(),
             service: system.service_state(SERVICE)?,
-            faults: if installed { faults(system)? } else { Vec::new() },
+            faults: if installed { faults(system, true)? } else { Vec::new() },
             unknown: unknown(system)?,
-            warnings: if filters == placed(&filters) { doubts(&filters) } else { Vec::new() },
+            warnings: warnings(system, &filters, installed)?,
             restart_needed: system.needs_restart()?,
             boots: health::boots(system)?,
         })
@@ -109,15 +110,31 @@ impl Status {
     }
 }
 
-fn faults(system: &dyn System) -> Result<Vec<Fault>, SetupError> {
+/// The faults of parts that are needed, or of the others.
+fn faults(system: &dyn System, needed: bool) -> Result<Vec<Fault>, SetupError> {
     let mut nowhere = std::io::sink();
     let machine = Machine::new(system, None, &mut nowhere);
     let mut all = Vec::new();
-    for part in PARTS {
+    for part in PARTS.into_iter().filter(|part| part.is_needed() == needed) {
         let of_part = part.faults(&machine)?.into_iter();
         all.extend(of_part.map(|fault| Fault { part: part.name(), fault }));
     }
     Ok(all)
+}
+
+fn warnings(
+    system: &dyn System,
+    filters: &FilterList,
+    installed: bool,
+) -> Result<Vec<String>, SetupError> {
+    let placed_as_wanted = *filters == placed(filters);
+    let mut warnings = if placed_as_wanted { doubts(filters) } else { Vec::new() };
+    if installed {
+        let again = "`snapless-setup repair` tries again; protection does without";
+        let of_parts = faults(system, false)?.into_iter();
+        warnings.extend(of_parts.map(|Fault { fault, .. }| format!("{fault}: {again}")));
+    }
+    Ok(warnings)
 }
 
 fn unknown(system: &dyn System) -> Result<Vec<&'static str>, SetupError> {

@@ -68,6 +68,17 @@ pub enum Start {
     Other,
 }
 
+/// How the source of the service's events is registered.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum EventSource {
+    /// Not at all.
+    Absent,
+    /// With this message file.
+    Messages(PathBuf),
+    /// In another way.
+    Other,
+}
+
 /// What the system has of something that it may not know.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Found {
@@ -123,8 +134,12 @@ pub trait System {
     /// True if the service is deleted, and the next restart removes it.
     fn is_service_deleted_at_restart(&self, name: &str) -> Result<bool, SetupError>;
 
-    /// True if the service's events have a source.
-    fn has_event_source(&self) -> Result<bool, SetupError>;
+    /// How the source of the service's events is registered.
+    fn event_source(&self) -> Result<EventSource, SetupError>;
+
+    /// Whether the service's performance counters are registered, as this setup's manifest lists
+    /// them (`counters`).
+    fn counters(&self) -> Result<Found, SetupError>;
 
     /// True if the next restart deletes `file`.
     fn is_deleted_at_restart(&self, file: &Path) -> Result<bool, SetupError>;
@@ -165,11 +180,18 @@ pub trait System {
     /// Registers the service with `program`; updates an earlier registration.
     fn register_service(&self, program: &Path) -> Result<(), SetupError>;
 
-    /// Registers the source of the service's events.
-    fn register_events(&self) -> Result<(), SetupError>;
+    /// Registers the source of the service's events, whose messages are in this file.
+    fn register_events(&self, messages: &Path) -> Result<(), SetupError>;
 
     /// Removes it.
     fn remove_events(&self) -> Result<(), SetupError>;
+
+    /// Registers the service's performance counters, in place of those that are registered. Cut
+    /// short, it leaves some of them, which do not count as registered.
+    fn register_counters(&self) -> Result<(), SetupError>;
+
+    /// Removes what is registered of them.
+    fn remove_counters(&self) -> Result<Deleted, SetupError>;
 
     /// Replaces the volume class's upper filters.
     fn set_class_filters(&self, filters: &FilterList) -> Result<(), SetupError>;

@@ -11,7 +11,9 @@ use crate::filter_list::FilterList;
 use crate::names::{COMMAND_LINE, DRIVER, INF, SERVICE, SERVICE_PROGRAM, TRIAL};
 use crate::package::Package;
 use crate::service_settings::Setting;
-use crate::system::{Deleted, Found, Registration, ServiceState, Signature, Start, System};
+use crate::system::{
+    Deleted, EventSource, Found, Registration, ServiceState, Signature, Start, System,
+};
 use crate::version::Version;
 
 /// A driver of this version does not load.
@@ -31,7 +33,11 @@ pub(crate) struct State {
     /// Settings of the service that are as they should be.
     pub(crate) settings: BTreeSet<Setting>,
     pub(crate) secured: bool,
-    pub(crate) events: bool,
+    /// The message file of the event source.
+    pub(crate) events: Option<PathBuf>,
+    pub(crate) counters: bool,
+    /// Windows registers and removes no counters.
+    pub(crate) refuses_counters: bool,
     /// The driver passes everything through.
     pub(crate) starts_failed: bool,
     /// Drivers that Windows has loaded on this machine, by their content.
@@ -119,7 +125,8 @@ impl State {
                 .iter()
                 .all(|setting| self.settings.contains(setting) || *setting == UNSUPPORTED)
             && self.secured
-            && self.events
+            && self.events.as_ref().is_some_and(|file| self.files.contains_key(file))
+            && self.counters != self.refuses_counters
             && !self.starts_failed
             && !self.has_trial()
     }
@@ -130,7 +137,8 @@ impl State {
         !self.is_filter()
             && files.iter().all(|file| !self.files.contains_key(file))
             && self.services.is_empty()
-            && !self.events
+            && self.events.is_none()
+            && (!self.counters || self.refuses_counters)
             && !self.has_trial()
     }
 
@@ -370,8 +378,12 @@ impl System for TestSystem {
         self.ask(|state| state.services.get(name).is_some_and(|service| service.marked))
     }
 
-    fn has_event_source(&self) -> Result<bool, SetupError> {
-        self.ask(|state| state.events)
+    fn event_source(&self) -> Result<EventSource, SetupError> {
+        self.ask(|state| state.events.clone().map_or(EventSource::Absent, EventSource::Messages))
+    }
+
+    fn counters(&self) -> Result<Found, SetupError> {
+        self.ask(|state| if state.counters { Found::AsWanted } else { Found::Other })
     }
 
     fn is_deleted_at_restart(&self, file: &Path) -> Result<bool, SetupError> {
@@ -466,12 +478,32 @@ impl System for TestSystem {
         })
     }
 
-    fn register_events(&self) -> Result<(), SetupError> {
-        self.change("register events".into(), |state| state.events = true)
+    fn register_events(&self, messages: &Path) -> Result<(), SetupError> {
+        self.change("register events".into(), |state| state.events = Some(messages.to_owned()))
     }
 
     fn remove_events(&self) -> Result<(), SetupError> {
-        self.change("remove events".into(), |state| state.events = false)
+        self.change("remove events".into(), |state| state.events = None)
+    }
+
+    fn register_counters(&self) -> Result<(), SetupError> {
+        if self.ask(|state| state.refuses_counters)? {
+            let why = "exit code: 1".to_owned();
+            return Err(SetupError::Counters { program: "lodctr.exe", why });
+        }
+        self.change("register counters".into(), |state| state.counters = true)
+    }
+
+    fn remove_counters(&self) -> Result<Deleted, SetupError> {
+        if !self.ask(|state| state.counters)? {
+            return Ok(Deleted::Absent);
+        }
+        if self.ask(|state| state.refuses_counters)? {
+            let why = "exit code: 1".to_owned();
+            return Err(SetupError::Counters { program: "unlodctr.exe", why });
+        }
+        self.change("remove counters".into(), |state| state.counters = false)?;
+        Ok(Deleted::Now)
     }
 
     fn set_class_filters(&self, filters: &FilterList) -> Result<(), SetupError> {

@@ -1,6 +1,7 @@
 //! [`System`] on Windows: registry, `SetupAPI`, service manager, files.
 
 mod class_filters;
+mod counters;
 mod device_filters;
 mod events;
 mod files;
@@ -23,7 +24,7 @@ use snapless_driver_client::paths;
 use crate::error::SetupError;
 use crate::filter_list::FilterList;
 use crate::service_settings::Setting;
-use crate::system::{Deleted, Found, Registration, ServiceState, Signature, System};
+use crate::system::{Deleted, EventSource, Found, Registration, ServiceState, Signature, System};
 use crate::version::Version;
 
 /// This machine.
@@ -88,8 +89,12 @@ impl System for WindowsSystem {
         Ok(registration::is_deleted(name))
     }
 
-    fn has_event_source(&self) -> Result<bool, SetupError> {
-        Ok(events::are_registered())
+    fn event_source(&self) -> Result<EventSource, SetupError> {
+        Ok(events::source())
+    }
+
+    fn counters(&self) -> Result<Found, SetupError> {
+        counters::look(&self.program_folder())
     }
 
     fn is_deleted_at_restart(&self, file: &Path) -> Result<bool, SetupError> {
@@ -144,12 +149,20 @@ impl System for WindowsSystem {
         registration::write(program)
     }
 
-    fn register_events(&self) -> Result<(), SetupError> {
-        events::register()
+    fn register_events(&self, messages: &Path) -> Result<(), SetupError> {
+        events::register(messages)
     }
 
     fn remove_events(&self) -> Result<(), SetupError> {
         events::remove()
+    }
+
+    fn register_counters(&self) -> Result<(), SetupError> {
+        counters::register(&self.program_folder())
+    }
+
+    fn remove_counters(&self) -> Result<Deleted, SetupError> {
+        counters::remove(&self.program_folder())
     }
 
     fn set_class_filters(&self, filters: &FilterList) -> Result<(), SetupError> {

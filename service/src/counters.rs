@@ -4,7 +4,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::report::{Activity, REPORT_VERSION, Report};
 use crate::verification::{Verification, unix_ms};
@@ -20,6 +20,7 @@ use snapless_wire::verified::Verified;
 pub struct Counters {
     volume: VolumeGuid,
     server: String,
+    begun: Instant,
     drained: AtomicU64,
     sent: AtomicU64,
     elided: AtomicU64,
@@ -51,6 +52,7 @@ impl Counters {
         Self {
             volume,
             server: server.to_owned(),
+            begun: Instant::now(),
             drained: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             elided: AtomicU64::new(0),
@@ -69,6 +71,11 @@ impl Counters {
                 verification: None,
             }),
         }
+    }
+
+    /// How long they have been counting.
+    pub fn age(&self) -> Duration {
+        self.begun.elapsed()
     }
 
     /// Counts bytes drained from the driver.

@@ -1,8 +1,7 @@
 //! Windows' application event log.
 //!
-//! The installer registers `EventCreate.exe`, which every Windows has, as the message file of the
-//! event source: its messages 1 to 1000 consist of the event's own text. Rule: a failure here is
-//! logged and affects nothing else.
+//! The texts are in the service's program, which the installer registers as the message file of the
+//! event source. Rule: a failure here is logged and affects nothing else.
 
 use std::io;
 use std::ptr;
@@ -40,7 +39,7 @@ impl Source {
             Severity::Warning => EVENTLOG_WARNING_TYPE,
             Severity::Error => EVENTLOG_ERROR_TYPE,
         };
-        let id = event.number().into();
+        let id = event.message_id();
         let text = HSTRING::from(text);
         let strings = [text.as_ptr()];
         // SAFETY: `strings` has the one NUL-terminated string; no user SID and no raw data are

@@ -20,8 +20,9 @@
 //! | [`watch`] | events of a stream: gaps, unreadable blocks, base complete |
 //! | [`report`] | the report of a pipeline, which `snapless status` reads |
 //! | [`event`], [`notice`], [`logging`] | the event log and the log file |
+//! | [`performance`] | performance counters |
 //!
-//! All but the service manager and the event log runs on every system, with any
+//! All but the service manager, the event log and performance counters runs on every system, with any
 //! [`snapless_driver_client::Driver`].
 
 pub mod administration;
@@ -40,6 +41,7 @@ pub mod links;
 pub mod local_time;
 pub mod logging;
 pub mod notice;
+pub mod performance;
 pub mod pipeline;
 pub mod renewal;
 pub mod report;

@@ -15,12 +15,14 @@ use crate::config::Config;
 use crate::event::Event;
 use crate::local_time::LocalClock;
 use crate::notice;
+use crate::performance::Performance;
 use crate::pipeline::Limits;
 use crate::settings_file::SettingsFile;
 use crate::stop::StopSignal;
 use crate::supervisor::Supervisor;
 
-/// How often the reports are written, and the clock is looked at for the rate of sending.
+/// How often the reports are written, the performance counters updated, and the clock is looked at for
+/// the rate of sending.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Runs until `stop` is set and every pipeline has flushed and ended. `channel`: where the requests
@@ -41,11 +43,13 @@ pub fn run(
     let administration = Administration::new(settings, Arc::clone(driver), supervisor);
     let administration = Arc::new(administration);
     listen(channel, &administration);
+    let mut performance = Performance::start();
     while !stop.wait_for(REPORT_INTERVAL) {
         // A request may wait for a flush.
         if let Some(mut supervisor) = administration.try_supervisor() {
             supervisor.follow_clock();
             supervisor.write_reports();
+            performance.update(&**driver, &supervisor);
         }
     }
     let mut supervisor = administration.supervisor();

@@ -135,6 +135,11 @@ impl Supervisor {
         true
     }
 
+    /// The volumes that are configured, with their counters.
+    pub fn volumes(&self) -> impl Iterator<Item = (&VolumeConfig, &Counters)> {
+        self.volumes.iter().map(|it| (&it.config, &*it.counters))
+    }
+
     /// Writes the report of each volume.
     pub fn write_reports(&self) {
         for volume in &self.volumes {

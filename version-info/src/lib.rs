@@ -1,13 +1,18 @@
-//! The version resource of a PE file, for build scripts: what Explorer shows, what a support bundle
-//! reads, and what an installer compares.
+//! The resources of a PE file, for build scripts: its version, which Explorer shows, a support bundle
+//! reads and an installer compares; the texts of its events ([`messages`]); strings.
 //!
-//! Rule: every value comes from the manifest of the crate that is built, but for its description;
-//! a crate whose resource cannot be compiled does not build. `cargo xtask` reads the resource of
-//! each file that it has built and compares it with the workspace's version.
+//! Rule: every value of the version comes from the manifest of the crate that is built, but for its
+//! description; a crate whose resources cannot be compiled does not build. `cargo xtask` reads the
+//! resources of each file that it has built and compares them with the workspace's version and the
+//! list of events.
+
+pub mod messages;
 
 use std::env;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use messages::Message;
 
 /// `VFT_APP`
 const APPLICATION: u32 = 1;
@@ -17,6 +22,8 @@ const LIBRARY: u32 = 2;
 const DRIVER: u32 = 3;
 /// `VFT2_DRV_SYSTEM`
 const SYSTEM_DRIVER: u32 = 7;
+/// The language of texts: Windows shows it if there is no other.
+const ENGLISH: &str = "LANGUAGE 9, 1\n";
 /// `VOS_NT_WINDOWS32`
 const WINDOWS: u32 = 0x0004_0004;
 
@@ -26,9 +33,26 @@ const WINDOWS: u32 = 0x0004_0004;
 /// # Panics
 /// If the resource compiler is missing or refuses.
 pub fn program(file: &str, description: &str) {
-    if let Some(script) = write_script(file, description, (APPLICATION, 0)) {
+    program_with(file, description, &Texts::default());
+}
+
+/// Texts that Windows takes from a program, in English.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Texts<'a> {
+    /// Messages of events.
+    pub messages: &'a [Message],
+    /// Strings with their ids.
+    pub strings: &'a [(u16, &'a str)],
+}
+
+/// The same, with texts.
+///
+/// # Panics
+/// As [`program`].
+pub fn program_with(file: &str, description: &str, texts: &Texts<'_>) {
+    if let Some(script) = write_script(file, description, (APPLICATION, 0), texts) {
         let compiled = embed_resource::compile(script, embed_resource::NONE);
-        compiled.manifest_required().expect("the version resource is compiled");
+        compiled.manifest_required().expect("the resources are compiled");
     }
 }
 
@@ -37,7 +61,9 @@ pub fn program(file: &str, description: &str) {
 /// # Panics
 /// As [`program`].
 pub fn driver(file: &str, description: &str) {
-    if let Some(script) = write_script(file, description, (DRIVER, SYSTEM_DRIVER)) {
+    if let Some(script) =
+        write_script(file, description, (DRIVER, SYSTEM_DRIVER), &Texts::default())
+    {
         let compiled = embed_resource::compile_for_cdylib(script, embed_resource::NONE);
         compiled.manifest_required().expect("the version resource is compiled");
     }
@@ -48,22 +74,37 @@ pub fn driver(file: &str, description: &str) {
 /// # Panics
 /// As [`program`].
 pub fn library(file: &str, description: &str) {
-    if let Some(script) = write_script(file, description, (LIBRARY, 0)) {
+    if let Some(script) = write_script(file, description, (LIBRARY, 0), &Texts::default()) {
         let compiled = embed_resource::compile_for_cdylib(script, embed_resource::NONE);
         compiled.manifest_required().expect("the version resource is compiled");
     }
 }
 
 /// Writes the resource script; `None` if the crate is not built for Windows.
-fn write_script(file: &str, description: &str, kind: (u32, u32)) -> Option<PathBuf> {
+fn write_script(
+    file: &str,
+    description: &str,
+    kind: (u32, u32),
+    texts: &Texts<'_>,
+) -> Option<PathBuf> {
     println!("cargo:rerun-if-env-changed=CARGO_PKG_VERSION");
     if env::var("CARGO_CFG_WINDOWS").is_err() {
         return None;
     }
     let of = |variable: &str| env::var(variable).expect("cargo sets it for build scripts");
     let numbers = ["MAJOR", "MINOR", "PATCH"].map(|part| of(&format!("CARGO_PKG_VERSION_{part}")));
-    let script = script(&numbers, file, description, kind);
-    let path = PathBuf::from(of("OUT_DIR")).join("version.rc");
+    let mut script = script(&numbers, file, description, kind);
+    let folder = PathBuf::from(of("OUT_DIR"));
+    if !texts.messages.is_empty() {
+        let table = messages::compile(texts.messages, &folder).expect("the messages are compiled");
+        let path = folder.join("messages.bin");
+        fs::write(&path, table).expect("the output folder can be written");
+        script += &message_table(&path);
+    }
+    if !texts.strings.is_empty() {
+        script += &string_table(texts.strings);
+    }
+    let path = folder.join("version.rc");
     fs::write(&path, script).expect("the output folder can be written");
     Some(path)
 }
@@ -92,6 +133,21 @@ fn script([major, minor, patch]: &[String; 3], file: &str, what: &str, kind: (u3
     )
 }
 
+/// The statement for a message table in a file (docs: "MESSAGETABLE resource").
+fn message_table(file: &Path) -> String {
+    format!("{ENGLISH}1 MESSAGETABLE \"{}\"\n", escaped(&file.display().to_string()))
+}
+
+/// The statement for strings (docs: "STRINGTABLE resource").
+fn string_table(strings: &[(u16, &str)]) -> String {
+    let lines = strings.iter().map(|(id, text)| format!("  {id} \"{}\"\n", escaped(text)));
+    format!("{ENGLISH}STRINGTABLE\nBEGIN\n{}END\n", lines.collect::<String>())
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\"\"")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,5 +167,19 @@ mod tests {
         ] {
             assert!(script.contains(part), "{script}");
         }
+    }
+    #[test]
+    fn strings_are_listed_with_their_ids() {
+        let table = string_table(&[(100, "% Used"), (102, "a \"b\" \\ c")]);
+        let lines: Vec<&str> = table.lines().collect();
+        let wanted = [
+            "LANGUAGE 9, 1",
+            "STRINGTABLE",
+            "BEGIN",
+            "  100 \"% Used\"",
+            r#"  102 "a ""b"" \\ c""#,
+            "END",
+        ];
+        assert_eq!(lines, wanted);
     }
 }

@@ -12,6 +12,7 @@ pub mod command;
 #[cfg(test)]
 mod conformance;
 pub mod console;
+pub mod counter_names;
 pub mod demo;
 mod end_to_end;
 pub mod engine_tests;
@@ -23,8 +24,10 @@ pub mod graph;
 pub mod instructions;
 pub mod layout;
 pub mod lint;
+pub mod message_table;
 pub mod mutants;
 pub mod package;
+mod resources;
 pub mod scenario_console;
 pub mod selftest;
 pub mod setup;

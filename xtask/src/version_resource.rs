@@ -6,13 +6,9 @@
 use std::fmt;
 use std::path::Path;
 
-use object::LittleEndian as LE;
-use object::read::pe::{PeFile64, ResourceDirectoryEntryData, ResourceNameOrId};
-
 use crate::error::{Error, IoContext, Result as TaskResult};
+use crate::resources;
 
-/// `RT_VERSION`
-const KIND: u16 = 16;
 /// `VS_FFI_SIGNATURE`
 const SIGNATURE: u32 = 0xFEEF_04BD;
 /// Bytes of a `VS_FIXEDFILEINFO`.
@@ -43,7 +39,7 @@ pub fn require(path: &Path) -> TaskResult<()> {
 
 /// Reads the resource of an image.
 pub fn read(bytes: &[u8]) -> Result<VersionInfo, String> {
-    let data = resource(bytes).map_err(|error| error.to_string())?;
+    let data = resources::first(bytes, resources::VERSION).map_err(|error| error.to_string())?;
     VersionInfo::parse(data.ok_or("it has no version resource")?)
         .ok_or_else(|| "its version resource is damaged".to_owned())
 }
@@ -122,29 +118,6 @@ impl<'a> Node<'a> {
             Some(node)
         })
     }
-}
-
-fn resource(bytes: &[u8]) -> object::read::Result<Option<&[u8]>> {
-    let file = PeFile64::parse(bytes)?;
-    let sections = file.section_table();
-    let Some(folder) = file.data_directories().resource_directory(bytes, &sections)? else {
-        return Ok(None);
-    };
-    for kind in folder.root()?.entries {
-        if !matches!(kind.name_or_id(), ResourceNameOrId::Id(KIND)) {
-            continue;
-        }
-        // Name, then language: the first of each.
-        let mut entry = *kind;
-        while let ResourceDirectoryEntryData::Table(table) = entry.data(folder)? {
-            let Some(first) = table.entries.first() else { return Ok(None) };
-            entry = *first;
-        }
-        let ResourceDirectoryEntryData::Data(data) = entry.data(folder)? else { return Ok(None) };
-        let found = sections.pe_data_at(bytes, data.offset_to_data.get(LE));
-        return Ok(found.and_then(|found| found.get(..data.size.get(LE) as usize)));
-    }
-    Ok(None)
 }
 
 fn text(bytes: &[u8]) -> String {

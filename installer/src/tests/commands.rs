@@ -253,3 +253,21 @@ fn an_error_that_leaves_a_machine_which_does_not_boot_says_so() {
     let error = run(REPAIR, 1, &system).unwrap_err().to_string();
     assert!(error.contains("DANGER") && error.contains("snapless-setup uninstall"), "{error}");
 }
+
+#[test]
+fn counters_that_windows_refuses_fail_no_command() {
+    let system = TestSystem::new(&["volsnap"]);
+    system.change_state(|state| state.refuses_counters = true);
+    let (outcome, text) = run(INSTALL, 1, &system).unwrap();
+    assert_eq!(outcome, Outcome::Restart);
+    assert!(text.contains("WARNING   counters: lodctr.exe"), "{text}");
+    assert_eq!(system.log().last().unwrap(), "set filters volsnap, snapless", "it goes on");
+    system.restart();
+    assert!(system.state().is_complete(1));
+
+    system.change_state(|state| state.counters = true);
+    let (_, text) = run(UNINSTALL, 1, &system).unwrap();
+    assert!(text.contains("WARNING   counters: unlodctr.exe"), "{text}");
+    system.restart();
+    assert!(system.state().is_clean());
+}

@@ -27,7 +27,7 @@ fn installed() -> TestSystem {
 /// Something that is wrong: how it comes about, and what the status calls it.
 type Damage = (fn(&mut State), &'static str);
 
-const DAMAGES: [Damage; 13] = [
+const DAMAGES: [Damage; 14] = [
     (
         |it| drop(it.files.remove(Path::new("/windows/drivers/snapless.sys"))),
         "snapless.sys is missing",
@@ -51,7 +51,11 @@ const DAMAGES: [Damage; 13] = [
     ),
     (|it| drop(it.services.remove(SERVICE)), "SnaplessService is not registered"),
     (|it| it.secured = false, "/data is not there, or open to others"),
-    (|it| it.events = false, "the event source is not registered"),
+    (|it| it.events = None, "the event source is not registered"),
+    (
+        |it| it.events = Some("/elsewhere".into()),
+        "the event source has another message file: /elsewhere",
+    ),
     (|it| it.starts_failed = true, "no program reached the driver"),
     (|it| it.filters = vec!["volsnap".into()], "snapless is not on the volume class"),
     (
@@ -164,4 +168,18 @@ fn a_filter_without_its_driver_is_a_danger() {
     let system = TestSystem::new(&["snapless"]);
     assert!(print(false, &system).contains("DANGER"));
     assert_eq!(json(&system)["boots"], false);
+}
+
+#[test]
+fn counters_that_are_missing_are_a_warning_and_a_repair_registers_them() {
+    let system = installed();
+    system.change_state(|state| state.counters = false);
+    let status = json(&system);
+    assert_eq!(status["faults"], serde_json::json!([]));
+    let warning = status["warnings"][0].as_str().unwrap();
+    assert!(warning.contains("counters of this version are not registered"), "{warning}");
+    assert!(print(false, &system).contains("WARNING: the performance counters"));
+    repair::run(&TestSystem::package(1), &system, &mut Vec::new()).unwrap();
+    assert!(system.state().is_complete(1));
+    assert_eq!(json(&system)["warnings"], serde_json::json!([]));
 }

@@ -1,17 +1,22 @@
 //! Reading and copying files, and deleting them now or at the next restart.
 
 use std::ffi::OsString;
-use std::fs::{self, OpenOptions};
-use std::io;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
 use std::path::{Component, Path};
 use std::ptr;
 
 use windows_strings::HSTRING;
-use windows_sys::Win32::Foundation::{ERROR_ACCESS_DENIED, ERROR_SHARING_VIOLATION};
+use windows_sys::Win32::Foundation::{
+    ERROR_ACCESS_DENIED, ERROR_SHARING_VIOLATION, ERROR_USER_MAPPED_FILE,
+};
 use windows_sys::Win32::Storage::FileSystem::{MOVEFILE_DELAY_UNTIL_REBOOT, MoveFileExW};
 
 use crate::error::SetupError;
 use crate::system::Deleted;
+
+/// Files of a name that wait for the restart at most.
+const ASIDE_MAX: usize = 100;
 
 /// The content of a file; `None` if there is none.
 pub(super) fn read(file: &Path) -> Result<Option<Vec<u8>>, SetupError> {
@@ -28,13 +33,48 @@ pub(super) fn copy_into(file: &Path, folder: &Path) -> Result<(), SetupError> {
     copy(file, &folder.join(file.file_name().unwrap_or_default()))
 }
 
-/// Copies `file` to `to`: there is the old file or the whole new one, whenever the power is cut.
+/// Copies `file` to `to`: there is the old file or the whole new one, whenever the power is cut; or
+/// none, for an instant, if another program has the old one open.
 pub(super) fn copy(file: &Path, to: &Path) -> Result<(), SetupError> {
     let mut name = to.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     let beside = to.with_file_name(name);
     let written = fs::copy(file, &beside)
         .and_then(|_| OpenOptions::new().write(true).open(&beside)?.sync_all());
+    written.map_err(SetupError::file("write", &beside))?;
+    let replaced = match fs::rename(&beside, to) {
+        // Event Viewer keeps open what it takes messages from. Its name can be taken from it.
+        Err(error) if is_in_use(&error) => {
+            set_aside(to).and_then(|()| fs::rename(&beside, to)).map_err(|_| error)
+        }
+        renamed => renamed,
+    };
+    replaced.map_err(SetupError::file("replace", to))
+}
+
+/// Gives a file that is in use another name, until the restart deletes it.
+fn set_aside(file: &Path) -> io::Result<()> {
+    let free = (0..ASIDE_MAX).find_map(|number| {
+        let mut name = file.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".{number}.old"));
+        Some(file.with_file_name(name)).filter(|aside| !aside.exists())
+    });
+    let aside = free.ok_or(io::ErrorKind::AlreadyExists)?;
+    fs::rename(file, &aside)?;
+    // If this fails, a file stays that nothing uses.
+    let _stays = delete_at_restart(&aside);
+    Ok(())
+}
+
+/// Writes a file: there is the old one or the whole new one, whenever the power is cut.
+pub(super) fn write(to: &Path, content: &[u8]) -> Result<(), SetupError> {
+    let mut name = to.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let beside = to.with_file_name(name);
+    let written = File::create(&beside).and_then(|mut file| {
+        file.write_all(content)?;
+        file.sync_all()
+    });
     written.map_err(SetupError::file("write", &beside))?;
     fs::rename(&beside, to).map_err(SetupError::file("replace", to))
 }
@@ -77,7 +117,7 @@ pub(super) fn delete(file: &Path, at_restart: bool) -> Result<Deleted, SetupErro
 
 fn is_in_use(error: &io::Error) -> bool {
     let code = error.raw_os_error().map(i32::cast_unsigned);
-    matches!(code, Some(ERROR_ACCESS_DENIED | ERROR_SHARING_VIOLATION))
+    matches!(code, Some(ERROR_ACCESS_DENIED | ERROR_SHARING_VIOLATION | ERROR_USER_MAPPED_FILE))
 }
 
 fn delete_at_restart(file: &Path) -> io::Result<()> {

@@ -9,7 +9,9 @@ use snapless_driver_client::port::KeptPlace;
 use snapless_driver_client::state_place::{NoPlace, StatePlace};
 use snapless_driver_client::volume::device_text;
 use snapless_driver_client::{Driver, DriverError, DriverPort, SessionStatus, Volume, VolumeName};
-use snapless_types::{EpochId, Extent, GapReason, Geometry, Made, RecordKind, Seq};
+use snapless_types::{
+    EpochId, Extent, GapReason, Geometry, Made, RecordKind, Seq, SessionCounters,
+};
 use snapless_wire::id::{AreaId, FileTime, SessionId, VolumeGuid};
 use snapless_wire::ioctl::{
     ABI_VERSION, DRAIN_BUFFER_MIN, DeviceName, DrainFrom, KeepStateRequest, MapReply, ORIGIN_SKIP,
@@ -842,6 +844,8 @@ impl DriverPort for FakePort {
         let reason = session.unplaced.or(session.lost);
         reply.gap_reason = U16::new(reason.map_or(0, GapReason::to_wire));
         reply.flags = U32::new(flags.to_wire());
+        let queued = session.queue.iter().map(|(_, record)| record.len() as u64).sum();
+        reply.set_counters(&SessionCounters { queue_used: queued, ..SessionCounters::default() });
         SessionStatus::parse(&reply)
     }
 

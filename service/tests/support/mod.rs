@@ -133,7 +133,8 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-fn config() -> VolumeConfig {
+/// The volume with the defaults of a configuration, more or less.
+pub fn config() -> VolumeConfig {
     VolumeConfig {
         name: VolumeName::Device(DEVICE.into()),
         guid: VOLUME,

@@ -8,7 +8,7 @@ use crate::command::Tool;
 use crate::console::Progress;
 use crate::error::Result;
 use crate::layout::{Layout, WINDOWS_TARGET};
-use crate::version_resource;
+use crate::{counter_names, message_table, version_resource};
 
 /// The packages of the programs that run on Windows.
 const WINDOWS_PACKAGES: [&str; 6] = [
@@ -46,8 +46,11 @@ pub fn windows(layout: &Layout, progress: &Progress) -> Result<WindowsPrograms> 
         let path = built(name)?;
         version_resource::require(&path).map(|()| path)
     };
+    let service = shipped("snapless-service.exe")?;
+    message_table::require(&service, &layout.root().join("docs/events.md"))?;
+    counter_names::require(&service, &layout.root().join("service/snapless-counters.man"))?;
     Ok(WindowsPrograms {
-        service: shipped("snapless-service.exe")?,
+        service,
         command_line: shipped("snapless.exe")?,
         installer: shipped("snapless-setup.exe")?,
         msi_action: shipped("snapless_msi_action.dll")?,
