@@ -46,7 +46,7 @@ impl Snapshot {
             volumes.push((config.guid, values));
             reports.push(report);
         }
-        let service = ServiceValues::of(&reports, supervisor.config().send_rate);
+        let service = ServiceValues::of(&reports, supervisor.send_rate().rate);
         Self { volumes, service }
     }
 }

@@ -6,11 +6,13 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::civil::DateTime;
 use snapless_driver_client::Driver;
 use snapless_link::client::LinkLimits;
 use snapless_service::config::Config;
 use snapless_service::performance::Snapshot;
 use snapless_service::performance::sets::VolumeValues;
+use snapless_service::schedule::Schedule;
 use snapless_service::supervisor::Supervisor;
 use snapless_wire::id::SessionId;
 use tempfile::TempDir;
@@ -33,12 +35,14 @@ impl Service {
             server: Some(server.to_owned()),
             insecure: true,
             send_rate: Some(64 << 20),
+            send_rates: Schedule::default(),
             state_dir: folder.path().to_owned(),
             log_dir: folder.path().to_owned(),
             volumes: vec![config()],
         };
         let limits = limits(LinkLimits::default(), Duration::from_mins(1));
-        let supervisor = Supervisor::start(config, Arc::clone(&driver) as Arc<dyn Driver>, limits);
+        let shared = Arc::clone(&driver) as Arc<dyn Driver>;
+        let supervisor = Supervisor::start(config, shared, limits, Arc::new(DateTime::default));
         Self { driver, supervisor, _folder: folder }
     }
 

@@ -55,20 +55,20 @@ fn all(bytes: &[u8], kind: u16) -> Result<Vec<(u16, &[u8])>> {
     };
     let mut found = Vec::new();
     for of_kind in folder.root()?.entries {
-        if id(of_kind) != Some(kind) {
+        if id(*of_kind) != Some(kind) {
             continue;
         }
         let ResourceDirectoryEntryData::Table(names) = of_kind.data(folder)? else { continue };
         for name in names.entries {
             if let Some(data) = data(bytes, &sections, folder, *name)? {
-                found.push((id(name).unwrap_or(0), data));
+                found.push((id(*name).unwrap_or(0), data));
             }
         }
     }
     Ok(found)
 }
 
-fn id(entry: &ImageResourceDirectoryEntry) -> Option<u16> {
+fn id(entry: ImageResourceDirectoryEntry) -> Option<u16> {
     match entry.name_or_id() {
         ResourceNameOrId::Id(id) => Some(id),
         ResourceNameOrId::Name(_) => None,
