@@ -1,5 +1,5 @@
-//! Gives `snapless-service.exe` its version resource, the messages of its events, and the names of its
-//! performance counters.
+//! Gives `snapless-service.exe` its version resource, the messages of its events, and the names of
+//! its performance counters.
 
 use event::Event;
 use sets::{CounterSet, SETS};

@@ -1,5 +1,5 @@
-//! The manifest of the service's performance counters. The setup brings it along, puts it beside the
-//! programs, and has Windows register what it lists (`lodctr`).
+//! The manifest of the service's performance counters. The setup brings it along, puts it beside
+//! the programs, and has Windows register what it lists (`lodctr`).
 
 /// The manifest.
 pub const MANIFEST: &str = include_str!("../../service/snapless-counters.man");

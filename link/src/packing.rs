@@ -1,8 +1,9 @@
 //! Records frames that are compressed on their way.
 //!
 //! The payload of a Packed frame is the header of the Records frame as it was made, then that
-//! frame's payload, compressed by zstd. Rule: what is unpacked is the frame that was packed. Its own
-//! checksum is looked at behind that of the link's frame, and its length before memory is taken.
+//! frame's payload, compressed by zstd. Rule: what is unpacked is the frame that was packed. Its
+//! own checksum is looked at behind that of the link's frame, and its length before memory is
+//! taken.
 
 use std::fmt;
 use std::io;

@@ -80,6 +80,8 @@ events! {
     LogFailed = 208, Warning,
         "the disk failed the volume's write-intent log: after a crash every block is read, \
          until the session's next start";
+    FirstSyncProgress = 209, Information,
+        "a first sync has captured another quarter of the volume; the text has how much";
     BaseComplete = 210, Information, "the base image is complete: every block was captured once";
     GapBegan = 220, Warning,
         "a gap has begun, for the reason in the text; no instant can be restored until \

@@ -22,8 +22,8 @@
 //! | [`event`], [`notice`], [`logging`] | the event log and the log file |
 //! | [`performance`] | performance counters |
 //!
-//! All but the service manager, the event log and performance counters runs on every system, with any
-//! [`snapless_driver_client::Driver`].
+//! All but the service manager, the event log and performance counters runs on every system, with
+//! any [`snapless_driver_client::Driver`].
 
 pub mod administration;
 pub mod attempt;

@@ -247,7 +247,10 @@ impl Pipeline {
         };
         self.announce(&claim, &volume.device, &beginning);
 
-        let claimed = Claimed { port: &*port, device: &device, volume, claim, hello };
+        let is_first_sync = !status.base_complete && !status.continues;
+        let synced = status.counters.blocks_synced.saturating_mul(status.block_size.into());
+        let captured = is_first_sync.then_some(synced);
+        let claimed = Claimed { port: &*port, device: &device, volume, claim, hello, captured };
         let end = self.stream(&claimed, link, &welcome, &mut state);
         self.save(&mut state);
         match end? {
@@ -279,7 +282,7 @@ impl Pipeline {
         welcome: &Welcome,
         state: &mut Remembered,
     ) -> Result<StreamEnd, StreamError> {
-        let Claimed { port, device, volume, claim, hello } = *claimed;
+        let Claimed { port, device, volume, claim, hello, captured } = *claimed;
         let name = &self.config.name;
         let linked = || {
             log::info!("{name}: linked again; the server gets what it lacks, without a gap");
@@ -309,7 +312,10 @@ impl Pipeline {
             answer_limits: self.limits.answer,
         };
         let sector_size = claim.geometry.sector_size();
-        let watch = Watch::new(&name.to_string(), sector_size, &notice::report);
+        let mut watch = Watch::new(&name.to_string(), sector_size, &notice::report);
+        if let Some(captured) = captured {
+            watch = watch.of_first_sync(captured, claim.geometry.length());
+        }
         let state = Mutex::new(state);
         let keeper = StateKeeper {
             name: &name.to_string(),
@@ -526,6 +532,8 @@ struct Claimed<'a> {
     volume: &'a Volume,
     claim: Claim,
     hello: Hello,
+    /// Bytes that a first sync has captured; `None` if there is none under way.
+    captured: Option<u64>,
 }
 
 /// What earlier attempts leave to the next one.

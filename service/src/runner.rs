@@ -21,8 +21,8 @@ use crate::settings_file::SettingsFile;
 use crate::stop::StopSignal;
 use crate::supervisor::Supervisor;
 
-/// How often the reports are written, the performance counters updated, and the clock is looked at for
-/// the rate of sending.
+/// How often the reports are written, the performance counters updated, and the clock is looked at
+/// for the rate of sending.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Runs until `stop` is set and every pipeline has flushed and ended. `channel`: where the requests

@@ -55,8 +55,8 @@ impl<C: Clock + Clone> Throttle<C> {
         Self { clock, limit: Mutex::new(None) }
     }
 
-    /// So many bytes per second from now on; `None`: as many as the link takes. If it is so already,
-    /// what was sent counts on.
+    /// So many bytes per second from now on; `None`: as many as the link takes. If it is so
+    /// already, what was sent counts on.
     pub fn set(&self, bytes_per_second: Option<u64>) {
         let mut limit = self.limit();
         if limit.as_ref().map(|(rate, _)| *rate) != bytes_per_second {

@@ -1,4 +1,5 @@
-//! The events of a session's stream: base image complete, gap begun or ended, blocks unreadable.
+//! The events of a session's stream: how far the first sync is, base image complete, gap begun or
+//! ended, blocks unreadable.
 //!
 //! The records say what happened, in order, and why a gap began.
 
@@ -23,6 +24,18 @@ pub struct Watch<'a> {
     gap_reported_at: Option<Instant>,
     in_reported_gap: bool,
     unreadable: u32,
+    first_sync: Option<FirstSync>,
+}
+
+/// How far a first sync is.
+struct FirstSync {
+    /// Bytes whose content at t0 has been captured, about: what a service before this one has
+    /// drained may count twice.
+    captured: u64,
+    /// Bytes of the volume.
+    length: u64,
+    /// Quarters that were reported.
+    quarters: u64,
 }
 
 impl<'a> Watch<'a> {
@@ -35,13 +48,27 @@ impl<'a> Watch<'a> {
             gap_reported_at: None,
             in_reported_gap: false,
             unreadable: 0,
+            first_sync: None,
         }
+    }
+
+    /// The same of a first sync that has captured so many bytes of a volume of `length`.
+    #[must_use]
+    pub fn of_first_sync(mut self, captured: u64, length: u64) -> Self {
+        let mut first_sync = FirstSync { captured, length, quarters: 0 };
+        first_sync.quarters = first_sync.reached();
+        self.first_sync = Some(first_sync);
+        self
     }
 
     /// Checks a record on its way to the server.
     pub fn see(&mut self, record: &RecordHeader) {
         match record.kind() {
+            RecordKind::Block | RecordKind::Unallocated | RecordKind::Excluded => {
+                self.captured(record.extent_len());
+            }
             RecordKind::BaseComplete => {
+                self.first_sync = None;
                 self.report(Event::BaseComplete, "the base image is complete");
             }
             RecordKind::GapBegin => self.gap_began(record.gap_reason()),
@@ -57,6 +84,17 @@ impl<'a> Watch<'a> {
             }
             RecordKind::Unreadable => self.unreadable(record.extent_offset(), record.extent_len()),
             _ => {}
+        }
+    }
+
+    fn captured(&mut self, bytes: u64) {
+        let Some(first_sync) = &mut self.first_sync else { return };
+        first_sync.captured = first_sync.captured.saturating_add(bytes);
+        let reached = first_sync.reached();
+        if reached > first_sync.quarters {
+            first_sync.quarters = reached;
+            let text = format!("the first sync has captured {} % of the volume", reached * 25);
+            self.report(Event::FirstSyncProgress, &text);
         }
     }
 
@@ -86,6 +124,14 @@ impl<'a> Watch<'a> {
 
     fn report(&self, event: Event, text: &str) {
         (self.report)(event, &format!("{}: {text}", self.name));
+    }
+}
+
+impl FirstSync {
+    /// Whole quarters, but the last, whose end is an event of its own.
+    fn reached(&self) -> u64 {
+        let quarter = (self.length / 4).max(1);
+        (self.captured / quarter).min(3)
     }
 }
 
@@ -127,6 +173,30 @@ mod tests {
             events(&records),
             [(Event::BaseComplete, "{guid}: the base image is complete".to_owned())]
         );
+    }
+
+    #[test]
+    fn each_quarter_of_a_first_sync_is_an_event_once() {
+        let told = |captured, records: &[RecordHeader]| {
+            let events = Mutex::new(Vec::new());
+            let report = |event, text: &str| events.lock().unwrap().push((event, text.to_owned()));
+            let mut watch = Watch::new("v", 512, &report).of_first_sync(captured, 8 << 20);
+            records.iter().for_each(|record| watch.see(record));
+            events.into_inner().unwrap()
+        };
+        let of = |kind, mib: u64| RecordHeader::extent(kind, AT, 0, mib << 20).unwrap();
+        let block = of(RecordKind::Block, 1);
+        let progress = |percent| {
+            let text = format!("v: the first sync has captured {percent} % of the volume");
+            (Event::FirstSyncProgress, text)
+        };
+        let all: Vec<_> = [25, 50, 75].map(progress).into();
+        assert_eq!(told(0, &[block; 8]), all);
+        assert_eq!(told(2 << 20, &[block; 9]), all[1..], "the first was reported before");
+        assert_eq!(told(0, &[of(RecordKind::Unallocated, 7)]), all[2..]);
+        let done = [block, marker(RecordKind::BaseComplete), block, block];
+        assert_eq!(told(0, &done).len(), 1, "afterwards nothing is captured for the first time");
+        assert!(told(0, &[of(RecordKind::Write, 8)]).is_empty());
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! The resources of a PE file, for build scripts: its version, which Explorer shows, a support bundle
-//! reads and an installer compares; the texts of its events ([`messages`]); strings.
+//! The resources of a PE file, for build scripts: its version, which Explorer shows, a support
+//! bundle reads and an installer compares; the texts of its events ([`messages`]); strings.
 //!
 //! Rule: every value of the version comes from the manifest of the crate that is built, but for its
 //! description; a crate whose resources cannot be compiled does not build. `cargo xtask` reads the

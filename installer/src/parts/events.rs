@@ -1,4 +1,5 @@
-//! The source of the service's events in the event log. Their messages are in the service's program.
+//! The source of the service's events in the event log. Their messages are in the service's
+//! program.
 
 use std::path::PathBuf;
 

@@ -178,8 +178,8 @@ impl Handle {
         for (counter, value) in set.counters.iter().zip(&instance.values) {
             let place = value.as_ptr().cast_const().cast();
             let id = counter.id.into();
-            // SAFETY: the instance exists; the value has the counter's size, stays where it is until
-            // the instance is deleted, and is written to atomically.
+            // SAFETY: the instance exists; the value has the counter's size, stays where it is
+            // until the instance is deleted, and is written to atomically.
             let status = unsafe { PerfSetCounterRefValue(self.0, block, id, place) };
             check("PerfSetCounterRefValue", status)?;
         }

@@ -94,8 +94,8 @@ impl Prefix {
         self.run("sc", arguments).map(|_| ())
     }
 
-    /// Runs Windows Installer without a window; returns its log, `msi-NAME.log` of the run's. It has
-    /// to end with `expected`.
+    /// Runs Windows Installer without a window; returns its log, `msi-NAME.log` of the run's. It
+    /// has to end with `expected`.
     pub fn msiexec(
         &self,
         name: &str,

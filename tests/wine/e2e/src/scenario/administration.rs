@@ -1,7 +1,7 @@
 //! Everything by commands, as an administrator does it, from the MSI to its removal: a service that
-//! has nothing to do, `protect` under load, `pause` and `resume`, `bookmark` and `points`, a service
-//! that is killed and starts again, `unprotect`. No gap, and every image is right, that of the
-//! bookmark too.
+//! has nothing to do, `protect` under load, `pause` and `resume`, `bookmark` and `points`, a
+//! service that is killed and starts again, `unprotect`. No gap, and every image is right, that of
+//! the bookmark too.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
