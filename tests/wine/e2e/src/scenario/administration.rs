@@ -28,6 +28,8 @@ const RATE: u64 = 2 << 20;
 const PAUSED_WRITES: u64 = 50;
 /// Writes after an instant that gets a name: more than are ever under way.
 const MORE_WRITES: u64 = 50;
+/// How long `predict` measures.
+const PREDICTED_SECONDS: &str = "5";
 /// The name.
 const BOOKMARK: &str = "before-the-crash";
 const LIMIT: Duration = Duration::from_mins(1);
@@ -57,6 +59,13 @@ struct Points {
     latest: Option<Timestamp>,
     sessions: Vec<Session>,
     bookmarks: Vec<Bookmarked>,
+}
+
+/// What it says of a volume before protection.
+#[derive(Deserialize)]
+struct Prediction {
+    writes_error: Option<String>,
+    disk: Option<serde_json::Value>,
 }
 
 /// What it says of a session.
@@ -141,6 +150,12 @@ fn begin_with_nothing(run: &mut Run<'_>) -> Result<(), E2eError> {
         let found = rig.command_line(&["doctor"])?;
         let is_told = found.contains("no volume is configured");
         ensure!(is_told, Rule, "`doctor` found:\n{found}");
+        // Wine counts no writes of a volume: that is said, and the rest is measured.
+        let words = ["predict", VOLUME, "--seconds", PREDICTED_SECONDS];
+        let predicted: Prediction = ask(rig, &words)?;
+        let is_said = predicted.writes_error.is_some_and(|why| why.contains("DISK_PERFORMANCE"));
+        let is_measured = is_said && predicted.disk.is_some();
+        ensure!(is_measured, Rule, "`predict` has not measured the disk");
         Ok(())
     })
 }
