@@ -441,6 +441,10 @@ impl World {
             return Ok(());
         }
         if self.is_taken_in_vain(seq)? {
+            if !self.saved.waiting.is_empty() {
+                // The driver's stop waits for these writes.
+                return Ok(());
+            }
             self.stop();
             self.begin_continued(GapReason::Restarted);
             return Ok(());
@@ -561,6 +565,10 @@ impl World {
             // It comes too late.
             return self.restart();
         }
+        if !self.saved.waiting.is_empty() {
+            // The driver's stop waits for these writes.
+            return;
+        }
         self.leave();
         let (last, _) = self.server.end();
         self.known.retain(|known| known.seq <= last.get());
@@ -601,6 +609,7 @@ impl World {
 
     /// The driver's session is stopped: what is in flight completes.
     fn stop(&mut self) {
+        assert!(self.saved.waiting.is_empty(), "no write outlives its session");
         self.reads.clear();
         self.stop_log();
         for Flight { write, .. } in std::mem::take(&mut self.flights) {

@@ -2,14 +2,30 @@
 
 use snapless_sim::reboots::{Played, play};
 
-/// Seeds of a run of the tests; `SNAPLESS_REBOOT_SEEDS` sets another number.
+/// Seeds of a run of the tests; `SNAPLESS_REBOOT_SEEDS` sets another number,
+/// `SNAPLESS_REBOOT_FIRST` the first one.
 const SEEDS: u64 = 300;
+
+/// Names the seed at which a rule of the engine was broken.
+struct Seed(u64);
+
+impl Drop for Seed {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("seed {}", self.0);
+        }
+    }
+}
 
 #[test]
 fn whenever_the_machine_restarts_the_session_goes_on_and_the_replica_is_the_disk() {
-    let seeds = std::env::var("SNAPLESS_REBOOT_SEEDS").map_or(SEEDS, |it| it.parse().unwrap());
+    let variable =
+        |name: &str, default| std::env::var(name).map_or(default, |it| it.parse().unwrap());
+    let seeds = variable("SNAPLESS_REBOOT_SEEDS", SEEDS);
+    let first = variable("SNAPLESS_REBOOT_FIRST", 1);
     let mut all = Played::default();
-    for seed in 1..=seeds {
+    for seed in first..first + seeds {
+        let _named = Seed(seed);
         let played = play(seed).unwrap_or_else(|what| panic!("seed {seed}: {what}"));
         all.continued += played.continued;
         all.rolled_back += played.rolled_back;
