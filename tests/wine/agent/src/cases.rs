@@ -5,9 +5,9 @@ use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{
     ABI_VERSION, AcknowledgeRequest, DRAIN_BUFFER_MIN, DeviceName, DrainFrom, DrainFromReply,
     DrainFromRequest, ExcludedExtents, HOLD_LIMIT_MAX_MS, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN,
-    IOCTL_DRAIN_FROM, IOCTL_KEEP_STATE, IOCTL_LIST_VOLUMES, IOCTL_RESUME, IOCTL_REVIEW,
+    IOCTL_DRAIN_FROM, IOCTL_KEEP_STATE, IOCTL_LIST_VOLUMES, IOCTL_MAP, IOCTL_RESUME, IOCTL_REVIEW,
     IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_VERIFY, IOCTL_VERSION, KeepStateRequest,
-    ListRequest, QUEUE_BYTES_MAX, QUEUE_BYTES_MIN, ReviewRequest, SWEEP_LATENCY_MAX_MS,
+    ListRequest, MapReply, QUEUE_BYTES_MAX, QUEUE_BYTES_MIN, ReviewRequest, SWEEP_LATENCY_MAX_MS,
     SWEEP_RATE_MIN, SessionReply, SessionRequest, SettingsLe, StartRequest, StatusReply, Verify,
     VerifyRequest, VersionReply,
 };
@@ -42,7 +42,7 @@ pub(crate) struct Case {
 const UNKNOWN_SESSION: SessionId = SessionId([0xEE; 16]);
 const NO_DEVICE: &str = r"\Device\NoSuchVolume";
 /// A code of our device type that has no function, and one of another device type.
-const UNKNOWN_CODES: [u32; 4] = [0x8053_E030, 0x8053_FFFC, 0x0022_2000, 0];
+const UNKNOWN_CODES: [u32; 4] = [0x8053_E034, 0x8053_FFFC, 0x0022_2000, 0];
 
 impl Case {
     /// A case.
@@ -211,6 +211,7 @@ fn lengths() -> Vec<Case> {
         ("review", IOCTL_REVIEW, review.as_bytes(), 0),
         ("keep state", IOCTL_KEEP_STATE, KeepStateRequest::FORGET.as_bytes(), 0),
         ("status", IOCTL_STATUS, session.as_bytes(), size_of::<StatusReply>()),
+        ("map", IOCTL_MAP, session.as_bytes(), size_of::<MapReply>()),
         ("verify", IOCTL_VERIFY, verify.as_bytes(), 0),
         ("stop", IOCTL_STOP, session.as_bytes(), 0),
     ] {
@@ -320,6 +321,7 @@ fn fields_of_a_session_request() -> Vec<Case> {
     for (name, code, room) in [
         ("resume", IOCTL_RESUME, size_of::<SessionReply>()),
         ("status", IOCTL_STATUS, size_of::<StatusReply>()),
+        ("map", IOCTL_MAP, size_of::<MapReply>()),
         ("stop", IOCTL_STOP, 0),
     ] {
         for (how, input, expected) in [
