@@ -181,7 +181,9 @@ mod tests {
             let events = Mutex::new(Vec::new());
             let report = |event, text: &str| events.lock().unwrap().push((event, text.to_owned()));
             let mut watch = Watch::new("v", 512, &report).of_first_sync(captured, 8 << 20);
-            records.iter().for_each(|record| watch.see(record));
+            for record in records {
+                watch.see(record);
+            }
             events.into_inner().unwrap()
         };
         let of = |kind, mib: u64| RecordHeader::extent(kind, AT, 0, mib << 20).unwrap();
