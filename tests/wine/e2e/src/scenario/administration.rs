@@ -36,7 +36,6 @@ const LIMIT: Duration = Duration::from_mins(1);
 
 /// Events of the service (`docs/events.md`).
 const CONFIGURATION_CHANGED: u16 = 103;
-const SESSION_STARTED: u16 = 200;
 const SESSION_ENDED: u16 = 204;
 
 /// What the command line says of a request to the service.
@@ -104,7 +103,7 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     run.shut_down()?;
     // `protect`, `pause`, `resume`
     run.rig.must_have_logged(CONFIGURATION_CHANGED, 3)?;
-    run.rig.service_logged(&[SESSION_STARTED, SESSION_ENDED])?;
+    run.rig.service_logged(&[SESSION_ENDED])?;
     step(run.console, "uninstall the product", |_| run.rig.uninstall_product())?;
     run.folder.discard_machine()?;
 
