@@ -11,7 +11,7 @@ use std::io;
 use snapless_wire::frame::{FRAME_HEADER_LEN, FrameError, FrameHeader, FrameKind};
 use zstd::bulk;
 
-/// The level: most of what a higher one saves, at several times its speed (docs/performance.md).
+/// The level: the fastest. The machine has other work than this.
 pub const LEVEL: i32 = 1;
 /// A shorter payload is sent as it is: a packet takes it in any case.
 pub const PACKED_MIN: usize = 1 << 10;
