@@ -32,21 +32,12 @@ fn ask(client: &mut Client, id: u64, since: u64, extents: &[Asked]) -> (u64, Vec
     (compared.seq().get(), compared.same().to_vec())
 }
 
-/// A client whose first sync the server has.
-fn synced(server: &Running) -> (Client, Driver) {
-    let (mut client, _, _) = Client::resume(server.address);
-    let mut driver = Driver::default();
-    client.records(&driver.first_sync());
-    assert_eq!(client.hear(), Said::Acknowledge { epoch: 1, seq: 8 });
-    (client, driver)
-}
-
 #[test]
 fn a_server_says_what_is_the_same_as_of_its_last_durable_record() {
     let dir = common::scratch();
     let root = dir.path().join("repository");
     let server = Running::start(&root);
-    let (mut client, mut driver) = synced(&server);
+    let (mut client, mut driver) = server.synced();
     let block = |block: u64, byte| (block * BLOCK, BLOCK.min(LENGTH - block * BLOCK), byte);
     let all = [block(0, 1), block(1, 2), block(2, 9), block(3, 4), block(4, 5)];
     let first = ask(&mut client, 1, 8, &all);
@@ -121,7 +112,7 @@ fn damage_is_not_the_same_as_anything_and_ends_no_connection() {
     let dir = common::scratch();
     let root = dir.path().join("repository");
     let server = Running::start(&root);
-    let (mut client, mut driver) = synced(&server);
+    let (mut client, mut driver) = server.synced();
     let segment = root.join(session_dir(VOLUME, SESSION)).join("segment-00000001.slseg");
     let mut bytes = std::fs::read(&segment).unwrap();
     let middle = bytes.len() / 2;

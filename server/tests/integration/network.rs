@@ -40,14 +40,6 @@ impl Site {
         let (client, epoch, seq) = Client::resume(self.server.address);
         (client, (epoch, seq))
     }
-
-    /// A client whose first sync is acknowledged, and the driver behind it.
-    fn synced(&self) -> (Client, Driver) {
-        let ((mut client, _), mut driver) = (self.resume(), Driver::default());
-        client.records(&driver.first_sync());
-        assert_eq!(client.hear(), Said::Acknowledge { epoch: 1, seq: 8 });
-        (client, driver)
-    }
 }
 
 /// The server's next message must be an error; its text.
@@ -65,7 +57,7 @@ fn content(root: &Path) -> Content {
 fn after_a_cut_unacknowledged_records_are_gone_and_a_gap_bridges_them() {
     let site = Site::new();
     let root = site.root.as_path();
-    let (mut client, mut driver) = site.synced();
+    let (mut client, mut driver) = site.server.synced();
     let known_until = driver.time - driver.tick;
     // Lost: written to the segment perhaps, never acknowledged. The cut comes in the middle of a
     // frame.
@@ -102,7 +94,7 @@ fn after_a_cut_unacknowledged_records_are_gone_and_a_gap_bridges_them() {
 #[test]
 fn a_stream_that_leaves_records_out_without_a_gap_after_a_cut_is_refused() {
     let site = Site::new();
-    let (client, mut driver) = site.synced();
+    let (client, mut driver) = site.server.synced();
     drop(client);
     let (mut client, _) = site.resume();
     driver.seq += 1;
@@ -233,7 +225,7 @@ fn hello_of(client: &mut Client, session: u8) -> Said {
 #[test]
 fn connections_that_say_nothing_keep_no_session_out() {
     let site = Site::new();
-    let (mut streaming, mut driver) = site.synced();
+    let (mut streaming, mut driver) = site.server.synced();
     let mut idle: Vec<_> = (0..200).map(|_| Client::connect(site.server.address)).collect();
     let mut newer = Client::connect(site.server.address);
     assert_eq!(hello_of(&mut newer, 9), Said::Welcome { epoch: 0, seq: 0 });
@@ -298,7 +290,7 @@ fn one_session_more_than_the_limit_is_refused_and_told_the_option() {
 #[test]
 fn a_damaged_session_is_put_aside_and_the_service_can_begin_a_new_one() {
     let site = Site::new();
-    let (client, _) = site.synced();
+    let (client, _) = site.server.synced();
     drop(client);
     let session = site.root.join("volumes").join(VOLUME.to_string()).join(SESSION.to_string());
     let header = session.join("session.snapless");
@@ -338,7 +330,7 @@ fn a_damaged_session_is_put_aside_and_the_service_can_begin_a_new_one() {
 #[test]
 fn a_repository_that_is_no_longer_in_its_place_gets_nothing() {
     let site = Site::new();
-    drop(site.synced());
+    drop(site.server.synced());
     let away = site.root.with_extension("unmounted");
     std::fs::rename(&site.root, &away).unwrap();
     std::fs::create_dir(&site.root).unwrap();

@@ -75,9 +75,7 @@ fn an_instant_gets_a_name_and_is_restored_by_it() {
     let dir = common::scratch();
     let root = dir.path().join("repository");
     let server = Running::start(&root);
-    let ((mut client, ..), mut driver) = (Client::resume(server.address), Driver::default());
-    client.records(&driver.first_sync());
-    assert!(matches!(client.hear(), Said::Acknowledge { .. }));
+    let (mut client, mut driver) = server.synced();
     client.records(&[driver.write(0, SECTOR, 7), driver.epoch_end()].concat());
     assert!(matches!(client.hear(), Said::Acknowledge { .. }));
     let time = driver.time - driver.tick;
@@ -115,9 +113,7 @@ fn machines_name_so_many_instants_and_no_more() {
     let dir = common::scratch();
     let root = dir.path().join("repository");
     let server = Running::start(&root);
-    let ((mut client, ..), mut driver) = (Client::resume(server.address), Driver::default());
-    client.records(&driver.first_sync());
-    assert!(matches!(client.hear(), Said::Acknowledge { .. }));
+    let _streams = server.synced();
     let repository = Repository::open(&root).unwrap();
     let source = Source { volume: VOLUME, session: None, at: At::Latest };
     let found = Found::find(&repository, &source, &StopFlag::default()).unwrap();

@@ -168,14 +168,6 @@ impl Site {
         Self { server: Running::of(server), store, disk, root, _dir: dir }
     }
 
-    fn synced(&self) -> (Client, Driver) {
-        let mut driver = Driver::default();
-        let (mut client, ..) = Client::resume(self.server.address);
-        client.records(&driver.first_sync());
-        assert_eq!(client.hear(), Said::Acknowledge { epoch: 1, seq: 8 });
-        (client, driver)
-    }
-
     fn free(&self, bytes: u64) {
         self.disk.free.store(bytes, Ordering::Relaxed);
     }
@@ -224,7 +216,7 @@ fn fill(site: &Site, client: &mut Client, driver: &mut Driver) {
 #[test]
 fn at_the_floor_nothing_is_taken_the_link_stays_and_it_goes_on_by_itself() {
     let site = Site::new();
-    let (mut client, mut driver) = site.synced();
+    let (mut client, mut driver) = site.server.synced();
     assert_eq!(site.shortage(), None);
     fill(&site, &mut client, &mut driver);
     let before = site.stored();
@@ -247,7 +239,7 @@ fn at_the_floor_nothing_is_taken_the_link_stays_and_it_goes_on_by_itself() {
 #[test]
 fn at_the_floor_the_latest_point_of_a_quiet_volume_goes_on() {
     let site = Site::new();
-    let (mut client, mut driver) = site.synced();
+    let (mut client, mut driver) = site.server.synced();
     site.free(0);
     std::thread::sleep(WHILE);
     client.send(FrameKind::Watermark, quiet(&mut driver, 60).as_bytes());
@@ -257,7 +249,7 @@ fn at_the_floor_the_latest_point_of_a_quiet_volume_goes_on() {
 #[test]
 fn at_the_floor_a_newer_connection_and_a_stop_end_the_wait() {
     let site = Site::new();
-    let (mut client, mut driver) = site.synced();
+    let (mut client, mut driver) = site.server.synced();
     fill(&site, &mut client, &mut driver);
     let (mut newer, epoch_then, seq) = Client::resume(site.server.address);
     assert_eq!((epoch_then, seq), (1, 8));
@@ -295,7 +287,7 @@ fn at_the_floor_a_hello_is_answered() {
 fn a_disk_that_is_full_read_only_or_broken_costs_nothing_acknowledged_and_no_gap() {
     for (number, part) in [(ENOSPC, "free some space"), (EROFS, "Read-only"), (EIO, "error")] {
         let site = Site::new();
-        let (mut client, mut driver) = site.synced();
+        let (mut client, mut driver) = site.server.synced();
         site.fail(number);
         let lost = epoch(&mut driver, 9);
         client.records(&lost);
@@ -321,7 +313,7 @@ fn a_disk_that_is_full_read_only_or_broken_costs_nothing_acknowledged_and_no_gap
 #[test]
 fn a_repository_that_vanishes_while_records_come_is_not_written_into_another_folder() {
     let site = Site::new();
-    let (mut client, mut driver) = site.synced();
+    let (mut client, mut driver) = site.server.synced();
     let away = site.root.with_extension("unmounted");
     std::fs::rename(&site.root, &away).unwrap();
     std::fs::create_dir(&site.root).unwrap();

@@ -390,6 +390,14 @@ impl Running {
         Self { address, stopper, thread }
     }
 
+    /// A client whose first sync is acknowledged, and the driver behind it.
+    pub fn synced(&self) -> (Client, Driver) {
+        let ((mut client, ..), mut driver) = (Client::resume(self.address), Driver::default());
+        client.records(&driver.first_sync());
+        assert_eq!(client.hear(), Said::Acknowledge { epoch: 1, seq: 8 });
+        (client, driver)
+    }
+
     /// Asks it to stop, and waits for nothing.
     pub fn stop(&self) {
         self.stopper.stop();
