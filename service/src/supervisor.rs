@@ -156,11 +156,6 @@ impl Supervisor {
         end(pipelines.chain(self.renewal.take()));
     }
 
-    /// How the server is reached; `None` if there is none.
-    pub fn connector(&self) -> Option<Connector> {
-        self.config.connector()
-    }
-
     /// The counters of a volume that is configured.
     pub fn counters(&self, volume: VolumeGuid) -> Option<Arc<Counters>> {
         let found = self.volumes.iter().find(|it| it.config.guid == volume);

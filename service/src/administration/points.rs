@@ -76,7 +76,7 @@ impl Administration {
             return Err(not_configured(name.clone(), device));
         };
         let volume = volume.clone();
-        let asked = supervisor.connector().zip(supervisor.counters(volume.guid));
+        let asked = supervisor.config().connector().zip(supervisor.counters(volume.guid));
         let (connector, counters) = asked.ok_or(AdministrationError::NoServer)?;
         Ok(Asked { volume, counters, connector, limits: supervisor.link_limits() })
     }
