@@ -92,7 +92,7 @@ pub fn shrinks(frame: &[u8]) -> bool {
     let step = frame.len() / SAMPLES;
     let sample = |index| &frame[index * step..][..SAMPLE_BYTES];
     let samples: Vec<u8> = (0..SAMPLES).flat_map(sample).copied().collect();
-    bulk::compress(&samples, 1).is_ok_and(|packed| packed.len() < samples.len() / 8 * 7)
+    bulk::compress(&samples, LEVEL).is_ok_and(|packed| packed.len() < samples.len() / 8 * 7)
 }
 
 #[cfg(test)]
