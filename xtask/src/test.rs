@@ -261,15 +261,20 @@ fn end_to_end(
 struct Tally {
     passed: usize,
     failed: usize,
-    names: Vec<String>,
+    /// The failures: what was tried, and what it said.
+    failures: Vec<(String, String)>,
 }
+
+/// How many lines of what a failure said are said again at the end: the log of a long run may be
+/// cut off before them.
+const LINES_AGAIN: usize = 30;
 
 impl Tally {
     /// Adds what another part of the run has counted.
     fn add(&mut self, other: Self) {
         self.passed += other.passed;
         self.failed += other.failed;
-        self.names.extend(other.names);
+        self.failures.extend(other.failures);
     }
 
     /// Counts a step as one test.
@@ -286,18 +291,28 @@ impl Tally {
     /// Counts a failure; an interrupted run ends here.
     fn fail(&mut self, name: &str, error: &Error, count: usize) -> Result<()> {
         process::check_interrupt()?;
-        say(&format!("{error}"));
+        let said = error.to_string();
+        say(&said);
         self.failed += count;
-        self.names.push(name.to_owned());
+        self.failures.push((name.to_owned(), last_lines(&said, LINES_AGAIN)));
         Ok(())
     }
 
     fn finish(self) -> Result<()> {
-        for name in &self.names {
-            say(&format!("failed: {name}"));
+        for (name, said) in &self.failures {
+            say(&format!("failed: {name}\n{said}"));
         }
         println!("{} passed, {} failed", self.passed, self.failed);
         if self.failed == 0 { Ok(()) } else { Err(Error::Tests { failed: self.failed }) }
+    }
+}
+
+/// The end of a text, with a mark where something was left off.
+fn last_lines(text: &str, count: usize) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    match lines.len().checked_sub(count) {
+        None | Some(0) => lines.join("\n"),
+        Some(left_off) => format!("…\n{}", lines[left_off..].join("\n")),
     }
 }
 
@@ -357,6 +372,12 @@ mod tests {
             }
         }
         assert_eq!(found, BTreeSet::from(WITH_EXAMPLES.map(|(folder, _)| folder)));
+    }
+
+    #[test]
+    fn a_failure_is_said_again_by_its_last_lines() {
+        assert_eq!(last_lines("one\ntwo\n", 2), "one\ntwo");
+        assert_eq!(last_lines("one\ntwo\nthree", 2), "…\ntwo\nthree");
     }
 
     #[test]
