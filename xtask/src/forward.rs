@@ -43,8 +43,8 @@ pub fn bench(layout: &Layout, options: &Options) -> Result<()> {
     steps.run("bench host, its report, server", |progress| {
         programs::host_cargo("building the bench host")
             .current_dir(layout.root())
-            .args(["build", "--release", "--package", HOST, "--package", REPORT])
-            .args(["--package", SERVER, "--target-dir"])
+            .args(["build", "--release", "--workspace", "--bin", HOST, "--bin", REPORT])
+            .args(["--bin", SERVER, "--target-dir"])
             .arg(layout.target())
             .run_with_progress(progress)?;
         Ok(Outcome::Done)

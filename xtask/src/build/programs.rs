@@ -63,7 +63,8 @@ pub fn windows(layout: &Layout, progress: &Progress) -> Result<WindowsPrograms> 
 /// compiled for Windows; a warning is an error.
 pub fn lint(layout: &Layout, progress: &Progress) -> Result<()> {
     windows_packages(layout, "clippy")
-        .args(["--package", "snapless-server", "--", "-D", "warnings"])
+        .args(["--package", "snapless-server", "--package", "snapless-server-program"])
+        .args(["--", "-D", "warnings"])
         .run_with_progress(progress)
 }
 

@@ -63,14 +63,14 @@ pub const MUTANTS: TestTool = TestTool {
     source: Source::Crates(&[]),
 };
 
-/// An S3 server with Object Lock, for `server/tests/integration/object_lock.rs`.
+/// An S3 server with Object Lock, for `server/program/tests/integration/object_lock.rs`.
 pub const MOTO: TestTool = TestTool {
     package: "moto[s3]",
     program: "moto_server",
     version: "5.2.5",
     source: Source::Python(&["flask", "flask-cors"]),
 };
-/// A server of Azure's blobs, for `server/tests/integration/stores.rs`. Later versions need a later
+/// A server of Azure's blobs, for `server/program/tests/integration/stores.rs`. Later versions need a later
 /// Node than Debian's.
 pub const AZURITE: TestTool = TestTool {
     package: "azurite",

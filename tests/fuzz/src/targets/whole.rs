@@ -48,7 +48,8 @@ pub(super) const TARGET: Target = Target {
 };
 
 /// The pinned files of a small repository that this release reads.
-const PINNED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../server/tests/integration/golden");
+const PINNED: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../../server/program/tests/integration/golden");
 /// Larger volumes are not played: images and bitmaps of them take longer than the parsers.
 const LENGTH_MAX: u64 = 1 << 22;
 const BLOCKS_MAX: u64 = 1 << 12;

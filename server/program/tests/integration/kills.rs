@@ -4,7 +4,7 @@
 //! `SNAPLESS_KILLS` sets how often; the first half comes in the midst of the first sync.
 
 #[allow(unreachable_pub, clippy::new_without_default, reason = "the service's own test code")]
-#[path = "../../../service/tests/support/mod.rs"]
+#[path = "../../../../service/tests/support/mod.rs"]
 pub mod support;
 
 use std::net::SocketAddr;
