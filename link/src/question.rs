@@ -287,8 +287,7 @@ mod tests {
         assert_eq!(Reply::read(text.as_bytes()), Some(reply));
         let (volume, at) = ("v".to_owned(), "latest".to_owned());
         let question = Question::Restore { volume, session: None, at, is_key: false };
-        let text =
-            r#"{"ask":"restore","volume":"v","session":null,"at":"latest","is_key":false}"#;
+        let text = r#"{"ask":"restore","volume":"v","session":null,"at":"latest","is_key":false}"#;
         assert_eq!(String::from_utf8(question.to_bytes()).unwrap(), text);
         assert_eq!(Question::read(text.as_bytes()), Ok(question));
         let newer = r#"{"refused":{"kind":"moon","text":"t"}}"#;

@@ -119,7 +119,7 @@ impl Window {
         Head { offset: U64::new(self.offset), len: U64::new(self.len) }
     }
 
-    fn read<'a>(payload: &'a [u8], bad: FrameError) -> Result<(Self, &'a [u8]), FrameError> {
+    fn read(payload: &[u8], bad: FrameError) -> Result<(Self, &[u8]), FrameError> {
         let (head, rest) = Head::read_from_prefix(payload).map_err(|_| bad)?;
         let window = Self::new(head.offset.get(), head.len.get()).ok_or(bad)?;
         Ok((window, rest))
@@ -274,13 +274,9 @@ mod tests {
     #[test]
     fn what_a_request_costs_is_bounded_before_it_is_looked_at() {
         assert_eq!(window(0, FETCH_BYTES_MAX).tile_count(), FETCH_TILES_MAX);
-        for (offset, len) in [
-            (0, 0),
-            (0, FETCH_BYTES_MAX + 512),
-            (0, 511),
-            (512, 512),
-            (u64::MAX - 0xffff, 0x10000),
-        ] {
+        for (offset, len) in
+            [(0, 0), (0, FETCH_BYTES_MAX + 512), (0, 511), (512, 512), (u64::MAX - 0xffff, 0x10000)]
+        {
             assert!(Window::new(offset, len).is_none(), "{len} bytes at {offset}");
             let bytes = numbers([offset, len]);
             assert!(Fetch::read(&bytes).is_err() && Fetched::read(&bytes).is_err());
