@@ -283,7 +283,7 @@ fn line(progress: &Progress, elapsed: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::test_driver::{GUID, TestDriver};
+    use crate::test_driver::{DEVICE, GUID, TestDriver};
 
     fn arguments(to: RestoreTarget, force: bool) -> RestoreArguments {
         RestoreArguments {
@@ -321,7 +321,7 @@ mod tests {
         assert!(matches!(why, CliError::TargetProtected(_)), "{why}");
         assert!(why.to_string().contains("snapless unprotect D:"), "{why}");
         // Of a service that does not run now.
-        let configured = format!("{SERVER}[[volumes]]\nvolume = '{{{GUID}}}'\n");
+        let configured = format!("{SERVER}[[volumes]]\ndevice = '{DEVICE}'\n");
         let why = refused("D:", true, &TestDriver::idle(), &configured);
         assert!(matches!(why, CliError::TargetProtected(_)), "{why}");
         let why = refused("D:", false, &TestDriver::idle(), SERVER);
