@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, value_parser};
 use clap_complete::Shell;
 use snapless_driver_client::VolumeName;
+use snapless_installer::rescue;
 use snapless_service::size::{NotASize, Size};
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::SWEEP_RATE_MIN;
@@ -17,7 +18,9 @@ const AFTER_HELP: &str = "Exit codes:\n  0  done\n  1  failed\n  2  wrong argume
                           6  verify --wait: the copy is not what the volume is\n  \
                           7  the service is not running\n  \
                           8  doctor: something is wrong\n  \
-                          9  bookmark: the instant cannot be restored, or not yet\n\n\
+                          9  bookmark, restore: the instant cannot be restored, or not yet\n \
+                          10  restore: done; there are zeros where the volume's disk could not be \
+                          read\n\n\
                           With --json an answer is one JSON document on standard output, and an \
                           error one on\nstandard error, with the exit code and what is said \
                           without --json:\n  \
@@ -107,6 +110,27 @@ pub enum Command {
     #[command(after_help = "Examples:\n  snapless bookmark D: before-upgrade\n  \
                             snapless bookmark D: before-upgrade --json")]
     Bookmark(BookmarkArguments),
+    /// Restores a point of a volume from the server: to another volume, in place, or to a file
+    ///
+    /// The target is read, and only what differs is sent. A volume is taken offline, and begins as
+    /// half restored until all of it is there; at the end it is compared with the point. A link that
+    /// is cut is made anew; a restore that was ended goes on when it is run again. The server's
+    /// administrator must have allowed it: `snapless-server allow-restore`.
+    #[command(after_help = "Examples:\n  snapless restore D: --at latest --to E: --force\n  \
+                            snapless restore D: --at before-upgrade --to D: --force\n  \
+                            snapless restore {71a27cdd-812a-11d0-bec7-08002be2092f} --at \"2h ago\" \
+                            --to F:\\volume.img --json")]
+    Restore(RestoreArguments),
+    /// Writes the script that takes the driver out of a machine that does not boot
+    ///
+    /// Keep it on a USB stick. It needs nothing but what the recovery environment has.
+    #[command(after_help = "Examples:\n  snapless rescue\n  snapless rescue --to \
+                            E:\\snapless-rescue.cmd")]
+    Rescue {
+        /// The script
+        #[arg(long, value_name = "FILE", default_value = rescue::FILE)]
+        to: PathBuf,
+    },
     /// Shows each session: progress, rate, time left, held writes, gaps
     #[command(after_help = "Examples:\n  snapless status\n  snapless status --watch\n  \
                             snapless status --json\n  snapless status --watch --interval 5 --json")]
@@ -199,6 +223,50 @@ pub struct BookmarkArguments {
     /// Print JSON, for scripts
     #[arg(long)]
     pub json: bool,
+}
+
+/// Options of `snapless restore`.
+// Each flag is one of the command line.
+#[allow(clippy::struct_excessive_bools)]
+#[derive(Args, Debug)]
+pub struct RestoreArguments {
+    /// The volume that was protected: {GUID}, a drive letter (D:) or a device path
+    #[arg(value_name = "VOLUME")]
+    pub volume: VolumeName,
+    /// The point: t0, latest, a time (2026-11-23T14:00:00Z), how long ago ("2h ago"), or a
+    /// bookmark
+    #[arg(long, value_name = "POINT")]
+    pub at: String,
+    /// The target: a volume (E:, {GUID}), or a file, which becomes a raw image
+    #[arg(long, value_name = "TARGET", value_parser = parse_target)]
+    pub to: RestoreTarget,
+    /// The session, as `snapless points` shows it [default: the newest that has the point]
+    #[arg(long, value_name = "ID", value_parser = parse_session)]
+    pub session: Option<SessionId>,
+    /// Overwrite a volume, or a file that is there
+    #[arg(long)]
+    pub force: bool,
+    /// Restore to a volume whose sectors have another size
+    #[arg(long)]
+    pub other_sector_size: bool,
+    /// Have all sent, and do not read what the target has
+    #[arg(long)]
+    pub whole: bool,
+    /// Do not compare the target with the point at the end
+    #[arg(long)]
+    pub no_compare: bool,
+    /// Print JSON, for scripts
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Where a point is restored to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RestoreTarget {
+    /// A volume.
+    Volume(VolumeName),
+    /// A file.
+    File(PathBuf),
 }
 
 /// Options of `snapless throttle`.
@@ -363,6 +431,22 @@ fn predict_seconds() -> RangeInclusive<i64> {
     least.into()..=most.into()
 }
 
+fn parse_target(text: &str) -> Result<RestoreTarget, String> {
+    if let Ok(volume) = text.strip_prefix(r"\\.\").unwrap_or(text).parse() {
+        return Ok(RestoreTarget::Volume(volume));
+    }
+    // Other devices have such names, whole disks among them.
+    if text.starts_with(r"\\.\") {
+        let why = "a point is a volume: make a partition on the disk, and restore to that";
+        return Err(why.to_owned());
+    }
+    if text.is_empty() {
+        Err("a volume or a file".to_owned())
+    } else {
+        Ok(RestoreTarget::File(text.into()))
+    }
+}
+
 fn parse_link(text: &str) -> Result<u64, String> {
     let Size(rate) = text.parse().map_err(|why: NotASize| why.to_string())?;
     if rate == 0 { Err("more than nothing".to_owned()) } else { Ok(rate) }
@@ -403,6 +487,26 @@ mod tests {
     #[test]
     fn the_definitions_are_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_restore_goes_to_a_volume_or_a_file_and_not_to_a_whole_disk() {
+        let to = |target: &str| match parse(&["restore", "D:", "--at", "latest", "--to", target]) {
+            Ok(Command::Restore(arguments)) => Ok(arguments.to),
+            Ok(other) => panic!("{other:?}"),
+            Err(wrong) => Err(wrong.to_string()),
+        };
+        let volume = |name: &str| Ok(RestoreTarget::Volume(name.parse().unwrap()));
+        for (text, name) in [("e:", "E:"), (r"E:\", "E:"), (r"\\.\E:", "E:")] {
+            assert_eq!(to(text), volume(name), "{text}");
+        }
+        let guid = r"\\?\Volume{71a27cdd-812a-11d0-bec7-08002be2092f}\";
+        assert_eq!(to(guid), volume(guid));
+        let file = RestoreTarget::File(r"E:\volume.img".into());
+        assert_eq!(to(r"E:\volume.img"), Ok(file));
+        let refused = to(r"\\.\PhysicalDrive1").unwrap_err();
+        assert!(refused.contains("make a partition"), "{refused}");
+        assert!(to("").is_err());
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod doctor;
 mod enroll;
 mod points;
 mod predict;
+mod restore;
 mod service;
 mod status;
 mod stop;
@@ -21,6 +22,7 @@ use std::path::Path;
 use snapless_control::channel::PIPE;
 use snapless_control::message::Request;
 use snapless_driver_client::{Driver, paths};
+use snapless_installer::rescue;
 
 use crate::arguments::{
     BookmarkArguments, Command, ProtectArguments, ThrottleArguments, VolumeArguments,
@@ -61,6 +63,8 @@ pub fn run(command: &Command, driver: &dyn Driver, out: &mut dyn Write) -> Resul
         Command::Bookmark(BookmarkArguments { volume, name, json }) => {
             points::bookmark(volume, name, *json, pipe, out)
         }
+        Command::Restore(arguments) => restore::run(arguments, driver, &paths::config_file(), out),
+        Command::Rescue { to } => Ok(rescue::run(to, out)?),
         Command::Completions { shell } => completions::run(*shell, out),
         Command::Version { json } => version::run(*json, out),
     }

@@ -7,7 +7,11 @@ use snapless_control::exchange::ExchangeError;
 use snapless_control::message::{Refusal, RefusalKind};
 use snapless_driver_client::DriverError;
 use snapless_driver_client::probe::ProbeError;
+use snapless_installer::error::SetupError;
 use snapless_link::LinkError;
+use snapless_link::question::RefusedKind;
+use snapless_restore::RestoreError;
+use snapless_service::config::ConfigError;
 use snapless_trust::TrustError;
 
 /// Why a command failed.
@@ -85,6 +89,31 @@ pub enum CliError {
     /// A verification ended before the end of the volume.
     #[error("the verification was ended, or begun anew, before it had come to the volume's end")]
     VerificationEnded,
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A restore has failed.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
+    /// The target of a restore is protected.
+    #[error(
+        "{0} is protected, and what is restored to it would be captured as any other write: run \
+         `snapless unprotect {0}` first, and `snapless protect {0}` when it is restored, which \
+         sends what differs"
+    )]
+    TargetProtected(String),
+    /// Windows runs from the target of a restore.
+    #[error(
+        "Windows runs from {0}: restore it from a rescue system, or on the server \
+         (docs/restore.md)"
+    )]
+    TargetSystem(String),
+    /// A restore is done, and the volume's disk could not read all.
+    #[error("the volume's disk could not read {0} bytes: there are zeros in their place")]
+    Unreadable(u64),
+    /// The rescue script cannot be written.
+    #[error(transparent)]
+    Rescue(#[from] SetupError),
     /// Standard output cannot be written.
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),
@@ -113,7 +142,14 @@ impl CliError {
             Self::Differs => 6,
             Self::NoService => 7,
             Self::Unhealthy(_) => 8,
+            Self::Restore(RestoreError::Refused(refused)) => match refused.kind {
+                RefusedKind::NoSuchVolume => 4,
+                RefusedKind::NotRestorable => 9,
+                _ => 1,
+            },
+            Self::Restore(error) if error.is_access_denied() => 5,
             Self::Refused(Refusal { kind: RefusalKind::NotRestorable, .. }) => 9,
+            Self::Unreadable(_) => 10,
             _ => 1,
         }
     }

@@ -1,5 +1,6 @@
 //! The service's end of a link: connects, says hello, sends frames, receives what the server says.
-//! Or it asks one question in the place of the hello ([`crate::question`]).
+//! Or it asks one question in the place of the hello ([`crate::question`]), and fetches the content
+//! of a point that was opened so ([`snapless_wire::fetch`]).
 //!
 //! A link comes in three parts, so that one thread sends, one receives, and a third may cut both
 //! off.
@@ -13,12 +14,16 @@ use std::thread;
 use std::time::Duration;
 
 use snapless_wire::compare::Compared;
-use snapless_wire::frame::{Acknowledge, FrameError, FrameKind, Hello, KeepAlive, Welcome};
+use snapless_wire::frame::{
+    Acknowledge, FRAME_HEADER_LEN, FRAME_PAYLOAD_MAX, FrameError, FrameKind, Hello, KeepAlive,
+    Welcome,
+};
 use snapless_wire::verified::Verified;
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::error::LinkError;
 use crate::frames::{FrameReceiver, FrameSender, Wait};
+use crate::packing::unpack_as;
 use crate::question::{Question, REPLY_MAX, Reply};
 use crate::socket::{Socket, TcpLimits};
 use crate::stream::{RECEIVE_STEP, Stream};
@@ -108,9 +113,9 @@ impl Link {
     }
 
     /// Asks in the place of a hello, and waits for the reply as for a welcome. The link is of no
-    /// further use.
+    /// further use, unless a point was opened.
     pub fn ask(
-        mut self,
+        &mut self,
         question: &Question,
         limits: &LinkLimits,
         cancelled: &dyn Fn() -> bool,
@@ -163,7 +168,9 @@ impl Message {
             | FrameKind::KeepAlive
             | FrameKind::Compare
             | FrameKind::Question
-            | FrameKind::Packed => Err(LinkError::OutOfPlace(kind)),
+            | FrameKind::Packed
+            | FrameKind::Fetch
+            | FrameKind::Fetched => Err(LinkError::OutOfPlace(kind)),
         }
     }
 
@@ -195,11 +202,49 @@ impl MessageReceiver {
         self.receive_within(None, &|| false)
     }
 
+    /// Waits for what was fetched as for a welcome; puts the payload of that frame into `payload`
+    /// and returns the bytes that the link has carried. [`LinkError::Answered`] if the server can
+    /// send no more of the point.
+    pub fn fetched(
+        &mut self,
+        limits: &LinkLimits,
+        cancelled: &dyn Fn() -> bool,
+        payload: &mut Vec<u8>,
+    ) -> Result<usize, LinkError> {
+        self.frames.limit_payload(FRAME_PAYLOAD_MAX);
+        let kind = self.next(Some(limits.welcome), cancelled)?.ok_or(LinkError::Closed)?;
+        let carried = self.payload.len() + FRAME_HEADER_LEN;
+        match kind {
+            FrameKind::Fetched => std::mem::swap(payload, &mut self.payload),
+            FrameKind::Packed => drop(unpack_as(FrameKind::Fetched, &self.payload, payload)?),
+            kind => {
+                return Err(match Message::read(kind, &self.payload)? {
+                    Message::Reply(Reply::Refused(refused)) => LinkError::Answered(refused),
+                    Message::Refused(text) => LinkError::Refused(text),
+                    other => LinkError::OutOfPlace(other.kind()),
+                });
+            }
+        }
+        Ok(carried)
+    }
+
     fn receive_within(
         &mut self,
         limit: Option<Duration>,
         given_up: &dyn Fn() -> bool,
     ) -> Result<Option<Message>, LinkError> {
+        match self.next(limit, given_up)? {
+            Some(kind) => Message::read(kind, &self.payload).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Waits for the next frame that says something; its payload is in `self.payload`.
+    fn next(
+        &mut self,
+        limit: Option<Duration>,
+        given_up: &dyn Fn() -> bool,
+    ) -> Result<Option<FrameKind>, LinkError> {
         let cancelled = || self.closed.load(Ordering::Relaxed) || given_up();
         let wait = Wait { first_byte: limit, cancelled: &cancelled };
         loop {
@@ -208,7 +253,7 @@ impl MessageReceiver {
                 Ok(Some(frame)) if frame.kind() == FrameKind::KeepAlive => {
                     KeepAlive::read(&self.payload)?;
                 }
-                Ok(Some(frame)) => return Message::read(frame.kind(), &self.payload).map(Some),
+                Ok(Some(frame)) => return Ok(Some(frame.kind())),
                 // The end that this one has made says nothing of the server.
                 Ok(None) | Err(LinkError::Lost(_)) if self.closed.load(Ordering::Relaxed) => {
                     return Err(LinkError::Cancelled);
@@ -293,7 +338,7 @@ fn addresses(
 mod tests {
     use super::*;
     use snapless_types::{EpochId, Seq};
-    use snapless_wire::frame::{FRAME_HEADER_LEN, FrameHeader};
+    use snapless_wire::frame::FrameHeader;
     use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
     use std::time::Instant;

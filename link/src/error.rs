@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use snapless_wire::frame::{FrameError, FrameKind};
 
+use crate::question::Refused;
 use crate::tls::TlsError;
 
 /// Why a link is of no further use.
@@ -38,6 +39,9 @@ pub enum LinkError {
     /// The server gave its reason to close the link.
     #[error("the server refused: {0}")]
     Refused(String),
+    /// The server can send no more of a point that it has opened.
+    #[error("the server refused: {}", .0.text)]
+    Answered(Refused),
     /// What came is not a frame.
     #[error("the other end sent a bad frame: {0}")]
     Frame(#[from] FrameError),

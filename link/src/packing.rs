@@ -1,7 +1,7 @@
-//! Records frames that are compressed on their way.
+//! Records and Fetched frames that are compressed on their way.
 //!
-//! The payload of a Packed frame is the header of the Records frame as it was made, then that
-//! frame's payload, compressed by zstd. Rule: what is unpacked is the frame that was packed. Its
+//! The payload of a Packed frame is the header of the frame as it was made, then that frame's
+//! payload, compressed by zstd. Rule: what is unpacked is the frame that was packed. Its
 //! own checksum is looked at behind that of the link's frame, and its length before memory is
 //! taken.
 
@@ -46,10 +46,15 @@ impl Packer {
     /// The payload of the Packed frame that stands for a Records frame with this one; `None` if it
     /// would hardly be shorter.
     pub fn pack(&mut self, payload: &[u8]) -> Option<&[u8]> {
+        self.pack_as(FrameKind::Records, payload)
+    }
+
+    /// The same for a frame of another kind.
+    pub fn pack_as(&mut self, kind: FrameKind, payload: &[u8]) -> Option<&[u8]> {
         if payload.len() < PACKED_MIN || !shrinks(payload) {
             return None;
         }
-        let header = FrameHeader::new(FrameKind::Records, payload).ok()?;
+        let header = FrameHeader::new(kind, payload).ok()?;
         self.packed.clear();
         self.packed.extend_from_slice(&header.to_bytes());
         // The end of the room is the sign that it does not shrink by an eighth.
@@ -67,10 +72,22 @@ impl Packer {
 /// # Errors
 /// [`FrameError`].
 pub fn unpack(packed: &[u8], payload: &mut Vec<u8>) -> Result<FrameHeader, FrameError> {
+    unpack_as(FrameKind::Records, packed, payload)
+}
+
+/// The same for a frame of another kind.
+///
+/// # Errors
+/// [`FrameError`].
+pub fn unpack_as(
+    kind: FrameKind,
+    packed: &[u8],
+    payload: &mut Vec<u8>,
+) -> Result<FrameHeader, FrameError> {
     const BAD: FrameError = FrameError::Payload("Packed");
     let (header, packed) = packed.split_first_chunk().ok_or(BAD)?;
     let header = FrameHeader::read(header)?;
-    if header.kind() != FrameKind::Records {
+    if header.kind() != kind {
         return Err(BAD);
     }
     payload.clear();
@@ -163,6 +180,11 @@ mod tests {
             other[8..12].copy_from_slice(&len.to_le_bytes());
             assert!(unpack(&other, &mut unpacked).is_err());
         }
+        assert!(unpack_as(FrameKind::Fetched, &packed, &mut unpacked).is_err());
+        let mut packer = Packer::new().unwrap();
+        let fetched = packer.pack_as(FrameKind::Fetched, &payload).unwrap();
+        let header = unpack_as(FrameKind::Fetched, fetched, &mut unpacked).unwrap();
+        assert!(header.kind() == FrameKind::Fetched && unpacked == payload);
         let other = FrameHeader::new(FrameKind::Watermark, &payload).unwrap().to_bytes();
         let other = [&other[..], &packed[FRAME_HEADER_LEN..]].concat();
         assert_eq!(unpack(&other, &mut unpacked), Err(FrameError::Payload("Packed")));

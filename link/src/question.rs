@@ -1,10 +1,12 @@
-//! What a machine asks of the server besides sending: what can be restored of its own volumes, and
-//! that an instant gets a name.
+//! What a machine asks of the server besides sending: what can be restored of its own volumes, that
+//! an instant gets a name, and that a point is opened, to be restored.
 //!
 //! A question is the first frame of a connection of its own, in the place of the Hello, and its
-//! reply is the last one. Both are JSON: they are few, and people read them. Whether the machine
-//! may ask is decided by its certificate (rule: a machine reads and changes nothing but names of
-//! points, and of its own volumes only).
+//! reply is the last one, unless a point was opened: then its content is fetched
+//! ([`snapless_wire::fetch`]). Both are JSON: they are few, and people read them. Whether the
+//! machine may ask is decided by its certificate (rule: a machine changes nothing but names of
+//! points, reads content only while the server's administrator allows it, and both of its own
+//! volumes only).
 
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +40,17 @@ pub enum Question {
         /// The name.
         name: String,
     },
+    /// Open a point of a volume, whose content is fetched then.
+    Restore {
+        /// The volume.
+        volume: String,
+        /// The session; if `None`, the newest that has the point.
+        session: Option<String>,
+        /// The point, as people name it, or by the key of one that was opened before.
+        at: String,
+        /// True if it is such a key.
+        is_key: bool,
+    },
 }
 
 /// What the server answers.
@@ -48,6 +61,8 @@ pub enum Reply {
     Points(Points),
     /// The name was given.
     Bookmarked(Bookmarked),
+    /// A point is open.
+    Opened(Opened),
     /// It was not done.
     Refused(Refused),
 }
@@ -73,6 +88,12 @@ pub enum RefusedKind {
     NotRestorable,
     /// The name is taken, or no more names can be given.
     Name,
+    /// The server's administrator has not allowed it.
+    NotAllowed,
+    /// Too many do the same at the moment.
+    Busy,
+    /// What is stored is damaged.
+    Damaged,
     /// Anything else.
     #[serde(other)]
     Other,
@@ -160,6 +181,27 @@ pub struct Bookmarked {
     pub time: String,
 }
 
+/// A point whose content can be fetched.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Opened {
+    /// The volume's name at the server, for its administrator.
+    pub volume: String,
+    /// The session.
+    pub session: String,
+    /// The instant, RFC 3339, of the machine's wall clock.
+    pub time: String,
+    /// What names this point and no other one of the session, to open it again.
+    pub key: String,
+    /// Bytes of the volume.
+    pub length: u64,
+    /// Bytes of its sectors.
+    pub sector_size: u32,
+    /// Bytes that the volume's disk could not read: zeros.
+    pub unreadable_bytes: u64,
+    /// Begin of the gap that has not ended, if the point is the last one before it.
+    pub gap_since: Option<String>,
+}
+
 impl Question {
     /// Reads a frame's payload.
     ///
@@ -243,6 +285,11 @@ mod tests {
         let text = r#"{"refused":{"kind":"not_restorable","text":"t"}}"#;
         assert_eq!(String::from_utf8(reply.to_bytes()).unwrap(), text);
         assert_eq!(Reply::read(text.as_bytes()), Some(reply));
+        let (volume, at) = ("v".to_owned(), "latest".to_owned());
+        let question = Question::Restore { volume, session: None, at, is_key: false };
+        let text = r#"{"ask":"restore","volume":"v","session":null,"at":"latest","is_key":false}"#;
+        assert_eq!(String::from_utf8(question.to_bytes()).unwrap(), text);
+        assert_eq!(Question::read(text.as_bytes()), Ok(question));
         let newer = r#"{"refused":{"kind":"moon","text":"t"}}"#;
         assert_eq!(Reply::read(newer.as_bytes()), Some(Reply::refused(RefusedKind::Other, "t")));
     }
@@ -251,7 +298,7 @@ mod tests {
     fn what_is_no_question_is_refused_in_words() {
         let long = [b"{\"ask\":\"points\",\"volume\":\"".to_vec(), vec![b'v'; 5_000]].concat();
         for (payload, why) in [
-            (&b"{\"ask\":\"restore\",\"volume\":\"v\"}"[..], "restore"),
+            (&b"{\"ask\":\"remove\",\"volume\":\"v\"}"[..], "remove"),
             (b"{\"ask\":\"points\"}", "volume"),
             (b"{\"ask\":\"points\",\"volume\":\"v\",\"x\":1}", "x"),
             (b"", "EOF"),

@@ -13,6 +13,7 @@
         'Get-SnaplessVolume'
         'New-SnaplessBookmark'
         'Register-SnaplessServer'
+        'Restore-SnaplessPoint'
         'Resume-SnaplessProtection'
         'Start-SnaplessProtection'
         'Stop-SnaplessProtection'

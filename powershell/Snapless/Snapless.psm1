@@ -19,6 +19,7 @@ $script:Kinds = @{
     6 = 'CopyDiffers', 'InvalidData'
     7 = 'ServiceNotRunning', 'ResourceUnavailable'
     9 = 'NotRestorable', 'InvalidOperation'
+    10 = 'PartlyUnreadable', 'ReadError'
 }
 
 # Runs the program once, on this machine or on another: it uses nothing of this module.
@@ -331,6 +332,29 @@ function ConvertFrom-SnaplessVerification {
         RepairedBytes  = $Json.repaired_bytes
         Differing      = $extents
         ComputerName   = $ComputerName
+    }
+}
+
+function ConvertFrom-SnaplessRestore {
+    param([object] $Json, [string] $ComputerName)
+
+    [pscustomobject]@{
+        PSTypeName      = 'Snapless.Restore'
+        Volume          = $Json.volume
+        SessionId       = $Json.session
+        Time            = ConvertTo-SnaplessTime -Value $Json.time
+        Target          = $Json.target
+        Length          = $Json.bytes
+        SectorSize      = $Json.sector_size
+        SameBytes       = $Json.same_bytes
+        FetchedBytes    = $Json.fetched_bytes
+        ReceivedBytes   = $Json.received_bytes
+        WrittenBytes    = $Json.written_bytes
+        UnreadableBytes = $Json.unreadable_bytes
+        IsCompared      = $Json.compared
+        Reconnects      = $Json.reconnects
+        GapSince        = ConvertTo-SnaplessTime -Value $Json.gap_since
+        ComputerName    = $ComputerName
     }
 }
 
@@ -843,6 +867,105 @@ function Resume-SnaplessProtection {
             foreach ($answer in Invoke-SnaplessProgram -Words 'resume', '--json', '--', $name @call) {
                 ConvertFrom-SnaplessChange -Json $answer.Document -ComputerName $answer.ComputerName
             }
+        }
+    }
+}
+
+function Restore-SnaplessPoint {
+    <#
+    .SYNOPSIS
+    Restores a point of a volume from the server: to another volume, in place, or to a file.
+
+    .DESCRIPTION
+    The target is read, and only what differs is sent. A volume is taken offline, and begins as half
+    restored until all of it is there; at the end it is compared with the point. A restore that was
+    ended goes on when it is run again. The server's administrator must have allowed it
+    (snapless-server allow-restore).
+
+    .PARAMETER Volume
+    The volume that was protected: a drive letter (D:), a GUID or a device path.
+
+    .PARAMETER Point
+    The point: t0, latest, a time, how long ago (2h ago), or the name of a bookmark.
+
+    .PARAMETER To
+    The target: a volume (E:, a GUID), or a file, which becomes a raw image.
+
+    .PARAMETER SessionId
+    The session, if not the newest one that has the point.
+
+    .PARAMETER Force
+    Overwrite a volume, or a file that is there.
+
+    .PARAMETER Whole
+    Have all sent, and do not read what the target has.
+
+    .PARAMETER NoCompare
+    Do not compare the target with the point at the end.
+
+    .PARAMETER ComputerName
+    Machines on which it is done, by PowerShell remoting. They need Snapless, not this module.
+
+    .PARAMETER Session
+    PowerShell sessions in which it is done; they go before -ComputerName.
+
+    .EXAMPLE
+    Restore-SnaplessPoint -Volume D: -Point before-upgrade -To E: -Force
+
+    Restores the bookmark before-upgrade of D: to the volume E:.
+
+    .EXAMPLE
+    Restore-SnaplessPoint -Volume D: -Point '2h ago' -To F:\volume.img
+
+    Makes an image of D: as it was two hours ago.
+
+    .OUTPUTS
+    Snapless.Restore
+
+    .LINK
+    about_Snapless
+    #>
+    [CmdletBinding(SupportsShouldProcess, ConfirmImpact = 'High')]
+    [OutputType('Snapless.Restore')]
+    param(
+        [Parameter(Mandatory, Position = 0)]
+        [ValidateNotNullOrEmpty()]
+        [string] $Volume,
+
+        [Parameter(Mandatory, Position = 1)]
+        [ValidateNotNullOrEmpty()]
+        [string] $Point,
+
+        [Parameter(Mandatory, Position = 2)]
+        [ValidateNotNullOrEmpty()]
+        [string] $To,
+
+        [ValidateNotNullOrEmpty()]
+        [string] $SessionId,
+
+        [switch] $Force,
+
+        [switch] $Whole,
+
+        [switch] $NoCompare,
+
+        [Alias('PSComputerName')]
+        [string[]] $ComputerName,
+
+        [System.Management.Automation.Runspaces.PSSession[]] $Session
+    )
+
+    process {
+        $words = @('restore', '--json', "--at=$Point", "--to=$To")
+        if ($SessionId) { $words += "--session=$SessionId" }
+        if ($Force) { $words += '--force' }
+        if ($Whole) { $words += '--whole' }
+        if ($NoCompare) { $words += '--no-compare' }
+        $target = Get-SnaplessTarget -Name $To -Bound $PSBoundParameters
+        if (-not $PSCmdlet.ShouldProcess($target, "Restore $Volume as of $Point")) { return }
+        $call = @{ Caller = $PSCmdlet; Bound = $PSBoundParameters; Target = $Volume }
+        foreach ($answer in Invoke-SnaplessProgram -Words ($words + '--', $Volume) @call) {
+            ConvertFrom-SnaplessRestore -Json $answer.Document -ComputerName $answer.ComputerName
         }
     }
 }

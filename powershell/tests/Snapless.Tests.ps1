@@ -98,6 +98,30 @@ Describe 'Get-SnaplessPoint and New-SnaplessBookmark' {
     }
 }
 
+Describe 'Restore-SnaplessPoint' {
+    BeforeAll {
+        $done = @{
+            volume = $guid; session = $guid; time = '2026-11-23T14:00:00Z'; target = 'E:'; bytes = 1048576
+            sector_size = 512; same_bytes = 983040; fetched_bytes = 65536; received_bytes = 4096
+            written_bytes = 65536; unreadable_bytes = 0; compared = $true; reconnects = 0; gap_since = $null
+        }
+    }
+
+    It 'names the point and the target, and says what differed' {
+        Set-Answer -Answer ($done | ConvertTo-Json)
+        $restored = Restore-SnaplessPoint -Volume D: -Point before -To E: -Force -Confirm:$false
+        $restored.FetchedBytes | Should -Be 65536
+        $restored.Time.ToUniversalTime().Hour | Should -Be 14
+        $global:SnaplessSaid | Should -Be @('restore --json --at=before --to=E: --force -- D:')
+    }
+
+    It 'does nothing with -WhatIf' {
+        Set-Answer -Answer ($done | ConvertTo-Json)
+        Restore-SnaplessPoint -Volume D: -Point latest -To E: -WhatIf
+        $global:SnaplessSaid.Count | Should -Be 0
+    }
+}
+
 Describe 'Start-SnaplessProtection' {
     It 'takes volumes from the pipeline' {
         Set-Answer -Answer $change

@@ -24,8 +24,8 @@ use std::time::{Duration, Instant};
 use log::{info, warn};
 use snapless_link::LinkError;
 use snapless_link::packing::unpack;
-use snapless_link::question::{Bookmarked, Question, RefusedKind, Reply};
-use snapless_link::server::{HELLO_LIMIT, Patience, ServerLink};
+use snapless_link::question::{Bookmarked, Opened, Question, RefusedKind, Reply};
+use snapless_link::server::{HELLO_LIMIT, Patience, ServerLink, Speaker};
 use snapless_link::stream::RECEIVE_STEP;
 use snapless_trust::audit::Act;
 use snapless_wire::frame::{FrameHeader, FrameKind, Hello, Welcome};
@@ -34,6 +34,7 @@ use zerocopy::IntoBytes;
 use crate::backlog::{Inlet, Until, backlog};
 use crate::comparer::Comparer;
 use crate::error::{Error, Result};
+use crate::fetching::{Asked, Point};
 use crate::gate::{Greeting, Seat};
 use crate::host::Host;
 use crate::ingest::{Action, Ingest};
@@ -78,7 +79,7 @@ fn converse(host: &Host, mut link: ServerLink, pass: &Pass, greeting: Greeting, 
     match greet(&mut link, &mut place, &watch) {
         Ok(First::Hello(hello, seat)) => serve_session(host, link, (&hello, seat), &watch, begun),
         Ok(First::Question(question, place)) => {
-            if let Err(end) = serve_question(host, &mut link, question, &place, &watch) {
+            if let Err(end) = serve_question(host, &mut link, question, place, &watch) {
                 return part(link, &peer.to_string(), &end, begun);
             }
             link.close();
@@ -99,28 +100,44 @@ enum First {
     Question(Result<Question, String>, Greeting),
 }
 
-/// Answers the only question of a connection. The service hears meanwhile that its server lives.
+/// Answers the only question of a connection. The other end hears meanwhile that its server lives.
 fn serve_question(
     host: &Host,
     link: &mut ServerLink,
     question: Result<Question, String>,
-    place: &Greeting,
+    place: Greeting,
     watch: &Watch<'_>,
 ) -> Result<()> {
-    let reply = match question {
-        Err(why) => Reply::refused(RefusedKind::Question, why),
-        Ok(question) => match questions::volume_of(&question) {
-            Err(refused) => refused,
-            Ok(volume) => match watch.pass.known_volume(volume)? {
-                None => questions::unknown(),
-                Some(volume) => {
-                    let stop = StopFlag::default();
-                    let look = || questions::reply(host, volume, &question, &stop);
-                    attend_question(host, link, place, watch, &stop, look)?
-                }
-            },
-        },
+    let refused =
+        |link: &mut ServerLink, reply: Reply| Ok(link.send(FrameKind::Reply, &reply.to_bytes())?);
+    let question = match question {
+        Ok(question) => question,
+        Err(why) => return refused(link, Reply::refused(RefusedKind::Question, why)),
     };
+    let volume = match questions::volume_of(&question) {
+        Ok(volume) => watch.pass.known_volume(volume)?,
+        Err(reply) => return refused(link, reply),
+    };
+    let Some(volume) = volume else { return refused(link, questions::unknown()) };
+    let stop = StopFlag::default();
+    let speaker = link.speaker();
+    let must_end = || if place.must_end() { Err(Error::MadeRoom) } else { watch.check() };
+    if let Question::Restore { session, at, is_key, .. } = &question {
+        if let Some(why) = watch.pass.restore_refusal()? {
+            return refused(link, Reply::refused(RefusedKind::NotAllowed, why));
+        }
+        let asked = Asked { volume, session: session.as_deref(), at, is_key: *is_key };
+        let open = || asked.open(host, &stop);
+        return match attend_thread("open", host, &speaker, &must_end, &stop, open)? {
+            Ok(point) => {
+                drop(place);
+                serve_point(host, link, &point, watch)
+            }
+            Err(reply) => refused(link, reply),
+        };
+    }
+    let look = || questions::reply(host, volume, &question, &stop);
+    let reply = attend_thread("question", host, &speaker, &must_end, &stop, look)?;
     if let Reply::Bookmarked(Bookmarked { volume, session, name, time }) = &reply {
         let about = format!("volume {volume}, session {session}, as of {time}, as {name}");
         watch.pass.note_act(Act::BookmarkAdded, &about);
@@ -128,32 +145,43 @@ fn serve_question(
     Ok(link.send(FrameKind::Reply, &reply.to_bytes())?)
 }
 
+/// Serves a point that is open, until the machine has what it wants of it.
+fn serve_point(host: &Host, link: &mut ServerLink, point: &Point, watch: &Watch<'_>) -> Result<()> {
+    let Opened { volume, session, time, .. } = point.told();
+    let about = format!("volume {volume}, session {session}, as of {time}");
+    info!("{}: restores {about}", link.peer());
+    watch.pass.note_act(Act::PointRead, &about);
+    link.send(FrameKind::Reply, &Reply::Opened(point.told().clone()).to_bytes())?;
+    let (stop, speaker) = (StopFlag::default(), link.speaker());
+    let must_end = || watch.check();
+    attend_thread("restore", host, &speaker, &must_end, &stop, || point.serve(link, &stop))?
+}
+
 /// Waits for a thread that looks; ends it if the connection must end.
-fn attend_question(
+fn attend_thread<T: Send>(
+    name: &str,
     host: &Host,
-    link: &ServerLink,
-    place: &Greeting,
-    watch: &Watch<'_>,
+    speaker: &Speaker,
+    must_end: &dyn Fn() -> Result<()>,
     stop: &StopFlag,
-    look: impl FnOnce() -> Reply + Send,
-) -> Result<Reply> {
-    let (found, replied) = mpsc::channel();
+    look: impl FnOnce() -> T + Send,
+) -> Result<T> {
+    let (found, looked) = mpsc::channel();
     thread::scope(|scope| {
-        let thread = thread::Builder::new().name("question".to_owned());
+        let thread = thread::Builder::new().name(name.to_owned());
         thread.spawn_scoped(scope, move || found.send(look())).map_err(Error::Thread)?;
         let mut shown = Instant::now();
         loop {
-            match replied.recv_timeout(host.keep_alive.min(RECEIVE_STEP)) {
-                Ok(reply) => return Ok(reply),
+            match looked.recv_timeout(host.keep_alive.min(RECEIVE_STEP)) {
+                Ok(answer) => return Ok(answer),
                 Err(RecvTimeoutError::Timeout) => {}
                 // It has panicked, which the end of the scope passes on.
                 Err(RecvTimeoutError::Disconnected) => return Err(Error::Stopped),
             }
-            let must_end = if place.must_end() { Err(Error::MadeRoom) } else { watch.check() };
-            let ended = must_end.and_then(|()| {
+            let ended = must_end().and_then(|()| {
                 if shown.elapsed() >= host.keep_alive {
                     shown = Instant::now();
-                    link.speaker().keep_alive()?;
+                    speaker.keep_alive()?;
                 }
                 Ok(())
             });

@@ -585,6 +585,14 @@ pub enum Error {
     /// The machine's role may send nothing.
     #[error("an {0}'s certificate may not send records: enrol the machine with a client's token")]
     Role(Role),
+    /// A machine fetches what is behind it, or past the end.
+    #[error("a restore asks for bytes at {offset}, behind those at {reached} or past the end")]
+    FetchOrder {
+        /// Where.
+        offset: u64,
+        /// What it has asked for before ends there.
+        reached: u64,
+    },
     /// A policy is not understood.
     #[error(
         "{} is not understood, so nothing is removed: {why}; correct it, or set it with \

@@ -33,4 +33,6 @@ pub struct Host {
     pub indexer: Indexer,
     /// Sessions whose content services ask about.
     pub openings: Openings,
+    /// Restores of machines over the network.
+    pub restores: Openings,
 }

@@ -59,10 +59,10 @@ impl Ingest {
                 Ok(Action::Mark { watermark, again: with_latest(again, state) })
             }
             (Self::AwaitingHello, found) => {
-                Err(Error::Turn { found: name(found), expected: "a Hello or Question frame" })
+                Err(Error::Turn { found: found.name(), expected: "a Hello or Question frame" })
             }
             (Self::Streaming(_), found) => {
-                Err(Error::Turn { found: name(found), expected: "a Records or Watermark frame" })
+                Err(Error::Turn { found: found.name(), expected: "a Records or Watermark frame" })
             }
         }
     }
@@ -100,22 +100,4 @@ fn check(state: &mut StreamState, payload: &[u8]) -> Result<Option<Acknowledge>>
 /// The acknowledgement with the latest point of the stream so far.
 fn with_latest(acknowledge: Acknowledge, state: &StreamState) -> Acknowledge {
     acknowledge.with_latest(state.timeline().latest().map(|latest| latest.time()))
-}
-
-fn name(kind: FrameKind) -> &'static str {
-    match kind {
-        FrameKind::Hello => "Hello",
-        FrameKind::Welcome => "Welcome",
-        FrameKind::Records => "Records",
-        FrameKind::Acknowledge => "Acknowledge",
-        FrameKind::Error => "Error",
-        FrameKind::Watermark => "Watermark",
-        FrameKind::KeepAlive => "KeepAlive",
-        FrameKind::Compare => "Compare",
-        FrameKind::Compared => "Compared",
-        FrameKind::Verified => "Verified",
-        FrameKind::Question => "Question",
-        FrameKind::Reply => "Reply",
-        FrameKind::Packed => "Packed",
-    }
 }

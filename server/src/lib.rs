@@ -17,6 +17,7 @@
 //! | [`security`] | who may speak, and about which volumes |
 //! | [`serve`], [`connection`], [`backlog`], `storing`, [`ingest`] | from the network to the writer |
 //! | `questions` | tells machines what can be restored of their own volumes, and names points for them |
+//! | `fetching` | lets machines restore points of their own volumes over the network |
 //! | [`comparer`], [`given`], [`openings`] | tells services what the stream has already |
 //! | `seeds`, [`seed_image`] | content of a volume from before a session, which its first sync need not send |
 //! | [`gate`], [`occupancy`] | how many connections there are, and which one serves a session |
@@ -51,6 +52,7 @@ pub mod diff;
 pub mod disk_image;
 pub mod error;
 pub mod export;
+mod fetching;
 pub mod floor;
 pub mod fold;
 pub mod format;

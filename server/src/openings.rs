@@ -1,5 +1,5 @@
-//! How many sessions of a server have their content open, to be compared with what services have
-//! read.
+//! How many sessions of a server have their content open: to be compared with what services have
+//! read, and as many to be restored over the network.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,12 +1,15 @@
 //! Answers what a machine asks of its own volumes in the place of sending
 //! ([`snapless_link::question`]).
 //!
-//! Rule: a machine learns nothing of another one's volumes, reads no content, and removes nothing.
-//! The name that it gives a point is kept as long as the retention policy says.
+//! Rule: a machine learns nothing of another one's volumes, reads no content here, and removes
+//! nothing. The name that it gives a point is kept as long as the retention policy says. Points are
+//! opened by [`crate::fetching`].
 
+use snapless_link::LinkError;
 use snapless_link::question::{
     self, BOOKMARKS_MAX, Bookmarked, Points, Question, RefusedKind, Reply, Stretch,
 };
+use snapless_wire::frame::FrameKind;
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 
 use crate::bookmarks::{Shown, new_name};
@@ -29,7 +32,9 @@ const COMMAND: &str = "question";
 /// # Errors
 /// Why the question is none.
 pub(crate) fn volume_of(question: &Question) -> Result<VolumeGuid, Reply> {
-    let (Question::Points { volume } | Question::Bookmark { volume, .. }) = question;
+    let (Question::Points { volume }
+    | Question::Bookmark { volume, .. }
+    | Question::Restore { volume, .. }) = question;
     let found = VolumeGuid::parse(volume).filter(|guid| !guid.is_nil());
     found.ok_or_else(|| {
         Reply::refused(RefusedKind::Question, format!("\"{volume}\" is no volume's GUID"))
@@ -53,6 +58,8 @@ pub(crate) fn reply(
             let at = FileTime::new(*time);
             bookmark(&repository, volume, (session, at), name, stop)
         }
+        // The connection opens points itself, and goes on with them.
+        Question::Restore { .. } => Err(LinkError::OutOfPlace(FrameKind::Question).into()),
     };
     replied.unwrap_or_else(|error| Reply::refused(kind_of(&error), error))
 }
@@ -63,13 +70,15 @@ pub(crate) fn unknown() -> Reply {
     Reply::refused(RefusedKind::NoSuchVolume, why)
 }
 
-fn kind_of(error: &Error) -> RefusedKind {
+pub(crate) fn kind_of(error: &Error) -> RefusedKind {
     match error {
         Error::NoVolume { .. } | Error::NoSessions(_) | Error::NoSession { .. } => {
             RefusedKind::NoSuchVolume
         }
         Error::NotRestorable { .. } => RefusedKind::NotRestorable,
         Error::BookmarkExists { .. } => RefusedKind::Name,
+        Error::NoBookmark { .. } => RefusedKind::NotRestorable,
+        Error::Damaged { .. } => RefusedKind::Damaged,
         _ => RefusedKind::Other,
     }
 }

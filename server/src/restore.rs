@@ -30,6 +30,7 @@ mod resume;
 
 use choice::{Choice, Surveyor};
 pub use choice::{PassedOver, Source};
+pub(crate) use copy::window_bytes;
 pub use progress::{Progress, Stage};
 pub use resume::unfinished_source;
 

@@ -163,6 +163,22 @@ impl Pass {
         Ok(trust.find_volume(machine, volume.0)?.map(VolumeGuid))
     }
 
+    /// Why the machine may not restore, for it; `None` if it may.
+    ///
+    /// # Errors
+    /// [`Error::Role`], or it cannot be found out.
+    pub fn restore_refusal(&self) -> Result<Option<String>> {
+        let Some((trust, machine)) = self.client()? else { return Ok(None) };
+        if trust.may_restore(machine, SystemTime::now())? {
+            return Ok(None);
+        }
+        self.note_refusal("it may not restore");
+        Ok(Some(format!(
+            "this machine may send and not read back: have the server's administrator run \
+             `snapless-server allow-restore --repository DIR --machine {machine}`"
+        )))
+    }
+
     /// Notes what the machine did with a volume of its own. An act that cannot be noted is done
     /// all the same, and the server's log says so.
     pub fn note_act(&self, act: Act, about: &str) {

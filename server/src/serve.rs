@@ -147,6 +147,7 @@ impl Server {
             floor,
             indexer,
             openings: Openings::default(),
+            restores: Openings::default(),
         };
         let gate = Gate::new(sessions);
         let keeper = Keeper::new(limits.retention_every);

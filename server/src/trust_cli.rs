@@ -26,6 +26,8 @@ pub enum TrustCommand {
     },
     /// Refuse a machine or a certificate from now on.
     Revoke(Revoke),
+    /// Let a machine restore its own volumes over the network for a time.
+    AllowRestore(AllowRestore),
     /// Show the machines that have enrolled.
     Machines(Machines),
 }
@@ -136,6 +138,32 @@ pub struct Subject {
     /// One certificate, as `machines` shows it.
     #[arg(long, value_name = "NUMBER", value_parser = str::parse::<Serial>)]
     pub certificate: Option<Serial>,
+}
+
+/// `allow-restore`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+A machine appends and reads nothing back, so that a stolen key reads nothing, until this is allowed.
+`snapless restore` then begins within the time; a restore that has begun goes on after it. Works
+while the server runs, and is in the audit log.
+
+Examples:
+  snapless-server allow-restore --repository /srv/snapless --machine 0a1b2c3d4e5f60718293a4b5c6d7e8f9
+  snapless-server allow-restore --repository /srv/snapless --machine 0a1b… --valid 2h
+  snapless-server allow-restore --repository /srv/snapless --machine 0a1b… --end")]
+pub struct AllowRestore {
+    /// Where the authority is.
+    #[command(flatten)]
+    pub place: TrustPlace,
+    /// The machine, as `machines` shows it.
+    #[arg(long, value_name = "ID")]
+    pub machine: MachineId,
+    /// For how long: minutes (m), hours (h) or days (d), 7 days at most.
+    #[arg(long, value_name = "TIME", default_value = "1d", value_parser = lifetime)]
+    pub valid: Duration,
+    /// Allow it no longer.
+    #[arg(long, conflicts_with = "valid")]
+    pub end: bool,
 }
 
 /// `machines`.

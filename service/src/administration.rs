@@ -121,7 +121,11 @@ impl AdministrationError {
                 RefusedKind::NoSuchVolume => RefusalKind::NoSuchVolume,
                 RefusedKind::NotRestorable => RefusalKind::NotRestorable,
                 RefusedKind::Name => RefusalKind::Name,
-                RefusedKind::Question | RefusedKind::Other => RefusalKind::Server,
+                RefusedKind::Question
+                | RefusedKind::NotAllowed
+                | RefusedKind::Busy
+                | RefusedKind::Damaged
+                | RefusedKind::Other => RefusalKind::Server,
             },
             Self::Inquiry(_) => RefusalKind::Server,
             Self::Paused { .. }

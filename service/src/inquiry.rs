@@ -85,7 +85,7 @@ fn ask(
     limits: &LinkLimits,
     question: &Question,
 ) -> Result<Reply, InquiryError> {
-    let link = connector.connect(limits, &|| false)?;
+    let mut link = connector.connect(limits, &|| false)?;
     Ok(link.ask(question, limits, &|| false)?)
 }
 

@@ -46,6 +46,12 @@ pub enum Act {
     VolumeBound,
     /// A volume was restored.
     Restored,
+    /// A machine may restore its volumes over the network for a time.
+    RestoresAllowed,
+    /// A machine may do so no longer.
+    RestoresEnded,
+    /// A machine has begun to read a point of its volume over the network.
+    PointRead,
     /// A point of a volume was mounted.
     Mounted,
     /// A point of a volume got a name.

@@ -36,6 +36,7 @@ pub mod keystore;
 pub mod machines;
 pub mod private;
 pub mod regular;
+pub mod restores;
 pub mod revocation;
 pub mod server;
 pub mod text;

@@ -16,6 +16,7 @@ use crate::error::TrustError;
 use crate::hex;
 use crate::identity::{Certified, Identity, MachineId, Serial, printable};
 use crate::machines::{Machine, Machines};
+use crate::restores::{RESTORES_MAX, Restores};
 use crate::revocation::{Revocations, Subject};
 use crate::token::{Grant, Token, Tokens};
 use crate::volumes::{VolumeName, Volumes};
@@ -31,6 +32,7 @@ pub struct ServerTrust {
     tokens: Tokens,
     machines: Machines,
     revocations: Revocations,
+    restores: Restores,
     volumes: Volumes,
     audit: Audit,
     /// The TLS settings that are in use, one for each purpose.
@@ -73,6 +75,7 @@ impl ServerTrust {
             tokens: Tokens::new(folder),
             machines: Machines::new(folder),
             revocations: Revocations::new(folder),
+            restores: Restores::new(folder),
             volumes: Volumes::new(folder),
             audit: Audit::new(folder),
             settings: Mutex::default(),
@@ -168,6 +171,52 @@ impl ServerTrust {
             self.note(Act::Revoked, None, None, &about)?;
         }
         Ok(is_new)
+    }
+
+    /// Allows a machine to read back what it has sent of its volumes, in restores that begin within
+    /// so long.
+    ///
+    /// # Errors
+    /// [`TrustError::NoMachine`], [`TrustError::Refused`] if it is revoked or for too long, or a
+    /// file that cannot be written.
+    pub fn allow_restores(
+        &self,
+        machine: MachineId,
+        how_long: Duration,
+        now: SystemTime,
+    ) -> Result<(), TrustError> {
+        if how_long > RESTORES_MAX {
+            let why = "restores are allowed for 7 days at most: allow them again then";
+            return Err(TrustError::Refused(why.to_owned()));
+        }
+        self.machines.find(machine)?.ok_or_else(|| TrustError::NoMachine(machine.to_string()))?;
+        if self.revocations.covers_machine(machine) {
+            return Err(TrustError::Refused(format!("machine {machine} is revoked for ever")));
+        }
+        let until = now + how_long;
+        self.restores.allow(machine, until)?;
+        let about = format!("machine {machine}, until {}", text_of(until));
+        self.note(Act::RestoresAllowed, None, None, &about)
+    }
+
+    /// Allows it no longer; false if it was not allowed. A restore that has begun goes on.
+    ///
+    /// # Errors
+    /// A file that cannot be removed.
+    pub fn end_restores(&self, machine: MachineId) -> Result<bool, TrustError> {
+        let ended = self.restores.end(machine)?;
+        if ended {
+            self.note(Act::RestoresEnded, None, None, &format!("machine {machine}"))?;
+        }
+        Ok(ended)
+    }
+
+    /// True if the machine may read back what it has sent.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn may_restore(&self, machine: MachineId, now: SystemTime) -> Result<bool, TrustError> {
+        self.restores.covers(machine, now)
     }
 
     /// Answers a request that came on a connection of this purpose; `holder` is the certificate

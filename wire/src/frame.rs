@@ -24,6 +24,8 @@
 //!   Question ───────────────────────────▶  in the place of Hello, as JSON
 //!   ◀────────────────────────── KeepAlive  every few seconds while the server looks
 //!   ◀────────────────────────────── Reply  as JSON
+//!   Fetch ──────────────────────────────▶  after the reply that a point is open: its content
+//!   ◀──────────────────── Fetched, Packed  what the machine's disk lacks of it
 //! ```
 
 use snapless_types::{EpochId, Geometry, GeometryError, Made, Seq};
@@ -69,8 +71,12 @@ snapless_types::numbered_enum! {
         Question = 11 => "Question",
         /// JSON: the answer.
         Reply = 12 => "Reply",
-        /// A Records frame, compressed.
+        /// A Records or a Fetched frame, compressed.
         Packed = 13 => "Packed",
+        /// [`Fetch`](crate::fetch::Fetch).
+        Fetch = 14 => "Fetch",
+        /// [`Fetched`](crate::fetch::Fetched).
+        Fetched = 15 => "Fetched",
     }
 }
 

@@ -7,6 +7,7 @@
 //! | [`ioctl`] | driver ↔ service, command line |
 //! | [`frame`] | service ↔ server, and the entries of a repository segment (feature `frame`) |
 //! | [`compare`] | what two of those frames carry: extents and their hashes (feature `frame`) |
+//! | [`fetch`] | what two others carry: the content of a point, as far as a disk lacks it (feature `frame`) |
 //! | [`state_area`] | what the driver keeps on the volume while the machine is off |
 //! | [`verified`] | what another one carries: how a volume and its copy differ (feature `frame`) |
 //! | [`id`] | the identities and counters that all of them carry |
@@ -20,6 +21,8 @@
 pub mod check;
 #[cfg(feature = "frame")]
 pub mod compare;
+#[cfg(feature = "frame")]
+pub mod fetch;
 #[cfg(feature = "frame")]
 pub mod frame;
 pub mod id;

@@ -15,7 +15,7 @@ use serde_json::Value;
 use snapless_cli::arguments::Arguments;
 
 /// Functions that read JSON, and the schema of what they read.
-const READERS: [(&str, &str); 12] = [
+const READERS: [(&str, &str); 13] = [
     ("New-SnaplessErrorRecord", "error"),
     ("Write-SnaplessRestart", "volumes"),
     ("Get-SnaplessVolume", "volumes"),
@@ -24,13 +24,15 @@ const READERS: [(&str, &str); 12] = [
     ("ConvertFrom-SnaplessStatus", "status"),
     ("ConvertFrom-SnaplessChange", "change"),
     ("ConvertFrom-SnaplessVerification", "verify"),
+    ("ConvertFrom-SnaplessRestore", "restore"),
     ("ConvertFrom-SnaplessIdentity", "enroll"),
     ("ConvertFrom-SnaplessSession", "points"),
     ("Get-SnaplessPoint", "points"),
     ("New-SnaplessBookmark", "bookmark"),
 ];
 /// Verbs that Windows approves, of those that are used.
-const VERBS: [&str; 8] = ["Get", "New", "Register", "Resume", "Start", "Stop", "Suspend", "Test"];
+const VERBS: [&str; 9] =
+    ["Get", "New", "Register", "Restore", "Resume", "Start", "Stop", "Suspend", "Test"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -181,7 +183,7 @@ fn every_cmdlet_that_changes_something_asks() {
         assert_eq!(asks, verb != "Get", "{}", function.name);
         assert_eq!(function.contains("$PSCmdlet.ShouldProcess("), asks, "{}", function.name);
         let is_high = binding.unwrap().contains("ConfirmImpact = 'High'");
-        assert_eq!(is_high, verb == "Stop", "{}", function.name);
+        assert_eq!(is_high, ["Restore", "Stop"].contains(&verb), "{}", function.name);
     }
 }
 

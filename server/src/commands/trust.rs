@@ -1,4 +1,4 @@
-//! `snapless-server ca`, `token`, `revoke` and `machines`.
+//! `snapless-server ca`, `token`, `revoke`, `allow-restore` and `machines`.
 
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
@@ -12,7 +12,8 @@ use snapless_trust::token::Grant;
 
 use crate::error::Result;
 use crate::trust_cli::{
-    self as cli, CaCommand, Machines, Revoke, TokenCommand, TokenCreate, TrustCommand, TrustPlace,
+    self as cli, AllowRestore, CaCommand, Machines, Revoke, TokenCommand, TokenCreate,
+    TrustCommand, TrustPlace,
 };
 
 use super::console::{BAD, GOOD, print_json};
@@ -26,6 +27,7 @@ pub(super) fn run(command: TrustCommand) -> Result<ExitCode> {
         }
         TrustCommand::Token { command: TokenCommand::Create(args) } => create_token(args)?,
         TrustCommand::Revoke(args) => revoke(args)?,
+        TrustCommand::AllowRestore(args) => allow_restore(&args)?,
         TrustCommand::Machines(args) => machines(&args)?,
     }
     Ok(ExitCode::SUCCESS)
@@ -68,6 +70,18 @@ fn revoke(args: Revoke) -> Result<()> {
         print(verdict)?;
     }
     Ok(())
+}
+
+fn allow_restore(args: &AllowRestore) -> Result<()> {
+    let (trust, machine) = (open(&args.place)?, args.machine);
+    if args.end {
+        let ended = trust.end_restores(machine)?;
+        return print(if ended { "allowed no longer" } else { "was not allowed" });
+    }
+    let now = SystemTime::now();
+    trust.allow_restores(machine, args.valid, now)?;
+    let until = text_of(now + args.valid);
+    print(&format!("machine {machine} may restore its own volumes until {until}"))
 }
 
 /// A machine in a report.

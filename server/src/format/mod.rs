@@ -49,6 +49,7 @@ pub mod history;
 pub mod index;
 pub mod map;
 pub mod pin;
+pub mod point_key;
 pub mod repository;
 pub mod sealed;
 pub mod sealing;

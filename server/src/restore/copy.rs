@@ -43,6 +43,11 @@ struct Window {
     stored: Vec<Range<u64>>,
 }
 
+/// Bytes of an image that are read at once.
+pub(crate) fn window_bytes(image: &PointReader) -> u64 {
+    if image.reads_whole_entries() { WINDOW_BYTES_SEALED } else { WINDOW_BYTES }
+}
+
 /// Copies what a target lacks of an image. Where the target does not have the image, nothing has
 /// been written yet.
 pub(super) fn copy(
@@ -51,7 +56,7 @@ pub(super) fn copy(
     stop: &StopFlag,
     mut progress: impl FnMut(Progress),
 ) -> Result<()> {
-    let len = if image.reads_whole_entries() { WINDOW_BYTES_SEALED } else { WINDOW_BYTES };
+    let len = window_bytes(image);
     let total = image.map().length();
     let there = target.there();
     let parts = [0..there.start, there.end..total];

@@ -71,6 +71,7 @@ mod tests {
                 ("map", Ok("map")),
                 ("mod", Err("heads and checksums of the others")),
                 ("pin", Ok("marks")),
+                ("point_key", Ok("text")),
                 ("repository", Ok("repository")),
                 ("sealed", Ok("sealed")),
                 ("sealing", Ok("sealed")),
@@ -89,6 +90,7 @@ mod tests {
             &[
                 ("check", Ok("records")),
                 ("compare", Ok("frames")),
+                ("fetch", Ok("frames")),
                 ("frame", Ok("frames")),
                 ("id", Ok("text")),
                 ("ioctl", Ok("control")),

@@ -20,7 +20,7 @@
 //! | `segment` | the same | a stored stream, read from files and salvaged |
 //! | `service` | people, and a program that can write to the service's folders | the configuration, the remembered session, a report |
 //! | `state` | the same as for `index` | the kept state of a stream; the list of sessions |
-//! | `text` | people and files | identities, file names, times |
+//! | `text` | people, files and the network | identities, file names, keys of points, times |
 //! | `trust` | people and the network | tokens, what enrolment says, certificates |
 //! | `unfinished` | whoever can write to a restore's target | the slots of an unfinished image |
 //! | `whole` | a program that can write to the repository | all of its files at once, by every command that reads them |

@@ -9,6 +9,7 @@ mod damage;
 #[cfg(target_os = "linux")]
 mod devices;
 #[cfg(target_os = "linux")]
+mod fetching;
 mod flood;
 #[cfg(target_os = "linux")]
 mod fold;

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-use crate::common::{self, BLOCK, Driver, LENGTH, SECTOR, SESSION, VOLUME};
+use crate::common::{self, BLOCK, Driver, LENGTH, Process, SECTOR, SESSION, VOLUME};
 use serde_json::Value;
 use snapless_types::RecordKind;
 
@@ -153,6 +153,38 @@ fn a_mounted_point_is_the_restored_one_for_clients_of_others() {
         assert!(std::fs::read(&back).unwrap() == std::fs::read(&want).unwrap(), "{at}");
         assert!(mounted.end().success(), "{at}");
     }
+}
+
+#[test]
+fn a_file_comes_out_of_a_point_without_a_device_of_the_kernel() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let (root, volume, file) = (at("repository"), at("volume.img"), at("report.txt"));
+    let content: String = (0..5_000).map(|line| format!("line {line}\n")).collect();
+    std::fs::write(&file, &content).unwrap();
+    std::fs::File::create(&volume).unwrap().set_len(16 << 20).unwrap();
+    must(tool("mkntfs", "ntfs-3g").args(["--fast", "--force", "--quiet"]).arg(&volume));
+    must(tool("ntfscp", "ntfs-3g").args(["--quiet"]).args([&volume, &file]).arg("report.txt"));
+    must(program().arg("init").arg(&root));
+    let seeded = run("seed", &root, &["--image", volume.to_str().unwrap()]);
+    assert!(seeded.status.success(), "{}", text(&seeded.stderr));
+
+    let mounted = Mounted::start(&root, "latest", &[]);
+    let image = at("image");
+    std::fs::write(&image, "").unwrap();
+    let mut fuse =
+        tool("nbdfuse", "libnbd-bin").arg(&image).arg(mounted.uri()).spawn().map(Process).unwrap();
+    while std::fs::metadata(&image).unwrap().len() == 0 {
+        let ended = fuse.0.try_wait().unwrap();
+        assert!(ended.is_none(), "nbdfuse needs /dev/fuse: {ended:?}");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let read = must(tool("ntfscat", "ntfs-3g").arg(&image).arg("report.txt"));
+    let id = fuse.0.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    fuse.0.wait().unwrap();
+    assert!(read == content);
+    assert!(mounted.end().success());
 }
 
 #[test]

@@ -16,7 +16,7 @@ use snapless_wire::id::FileTime;
 
 fn ask(address: SocketAddr, question: &Question) -> Reply {
     let limits = LinkLimits::default();
-    let link = Link::connect(&address.to_string(), &limits, &|| false).unwrap();
+    let mut link = Link::connect(&address.to_string(), &limits, &|| false).unwrap();
     link.ask(question, &limits, &|| false).unwrap()
 }
 
@@ -144,7 +144,7 @@ fn what_is_no_question_is_refused_in_words() {
         link.receiver.receive().unwrap().unwrap()
     };
     for (payload, why) in [
-        (&b"{\"ask\":\"restore\"}"[..], "restore"),
+        (&b"{\"ask\":\"remove\"}"[..], "remove"),
         (b"", "not a question"),
         (b"{\"ask\":\"points\",\"volume\":\"D:\"}", "D:"),
     ] {

@@ -195,6 +195,37 @@ fn a_machine_asks_about_its_own_volumes_only_and_its_bookmarks_are_noted() {
     let noted: Vec<_> = acts.iter().filter(|(act, _)| act == "bookmark-added").collect();
     assert!(noted.len() == 1 && noted[0].1.contains("as mine"), "{noted:?}");
 
+    // What it has sent it reads back only while that is allowed.
+    let (volume, at) = (VOLUME.to_string(), "latest".to_owned());
+    let restore = Question::Restore { volume, session: None, at, is_key: false };
+    let id = first.certified.identity.machine;
+    let refusal = |machine: &Credentials| match ask(machine, &restore).unwrap() {
+        Reply::Refused(refused) => (refused.kind, refused.text),
+        other => panic!("{other:?}"),
+    };
+    let (kind, why) = refusal(&first);
+    assert_eq!(kind, RefusedKind::NotAllowed, "{why}");
+    assert!(why.contains("allow-restore") && why.contains(&id.to_string()), "{why}");
+    let allow = |words: &[&str]| {
+        let id = id.to_string();
+        run(&[&["allow-restore", "--machine", &id], words].concat(), &site.root)
+    };
+    assert!(text(&allow(&[]).stdout).contains("until"));
+    let Reply::Opened(opened) = ask(&first, &restore).unwrap() else { panic!() };
+    assert_eq!((opened.length, opened.sector_size), (LENGTH, 512));
+    assert_eq!(refusal(&second).0, RefusedKind::NoSuchVolume, "another machine's volume");
+    assert!(text(&allow(&["--end"]).stdout).contains("no longer"));
+    assert_eq!(refusal(&first).0, RefusedKind::NotAllowed);
+    let acts = site.acts();
+    for (act, about) in [
+        ("restores-allowed", id.to_string()),
+        ("point-read", SESSION.to_string()),
+        ("restores-ended", id.to_string()),
+    ] {
+        let noted: Vec<_> = acts.iter().filter(|(noted, _)| noted == act).collect();
+        assert!(noted.len() == 1 && noted[0].1.contains(&about), "{act}: {noted:?}");
+    }
+
     let operator = site.enrol(Role::Operator);
     let refused = ask(&operator, &points).unwrap_err().to_string();
     assert!(refused.contains("operator's certificate may not send"), "{refused}");

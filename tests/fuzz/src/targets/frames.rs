@@ -1,8 +1,9 @@
 //! Frames and what they carry.
 
-use snapless_link::packing::unpack;
+use snapless_link::packing::{unpack, unpack_as};
 use snapless_link::question::{Question, Reply};
 use snapless_wire::compare::{COMPARE_BYTES_MAX, COMPARE_EXTENTS_MAX, Compare, Compared};
+use snapless_wire::fetch::{FETCH_BYTES_MAX, FETCH_TILES_MAX, Fetch, Fetched};
 use snapless_wire::frame::{
     Acknowledge, FRAME_HEADER_LEN, FRAME_PAYLOAD_MAX, FrameError, FrameHeader, FrameKind, Hello,
     KeepAlive, Watermark, Welcome,
@@ -32,6 +33,9 @@ pub(super) const TARGET: Target = Target {
         "reply",
         "no reply",
         "packed",
+        "packed content",
+        "fetch",
+        "fetched",
         "short",
         "magic",
         "version",
@@ -121,9 +125,34 @@ fn run(input: &[u8]) -> &'static str {
                     assert_eq!(FrameHeader::new(FrameKind::Records, &unpacked), Ok(header));
                     "packed"
                 }
-                Err(error) => name(error),
+                Err(error) => match unpack_as(FrameKind::Fetched, payload, &mut unpacked) {
+                    Ok(header) => {
+                        assert_eq!(FrameHeader::new(FrameKind::Fetched, &unpacked), Ok(header));
+                        "packed content"
+                    }
+                    Err(_) => name(error),
+                },
             }
         }
+        FrameKind::Fetch => match Fetch::read(payload) {
+            Ok(fetch) => {
+                let window = fetch.window();
+                assert!((1..=FETCH_BYTES_MAX).contains(&window.len()));
+                assert!((1..=FETCH_TILES_MAX).contains(&window.tile_count()));
+                assert_eq!(fetch.to_bytes(), payload, "it comes back the same");
+                "fetch"
+            }
+            Err(error) => name(error),
+        },
+        FrameKind::Fetched => match Fetched::read(payload) {
+            Ok(fetched) => {
+                let bytes: u64 = fetched.tiles().map(|(_, len, _)| len).sum();
+                assert_eq!(bytes, fetched.window().len(), "the tiles are the window");
+                assert_eq!(fetched.to_bytes(), payload, "it comes back the same");
+                "fetched"
+            }
+            Err(error) => name(error),
+        },
     }
 }
 

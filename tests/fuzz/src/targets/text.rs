@@ -1,7 +1,8 @@
-//! Text: identities, names of segment files, times that people type.
+//! Text: identities, names of segment files, keys of points, times that people type.
 
 use std::str::FromStr;
 
+use snapless_server::format::point_key;
 use snapless_server::format::segment::SegmentNumber;
 use snapless_server::timeline::At;
 use snapless_wire::id::VolumeGuid;
@@ -12,7 +13,7 @@ pub(super) const TARGET: Target = Target {
     name: "text",
     repairs: &[],
     run,
-    reached: &["identity", "segment", "time", "none of them", "not UTF-8"],
+    reached: &["identity", "segment", "key", "time", "none of them", "not UTF-8"],
 };
 
 fn run(input: &[u8]) -> &'static str {
@@ -26,6 +27,10 @@ fn run(input: &[u8]) -> &'static str {
     if let Some(number) = SegmentNumber::from_file_name(text) {
         assert_eq!(number.file_name(), text);
         return "segment";
+    }
+    if let Some((time, cut)) = point_key::parse(text) {
+        assert_eq!(point_key::to_text(time, cut), text.to_ascii_lowercase());
+        return "key";
     }
     match At::from_str(text) {
         Ok(_) => "time",

@@ -49,6 +49,8 @@ const COMMAND_LIMIT: Duration = Duration::from_mins(1);
 const LOAD_LIMIT: Duration = Duration::from_secs(20);
 /// How long a verification may take under load.
 const VERIFY_LIMIT: Duration = Duration::from_mins(5);
+/// How long a restore over the network may take.
+const RESTORE_LIMIT: Duration = Duration::from_mins(5);
 /// Threads of a writer.
 const WRITER_THREADS: u16 = 24;
 
@@ -334,6 +336,18 @@ impl Rig {
     pub fn repair_copy(&self) -> Result<String, E2eError> {
         let repair = ["verify", VOLUME_DEVICE, "--repair"];
         self.prefix.run_within(COMMAND_LINE, &repair, VERIFY_LIMIT)
+    }
+
+    /// Has the machine restore a point of the volume over the network.
+    pub fn restore(&self, words: &[&str]) -> Result<String, E2eError> {
+        let words = [&["restore", VOLUME_DEVICE, "--json"], words].concat();
+        self.prefix.run_within(COMMAND_LINE, &words, RESTORE_LIMIT)
+    }
+
+    /// Moves a file off drive C.
+    pub fn take_from_c(&self, file: &str, to: &Path) -> Result<(), E2eError> {
+        let path = self.prefix.on_c(file);
+        fs::rename(&path, to).map_err(E2eError::file("rename", &path))
     }
 
     /// Writes the service's configuration.

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, UNIX_EPOCH};
 
+use serde::Deserialize;
 use snapless_writer::log::Instant100;
 
 use crate::error::E2eError;
@@ -15,6 +16,12 @@ const STOP_LIMIT: Duration = Duration::from_secs(30);
 /// How a restore ends if the volume's disk could not read all of it.
 const RESTORED_WITH_HOLES: &str = "exit status: 5";
 const RESTORE_LIMIT: Duration = Duration::from_mins(10);
+
+/// A machine in a list.
+#[derive(Deserialize)]
+struct Machine {
+    machine: String,
+}
 
 /// A server that listens.
 #[derive(Debug)]
@@ -65,6 +72,21 @@ pub fn token(exe: &Path, folder: &RunFolder) -> Result<String, E2eError> {
     command.args(["token", "create", "--repository"]).arg(&folder.repository);
     let printed = process::run_logged("token", &mut command, &folder.logs, START_LIMIT)?;
     Ok(printed.trim().to_owned())
+}
+
+/// Lets the only machine restore its volumes over the network.
+pub fn allow_restore(exe: &Path, folder: &RunFolder) -> Result<(), E2eError> {
+    let mut command = Command::new(exe);
+    command.args(["machines", "--json", "--repository"]).arg(&folder.repository);
+    let printed = process::run_logged("machines", &mut command, &folder.logs, START_LIMIT)?;
+    let machines: Vec<Machine> = serde_json::from_str(&printed)
+        .map_err(|error| E2eError::said("machines", &printed, error.to_string()))?;
+    let [machine] = &machines[..] else {
+        return Err(E2eError::Rule(format!("{} machines have enrolled", machines.len())));
+    };
+    let mut command = Command::new(exe);
+    command.args(["allow-restore", "--machine", &machine.machine, "--repository"]);
+    run("allow-restore", command.arg(&folder.repository), folder)
 }
 
 /// Restores the volume at `at` (`t0`, `latest`, a time or a bookmark) to the run's folder.

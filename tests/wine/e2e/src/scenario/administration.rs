@@ -1,7 +1,7 @@
 //! Everything by commands, as an administrator does it, from the MSI to its removal: a service that
 //! has nothing to do, `protect` under load, `pause` and `resume`, `bookmark` and `points`, a
-//! service that is killed and starts again, `unprotect`. No gap, and every image is right, that of
-//! the bookmark too.
+//! `restore` over the network, a service that is killed and starts again, `unprotect`. No gap, and
+//! every image is right, that of the bookmark too.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -17,6 +17,7 @@ use crate::process::wait_until;
 use crate::rig::Rig;
 use crate::scenario::Setting;
 use crate::scenario::run::Run;
+use crate::server;
 use crate::service::{self, ServiceSettings};
 use crate::summary::Summary;
 
@@ -34,6 +35,12 @@ const PREDICTED_SECONDS: &str = "5";
 const BOOKMARK: &str = "before-the-crash";
 const LIMIT: Duration = Duration::from_mins(1);
 
+/// The file that an instant is restored to.
+const RESTORED: &str = r"C:\restored.img";
+const RESTORED_ON_C: &str = "restored.img";
+/// Its image.
+const OVER_NETWORK: &str = "over-network";
+
 /// Events of the service (`docs/events.md`).
 const CONFIGURATION_CHANGED: u16 = 103;
 const SESSION_ENDED: u16 = 204;
@@ -50,6 +57,15 @@ struct Answer {
 struct Bookmarked {
     name: String,
     time: Timestamp,
+}
+
+/// What it says of a restore.
+#[derive(Deserialize)]
+struct Restored {
+    same_bytes: u64,
+    fetched_bytes: u64,
+    written_bytes: u64,
+    compared: bool,
 }
 
 /// What it says can be restored.
@@ -95,6 +111,7 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     run.disturbed = true;
     pause(&mut run)?;
     let named = bookmark(&mut run)?;
+    restore(&mut run)?;
     let moment = run.live_on()?;
     come_again(&mut run)?;
     let last = run.come_to_rest()?;
@@ -111,7 +128,8 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     run.restore(BOOKMARK)?;
     let evidence = run.evidence()?;
     let prefix = run.compare_loaded(&begun, &evidence, true)?;
-    run.compare_moment(BOOKMARK, named, &evidence)?;
+    run.compare_moment(BOOKMARK, named.clone(), &evidence)?;
+    run.compare_moment(OVER_NETWORK, named, &evidence)?;
     let files = run.check_ntfs("latest")?;
     run.mount(&moment, &evidence)?;
     run.folder.discard_images()?;
@@ -125,8 +143,11 @@ const VOLUME: &str = VOLUME_DEVICE;
 /// What the service answers to a command.
 fn ask<T: DeserializeOwned>(rig: &Rig, words: &[&str]) -> Result<T, E2eError> {
     let said = rig.command_line(&[words, &["--json"]].concat())?;
-    let parsed = serde_json::from_str(&said);
-    parsed.map_err(|error| E2eError::said(&words.join(" "), &said, error.to_string()))
+    parse(&words.join(" "), &said)
+}
+
+fn parse<T: DeserializeOwned>(command: &str, said: &str) -> Result<T, E2eError> {
+    serde_json::from_str(said).map_err(|error| E2eError::said(command, said, error.to_string()))
 }
 
 /// Whether a command for the volume has changed anything.
@@ -184,6 +205,28 @@ fn bookmark(run: &mut Run<'_>) -> Result<RangeInclusive<u64>, E2eError> {
         let is_past = points.latest.is_some_and(|latest| latest >= made.time);
         ensure!(is_listed && is_past && made.name == BOOKMARK, Rule, "another bookmark is listed");
         Ok(entries_before..=entries_after)
+    })
+}
+
+/// The bookmark is restored over the network to a file of the machine, twice: the second time
+/// nothing is sent.
+fn restore(run: &mut Run<'_>) -> Result<(), E2eError> {
+    let (rig, folder) = (&mut run.rig, &run.folder);
+    let server = &run.setting.programs.server;
+    step(run.console, "restore the named instant over the network", |_| {
+        let words = ["--at", BOOKMARK, "--to", RESTORED];
+        ensure!(rig.restore(&words).is_err(), Rule, "the machine has read back what it may not");
+        server::allow_restore(server, folder)?;
+        let first: Restored = parse("restore", &rig.restore(&words)?)?;
+        ensure!(first.compared && first.same_bytes == 0, Rule, "the file was not made anew");
+        ensure!(rig.restore(&words).is_err(), Rule, "a file was overwritten without --force");
+        let second = rig.restore(&[&words[..], &["--force"]].concat())?;
+        let second: Restored = parse("restore", &second)?;
+        let is_same = second.fetched_bytes == 0 && second.written_bytes == 0;
+        ensure!(is_same, Rule, "{} bytes came twice", second.fetched_bytes);
+        let in_place = rig.restore(&["--at", "t0", "--to", VOLUME, "--force"]);
+        ensure!(in_place.is_err(), Rule, "a protected volume was overwritten");
+        rig.take_from_c(RESTORED_ON_C, &folder.restored(OVER_NETWORK))
     })
 }
 
