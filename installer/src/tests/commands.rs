@@ -188,6 +188,8 @@ fn an_incomplete_package_changes_nothing() {
 #[test]
 fn the_filter_is_removed_first_and_the_drivers_file_last() {
     let system = installed();
+    // As before Windows 10 1903.
+    system.change_state(|state| state.packages.clear());
     let (outcome, text) = run(UNINSTALL, 1, &system).unwrap();
     assert_eq!(outcome, Outcome::Restart);
     assert!(text.contains("snapless.sys: the restart removes it"), "{text}");
@@ -200,6 +202,18 @@ fn the_filter_is_removed_first_and_the_drivers_file_last() {
     let (outcome, text) = run(UNINSTALL, 1, &system).unwrap();
     assert_eq!(outcome, Outcome::Done);
     assert!(text.contains("nothing is installed"), "{text}");
+}
+
+#[test]
+fn an_upgrade_leaves_the_older_package_in_the_driver_store_and_the_removal_takes_all() {
+    let system = installed();
+    run(UPGRADE, 2, &system).unwrap();
+    assert_eq!(system.state().packages.len(), 2);
+    let (_, text) = run(UNINSTALL, 2, &system).unwrap();
+    assert!(text.contains("snapless.sys 1: removed from the driver store"), "{text}");
+    assert!(system.state().packages.is_empty());
+    let log = system.log();
+    assert!(at(&log, "set filters volsnap") < at(&log, "remove package snapless.sys 1"), "{log:?}");
 }
 
 #[test]
