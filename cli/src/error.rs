@@ -85,15 +85,22 @@ pub enum CliError {
     /// A verification ended before the end of the volume.
     #[error("the verification was ended, or begun anew, before it had come to the volume's end")]
     VerificationEnded,
-    /// Standard output cannot be written.
-    #[error("cannot write the output: {0}")]
+    /// Standard output cannot be written. What the command does is done.
+    #[error("cannot print the report: {0}")]
     Output(#[from] io::Error),
+    /// Standard input cannot be read.
+    #[error("cannot read standard input: {0}")]
+    Input(#[source] io::Error),
     /// The program runs where no driver is.
     #[error("this program runs on Windows only, where the Snapless driver is")]
     WindowsOnly,
-    /// JSON.
-    #[error("cannot write the output as JSON: {0}")]
-    Json(#[from] serde_json::Error),
+}
+
+impl From<serde_json::Error> for CliError {
+    /// What is printed is always JSON: it is the output that failed.
+    fn from(error: serde_json::Error) -> Self {
+        Self::Output(error.into())
+    }
 }
 
 impl CliError {

@@ -1,7 +1,9 @@
 //! What each command does, and in which order.
 
+use std::io::{self, Write};
 use std::path::Path;
 
+use crate::arguments::{Command, InstallArguments, PackageArguments};
 use crate::error::SetupError;
 use crate::names::{COMMAND_LINE, DRIVER, SERVICE, SERVICE_PROGRAM};
 use crate::outcome::Outcome;
@@ -266,6 +268,52 @@ fn an_error_that_leaves_a_machine_which_does_not_boot_says_so() {
     system.let_happen(Mishap::Refusal, 0);
     let error = run(REPAIR, 1, &system).unwrap_err().to_string();
     assert!(error.contains("DANGER") && error.contains("snapless-setup uninstall"), "{error}");
+}
+
+/// A full disk.
+struct Full;
+
+impl Write for Full {
+    fn write(&mut self, _bytes: &[u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::StorageFull.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_report_that_cannot_be_printed_is_said_in_one_line_and_the_work_is_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("rescue.cmd");
+    let package = |version| {
+        let package = TestSystem::package(version);
+        let (inf, programs) = (Some(package.inf), Some(package.programs));
+        PackageArguments { inf, programs, untrusted: false }
+    };
+    let install = |version| InstallArguments { from: package(version), force: false };
+    let system = TestSystem::new(&["volsnap"]);
+    for (command, outcome) in [
+        (Command::Install(install(1)), Outcome::Restart),
+        (Command::Upgrade(install(2)), Outcome::Restart),
+        (Command::Repair(package(2)), Outcome::Restart),
+        (Command::Rescue { to: script.clone() }, Outcome::Done),
+        (Command::Status { json: false }, Outcome::Failed),
+        (Command::Status { json: true }, Outcome::Failed),
+        (Command::Uninstall, Outcome::Restart),
+    ] {
+        let mut errors = Vec::new();
+        assert_eq!(command.report(&system, Full, &mut errors), outcome, "{command:?}");
+        let said = String::from_utf8(errors).unwrap();
+        assert_eq!(said.lines().count(), 1, "{command:?}: {said}");
+        assert!(said.contains("cannot print the report"), "{command:?}: {said}");
+        assert_eq!(command.report(&system, Full, &mut Full), outcome, "{command:?}");
+        let is_uninstalled = matches!(command, Command::Uninstall);
+        let left = matches!(command, Command::Install(_)) || system.state().is_complete(2);
+        assert_ne!(is_uninstalled, left, "{command:?}");
+    }
+    assert!(script.exists());
 }
 
 #[test]
