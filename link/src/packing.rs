@@ -21,10 +21,12 @@ const TRIED_BYTES: usize = 128 << 10;
 const SAMPLES: usize = 8;
 /// and bytes of each.
 const SAMPLE_BYTES: usize = 4 << 10;
+/// What is left of them, at most, if they lose an eighth.
+const SAMPLES_LEFT: usize = SAMPLES * SAMPLE_BYTES / 8 * 7;
 
 /// Packs frame after frame.
 pub struct Packer {
-    compressor: bulk::Compressor<'static>,
+    sampler: Sampler,
     packed: Vec<u8>,
 }
 
@@ -40,13 +42,13 @@ impl Packer {
     /// # Errors
     /// The system's, for want of memory.
     pub fn new() -> io::Result<Self> {
-        Ok(Self { compressor: bulk::Compressor::new(LEVEL)?, packed: Vec::new() })
+        Ok(Self { sampler: Sampler::new()?, packed: Vec::new() })
     }
 
     /// The payload of the Packed frame that stands for a Records frame with this one; `None` if it
     /// would hardly be shorter.
     pub fn pack(&mut self, payload: &[u8]) -> Option<&[u8]> {
-        if payload.len() < PACKED_MIN || !shrinks(payload) {
+        if payload.len() < PACKED_MIN || !self.sampler.shrinks(payload) {
             return None;
         }
         let header = FrameHeader::new(FrameKind::Records, payload).ok()?;
@@ -55,7 +57,7 @@ impl Packer {
         // The end of the room is the sign that it does not shrink by an eighth.
         self.packed.resize(payload.len() / 8 * 7, 0);
         let room = self.packed.get_mut(FRAME_HEADER_LEN..)?;
-        let len = self.compressor.compress_to_buffer(payload, room).ok()?;
+        let len = self.sampler.compressor.compress_to_buffer(payload, room).ok()?;
         self.packed.truncate(FRAME_HEADER_LEN + len);
         Some(&self.packed)
     }
@@ -83,16 +85,33 @@ pub fn unpack(packed: &[u8], payload: &mut Vec<u8>) -> Result<FrameHeader, Frame
     Ok(header)
 }
 
-/// True if a frame is worth being compressed: a short one always, of a longer one if some bytes of
-/// each part lose an eighth.
-pub fn shrinks(frame: &[u8]) -> bool {
-    if frame.len() < TRIED_BYTES {
-        return true;
+/// Tells by samples which frames are worth being compressed.
+pub struct Sampler {
+    compressor: bulk::Compressor<'static>,
+}
+
+impl Sampler {
+    /// With memory of its own.
+    ///
+    /// # Errors
+    /// The system's, for want of memory.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self { compressor: bulk::Compressor::new(LEVEL)? })
     }
-    let step = frame.len() / SAMPLES;
-    let sample = |index| &frame[index * step..][..SAMPLE_BYTES];
-    let samples: Vec<u8> = (0..SAMPLES).flat_map(sample).copied().collect();
-    bulk::compress(&samples, LEVEL).is_ok_and(|packed| packed.len() < samples.len() / 8 * 7)
+
+    /// True for a short frame, and for a longer one if some bytes of each part lose an eighth.
+    pub fn shrinks(&mut self, frame: &[u8]) -> bool {
+        if frame.len() < TRIED_BYTES {
+            return true;
+        }
+        let step = frame.len() / SAMPLES;
+        let (mut samples, mut packed) = ([0; SAMPLES * SAMPLE_BYTES], [0; SAMPLES_LEFT]);
+        for (index, sample) in samples.chunks_exact_mut(SAMPLE_BYTES).enumerate() {
+            sample.copy_from_slice(&frame[index * step..][..SAMPLE_BYTES]);
+        }
+        // The end of the room is the sign that they do not.
+        self.compressor.compress_to_buffer(&samples, &mut packed[..]).is_ok()
+    }
 }
 
 #[cfg(test)]
