@@ -5,6 +5,7 @@ mod common;
 pub mod completions;
 mod doctor;
 mod enroll;
+pub mod man;
 mod points;
 mod predict;
 mod service;
@@ -71,6 +72,7 @@ fn carry_out(
             points::bookmark(volume, name, *json, pipe, out)
         }
         Command::Completions { shell } => completions::run(*shell, out),
+        Command::Man { folder } => man::run(folder, out),
         Command::Version { json } => version::run(*json, out),
     }
 }

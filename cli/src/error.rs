@@ -73,6 +73,14 @@ pub enum CliError {
         /// The system's error.
         source: io::Error,
     },
+    /// The manual pages cannot be written.
+    #[error("cannot write manual pages into {folder}: {source}")]
+    Pages {
+        /// Their folder.
+        folder: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
     /// A verification has found the copy to be another one than the volume.
     #[error("the copy is not what the volume is: `snapless-server list` has the first places")]
     Differs,
