@@ -26,9 +26,8 @@ pub(super) fn packages() -> Result<Vec<String>, SetupError> {
     let entries = listed.map_err(SetupError::file("list", &folder))?;
     let mut names: Vec<String> = entries
         .iter()
-        .filter(|entry| is_ours(&entry.path()))
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .filter(|name| is_published(name))
+        .filter(|name| is_published(name) && is_ours(&folder.join(name)))
         .collect();
     names.sort_unstable();
     Ok(names)
