@@ -22,10 +22,9 @@ impl LinkName {
     /// and for text that names no volume.
     pub fn of(entry: &DeviceName) -> Option<Self> {
         let mut text = [0; DEVICE_NAME_MAX];
-        let mut len = 0;
+        let len = entry.units()?.count();
         for (place, unit) in text.iter_mut().zip(entry.units()?) {
             *place = u8::try_from(unit).ok().filter(u8::is_ascii)?;
-            len += 1;
         }
         let text = str::from_utf8(text.get(..len)?).ok()?;
         if let [letter, b':'] | [letter, b':', b'\\'] = text.as_bytes() {

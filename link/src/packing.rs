@@ -88,6 +88,8 @@ pub fn unpack(packed: &[u8], payload: &mut Vec<u8>) -> Result<FrameHeader, Frame
 /// Tells by samples which frames are worth being compressed.
 pub struct Sampler {
     compressor: bulk::Compressor<'static>,
+    samples: Vec<u8>,
+    packed: Vec<u8>,
 }
 
 impl Sampler {
@@ -96,7 +98,9 @@ impl Sampler {
     /// # Errors
     /// The system's, for want of memory.
     pub fn new() -> io::Result<Self> {
-        Ok(Self { compressor: bulk::Compressor::new(LEVEL)? })
+        let compressor = bulk::Compressor::new(LEVEL)?;
+        let samples = Vec::with_capacity(SAMPLES * SAMPLE_BYTES);
+        Ok(Self { compressor, samples, packed: vec![0; SAMPLES_LEFT] })
     }
 
     /// True for a short frame, and for a longer one if some bytes of each part lose an eighth.
@@ -105,12 +109,12 @@ impl Sampler {
             return true;
         }
         let step = frame.len() / SAMPLES;
-        let (mut samples, mut packed) = ([0; SAMPLES * SAMPLE_BYTES], [0; SAMPLES_LEFT]);
-        for (index, sample) in samples.chunks_exact_mut(SAMPLE_BYTES).enumerate() {
-            sample.copy_from_slice(&frame[index * step..][..SAMPLE_BYTES]);
+        self.samples.clear();
+        for index in 0..SAMPLES {
+            self.samples.extend_from_slice(&frame[index * step..][..SAMPLE_BYTES]);
         }
         // The end of the room is the sign that they do not.
-        self.compressor.compress_to_buffer(&samples, &mut packed[..]).is_ok()
+        self.compressor.compress_to_buffer(&self.samples, &mut self.packed[..]).is_ok()
     }
 }
 
