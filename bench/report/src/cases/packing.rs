@@ -52,9 +52,9 @@ impl Cases {
             for round in 0..self.plan.rounds {
                 for index in in_turn(round, vec![0, 1]) {
                     if index == 0 {
-                        pack(&content, &mut ours)?
+                        pack(&content, &mut ours)?;
                     } else {
-                        lz4(&content, &mut theirs)?
+                        lz4(&content, &mut theirs)?;
                     }
                 }
             }
