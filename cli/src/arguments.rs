@@ -189,6 +189,13 @@ pub enum Command {
         #[arg(value_name = "SHELL")]
         shell: Shell,
     },
+    /// Writes manual pages, one of each command
+    #[command(after_help = "Example:\n  snapless man /usr/local/share/man/man1")]
+    Man {
+        /// The folder, which is made if necessary
+        #[arg(value_name = "FOLDER")]
+        folder: PathBuf,
+    },
     /// Prints the version of this program and of the driver interface
     Version {
         /// Print JSON, for scripts

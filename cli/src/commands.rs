@@ -5,6 +5,7 @@ mod common;
 pub mod completions;
 mod doctor;
 mod enroll;
+pub mod man;
 mod points;
 mod predict;
 mod restore;
@@ -31,7 +32,16 @@ use crate::error::CliError;
 
 /// Carries out `command`.
 pub fn run(command: &Command, driver: &dyn Driver, out: &mut dyn Write) -> Result<(), CliError> {
-    let pipe = Path::new(PIPE);
+    carry_out(command, driver, Path::new(PIPE), out)
+}
+
+/// Carries it out with the service that listens at `pipe`.
+fn carry_out(
+    command: &Command,
+    driver: &dyn Driver,
+    pipe: &Path,
+    out: &mut dyn Write,
+) -> Result<(), CliError> {
     let ask = |request, json, out: &mut dyn Write| administer::run(request, json, pipe, out);
     match command {
         Command::Doctor { json } => doctor::run(*json, driver, out),
@@ -66,6 +76,88 @@ pub fn run(command: &Command, driver: &dyn Driver, out: &mut dyn Write) -> Resul
         Command::Restore(arguments) => restore::run(arguments, driver, &paths::config_file(), out),
         Command::Rescue { to } => Ok(rescue::run(to, out)?),
         Command::Completions { shell } => completions::run(*shell, out),
+        Command::Man { folder } => man::run(folder, out),
         Command::Version { json } => version::run(*json, out),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use clap::Parser;
+    use snapless_control::channel::Channel;
+    use snapless_control::message::{Answer, Done};
+    use snapless_link::question::{Bookmarked, Points};
+
+    use super::*;
+    use crate::arguments::Arguments;
+    use crate::test_driver::TestDriver;
+    use crate::test_output::Full;
+
+    /// The answer of a service that does what it is asked.
+    fn answer(request: Request) -> Answer {
+        let text = || "text".to_owned();
+        match request {
+            Request::Points { .. } => Answer::Points(Points {
+                volume: text(),
+                latest: None,
+                sessions: Vec::new(),
+                bookmarks: Vec::new(),
+                left_out: 0,
+            }),
+            Request::Bookmark { name, .. } => Answer::Bookmarked(Bookmarked {
+                volume: text(),
+                session: text(),
+                name,
+                time: text(),
+            }),
+            _ => Answer::Done(Done {
+                volume: None,
+                server: None,
+                changed: true,
+                paused: false,
+                volumes: 1,
+                schedule: None,
+            }),
+        }
+    }
+
+    #[test]
+    fn a_report_that_cannot_be_printed_has_an_exit_code_and_one_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("control");
+        let channel = Channel::open(&pipe).unwrap();
+        thread::spawn(move || channel.serve(answer));
+        let bundle = folder.path().join("bundle.zip").display().to_string();
+        let lines = [
+            "volumes",
+            "protect D:",
+            "unprotect D:",
+            "pause D:",
+            "resume D:",
+            "throttle 1MiB",
+            "reload",
+            "points D:",
+            "bookmark D: name",
+            "status",
+            "stop --volume D:",
+            "verify D:",
+            "version",
+            &format!("support-bundle --to {bundle}"),
+        ];
+        for line in lines {
+            for json in [None, Some("--json")] {
+                _ = std::fs::remove_file(&bundle);
+                let words = ["snapless"].into_iter().chain(line.split(' ')).chain(json);
+                let command = Arguments::try_parse_from(words).unwrap().command;
+                let driver = TestDriver::protecting();
+                let error = carry_out(&command, &driver, &pipe, &mut Full).expect_err(line);
+                let text = error.to_string();
+                assert_eq!(error.code(), 1, "{line}: {text}");
+                assert!(text.starts_with("cannot print the report: "), "{line}: {text}");
+                assert_eq!(text.lines().count(), 1, "{line}: {text}");
+            }
+        }
     }
 }

@@ -77,6 +77,14 @@ pub enum CliError {
         /// The system's error.
         source: io::Error,
     },
+    /// The manual pages cannot be written.
+    #[error("cannot write manual pages into {folder}: {source}")]
+    Pages {
+        /// Their folder.
+        folder: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
     /// A verification has found the copy to be another one than the volume.
     #[error("the copy is not what the volume is: `snapless-server list` has the first places")]
     Differs,
@@ -114,15 +122,22 @@ pub enum CliError {
     /// The rescue script cannot be written.
     #[error(transparent)]
     Rescue(#[from] SetupError),
-    /// Standard output cannot be written.
-    #[error("cannot write the output: {0}")]
+    /// Standard output cannot be written. What the command does is done.
+    #[error("cannot print the report: {0}")]
     Output(#[from] io::Error),
+    /// Standard input cannot be read.
+    #[error("cannot read standard input: {0}")]
+    Input(#[source] io::Error),
     /// The program runs where no driver is.
     #[error("this program runs on Windows only, where the Snapless driver is")]
     WindowsOnly,
-    /// JSON.
-    #[error("cannot write the output as JSON: {0}")]
-    Json(#[from] serde_json::Error),
+}
+
+impl From<serde_json::Error> for CliError {
+    /// What is printed is always JSON: it is the output that failed.
+    fn from(error: serde_json::Error) -> Self {
+        Self::Output(error.into())
+    }
 }
 
 impl CliError {

@@ -14,3 +14,5 @@ pub mod program;
 mod schema;
 #[cfg(test)]
 mod test_driver;
+#[cfg(test)]
+mod test_output;

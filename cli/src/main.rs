@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use snapless_cli::arguments::Command;
 #[cfg(not(windows))]
-use snapless_cli::commands::completions;
+use snapless_cli::commands::{completions, man};
 use snapless_cli::error::CliError;
 use snapless_cli::program;
 
@@ -25,6 +25,7 @@ fn run(command: &Command) -> Result<(), CliError> {
     match command {
         // A package is made where the program does not run.
         Command::Completions { shell } => completions::run(*shell, &mut std::io::stdout()),
+        Command::Man { folder } => man::run(folder, &mut std::io::stdout()),
         _ => Err(CliError::WindowsOnly),
     }
 }

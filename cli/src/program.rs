@@ -51,11 +51,19 @@ pub fn run(
             say(WRONG_ARGUMENTS, text.trim_start_matches("error: ").trim_end(), json, errors);
             WRONG_ARGUMENTS
         }
-        // Help and version as well. Where it cannot be printed, nothing else can.
-        Err(other) => {
-            _ = other.print();
-            if other.use_stderr() { WRONG_ARGUMENTS } else { 0 }
+        Err(wrong) if wrong.use_stderr() => {
+            // Where errors cannot be written, the exit code is what is left.
+            _ = wrong.print();
+            WRONG_ARGUMENTS
         }
+        Err(help) => match help.print() {
+            Ok(()) => 0,
+            Err(error) => {
+                let error = CliError::Output(error);
+                say(error.code(), &error.to_string(), json, errors);
+                error.code()
+            }
+        },
     }
 }
 

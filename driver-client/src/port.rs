@@ -65,6 +65,11 @@ pub trait DriverPort: Send + Sync {
     /// The volumes that the driver sits on.
     fn list(&self) -> Result<Vec<Volume>, DriverError>;
 
+    /// The volume with this device name, if the driver sits on it.
+    fn find(&self, device: &DeviceName) -> Result<Option<Volume>, DriverError> {
+        Ok(self.list()?.into_iter().find(|volume| volume.is(device)))
+    }
+
     /// Begins a session and claims it for this port.
     fn start(&self, request: &StartRequest) -> Result<Geometry, DriverError>;
 

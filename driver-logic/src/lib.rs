@@ -10,6 +10,7 @@
 //! | [`control`] | requests to the control device: code, lengths, handle, reply |
 //! | [`requests`] | which device control requests change a volume, and how each is handled |
 //! | [`dataset`] | what a data set management request asks for, and how it is split into pieces |
+//! | [`excluded_names`] | which volumes the list of excluded ones names |
 //! | [`reads`] | which failed reads are bad sectors |
 //! | [`intent_log`] | which regions are marked on the disk before they are written to |
 //! | [`protection`] | which volumes can be protected, and why not |
@@ -47,6 +48,7 @@ extern crate std;
 
 pub mod control;
 pub mod dataset;
+pub mod excluded_names;
 pub mod intent_log;
 pub mod protection;
 pub mod reads;

@@ -4,6 +4,7 @@
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use snapless_driver_logic::excluded_names::LinkName;
 use snapless_driver_logic::protection::Choices;
 use snapless_driver_logic::settings::{EXCLUDED_MAX, EXCLUDED_VOLUMES, Name, Settings};
 use snapless_driver_logic::starts::{self, Starts};
@@ -19,8 +20,6 @@ use crate::kernel::{link, log, reserved};
 
 /// The object manager's folder of volume names.
 const LINKS: &str = r"\??\";
-/// The folder of device names.
-const DEVICES: &str = r"\Device\";
 
 /// Limits and the volumes that are never protected.
 pub struct DriverSettings {
@@ -100,7 +99,7 @@ impl DriverSettings {
     }
 
     /// True if the volume with this device name is excluded: by that name, by its drive letter or
-    /// by its GUID (`D:`, `Volume{…}`, `{…}`). An error if there was no memory to find out.
+    /// by its GUID. An error if there was no memory to find out.
     /// PASSIVE_LEVEL.
     #[inline(never)] // Its buffers are on the stack only while they are needed.
     pub fn excludes(&self, device: &DeviceName) -> Result<bool, NTSTATUS> {
@@ -108,7 +107,8 @@ impl DriverSettings {
             if entry.matches(device) {
                 return Ok(true);
             }
-            let Some(link) = link_of(entry)? else { continue };
+            let Some(name) = LinkName::of(entry) else { continue };
+            let link = UnicodeString::joined(LINKS.encode_utf16(), name.units())?;
             if link::target(&link)?.is_some_and(|target| target.matches(device)) {
                 return Ok(true);
             }
@@ -128,18 +128,6 @@ fn count_start(parameters: &ParametersKey) -> bool {
         log::line(c"the machine started twice without coming up: nothing is protected");
     }
     starts.have_failed()
-}
-
-/// The symbolic link that an entry of the list names; `None` for a device name.
-fn link_of(entry: &DeviceName) -> Result<Option<UnicodeString>, NTSTATUS> {
-    let (Some(units), Some(mut first)) = (entry.units(), entry.units()) else { return Ok(None) };
-    if entry.units().is_some_and(|units| DEVICES.encode_utf16().eq(units.take(DEVICES.len()))) {
-        return Ok(None);
-    }
-    let is_guid = first.next() == Some(u16::from(b'{'));
-    let volume = if is_guid { "Volume" } else { "" };
-    let prefix = LINKS.encode_utf16().chain(volume.encode_utf16());
-    UnicodeString::joined(prefix, units).map(Some)
 }
 
 fn complain(name: Name) {

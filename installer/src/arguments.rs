@@ -9,6 +9,7 @@ use crate::error::SetupError;
 use crate::names::INF;
 use crate::outcome::Outcome;
 use crate::package::Package;
+use crate::report::Report;
 use crate::system::System;
 use crate::{install, repair, rescue, status, uninstall, upgrade};
 
@@ -76,6 +77,23 @@ pub enum Command {
 }
 
 impl Command {
+    /// Carries the command out, prints its report to `out`, and says to `errors` what failed.
+    ///
+    /// A report that cannot be printed is said, and changes nothing of the work or its outcome:
+    /// unless the report is all that the command is for.
+    pub fn report(&self, system: &dyn System, out: impl Write, errors: &mut dyn Write) -> Outcome {
+        let mut report = Report::new(out);
+        let outcome = self.run(system, &mut report).unwrap_or_else(|error| {
+            // Where errors cannot be written, the exit code is what is left.
+            _ = writeln!(errors, "snapless-setup: {error}");
+            Outcome::Failed
+        });
+        _ = report.flush();
+        let Some(failure) = report.failure() else { return outcome };
+        _ = writeln!(errors, "snapless-setup: cannot print the report: {failure}");
+        if matches!(self, Self::Status { .. }) { Outcome::Failed } else { outcome }
+    }
+
     /// Carries the command out.
     pub fn run(&self, system: &dyn System, out: &mut dyn Write) -> Result<Outcome, SetupError> {
         match self {

@@ -68,6 +68,17 @@ pub enum SetupError {
         /// The system's reason.
         why: String,
     },
+    /// Windows did not remove a driver package.
+    #[error(
+        "Windows did not remove {name} from the driver store: {why}. See setupapi.dev.log; \
+         `pnputil /delete-driver {name} /uninstall` removes it, too"
+    )]
+    Package {
+        /// The published INF.
+        name: String,
+        /// The system's reason.
+        why: String,
+    },
     /// A program of Windows did not register or remove the performance counters.
     #[error("{program}, which is for performance counters: {why}")]
     Counters {

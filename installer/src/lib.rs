@@ -14,7 +14,7 @@
 //! | [`rescue`] | the script for a machine that does not boot all the same |
 //! | [`health`] | whether the machine boots |
 //! | [`access`], [`image_path`] | what Windows says of a folder, and of a service's file |
-//! | [`outcome`] | exit codes |
+//! | [`outcome`], [`report`] | exit codes, and what is printed |
 //! | `windows` | the trait on Windows: registry, `SetupAPI`, service manager |
 //!
 //! Rule: a list of filters never names a driver that is not installed, or that Windows has not
@@ -37,6 +37,7 @@ pub mod outcome;
 pub mod package;
 pub mod parts;
 pub mod repair;
+pub mod report;
 pub mod rescue;
 pub mod service_settings;
 pub mod status;

@@ -1,5 +1,6 @@
 //! `snapless-setup.exe`: installs, repairs and removes Snapless on this machine.
 
+use std::io::{Write, stderr};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -8,21 +9,32 @@ use snapless_installer::outcome::Outcome;
 
 #[cfg(windows)]
 fn main() -> ExitCode {
+    use std::io::{sink, stdout};
+
     use snapless_installer::windows::WindowsSystem;
 
-    let arguments = Arguments::parse();
-    let (mut out, mut nowhere) = (std::io::stdout(), std::io::sink());
-    let out: &mut dyn std::io::Write = if arguments.quiet { &mut nowhere } else { &mut out };
-    let outcome = arguments.command.run(&WindowsSystem, out).unwrap_or_else(|error| {
-        eprintln!("snapless-setup: {error}");
-        Outcome::Failed
-    });
-    outcome.exit()
+    let arguments = parsed();
+    let out: Box<dyn Write> = if arguments.quiet { Box::new(sink()) } else { Box::new(stdout()) };
+    arguments.command.report(&WindowsSystem, out, &mut stderr()).exit()
 }
 
 #[cfg(not(windows))]
 fn main() -> ExitCode {
-    let _valid = Arguments::parse();
-    eprintln!("snapless-setup: this program runs on Windows only");
+    let _valid = parsed();
+    _ = writeln!(stderr(), "snapless-setup: this program runs on Windows only");
     Outcome::Failed.exit()
+}
+
+/// The arguments; ends the program if they are wrong, or ask for help.
+fn parsed() -> Arguments {
+    Arguments::try_parse().unwrap_or_else(|said| {
+        let code = said.exit_code();
+        let Err(error) = said.print() else { std::process::exit(code) };
+        if said.use_stderr() {
+            // Where errors cannot be written, the exit code is what is left.
+            std::process::exit(code);
+        }
+        _ = writeln!(stderr(), "snapless-setup: cannot print the report: {error}");
+        std::process::exit(Outcome::Failed.code().into())
+    })
 }

@@ -12,5 +12,7 @@ pub const SERVICE_DISPLAY: &str = "Snapless service";
 pub const SERVICE_PROGRAM: &str = "snapless-service.exe";
 /// The command line.
 pub const COMMAND_LINE: &str = "snapless.exe";
+/// The provider, as the INF names it.
+pub const PROVIDER: &str = "Snapless";
 /// The driver's INF.
 pub const INF: &str = "snapless.inf";

@@ -13,6 +13,7 @@ mod filter;
 mod programs;
 mod service;
 mod starts;
+mod store;
 mod trial;
 
 use crate::error::SetupError;
@@ -43,9 +44,10 @@ pub trait Part: Sync {
 }
 
 /// All parts in the order in which they are put in place.
-pub const PARTS: [&dyn Part; 9] = [
+pub const PARTS: [&dyn Part; 10] = [
     &trial::Trial,
     &driver::Driver,
+    &store::Store,
     &starts::Starts,
     &programs::Programs,
     &data_folder::DataFolder,

@@ -164,6 +164,13 @@ pub trait System {
     /// Notes a restart if Windows asks for one.
     fn install_driver(&self, inf: &Path) -> Result<(), SetupError>;
 
+    /// The driver's packages in the driver store, by the names of their published INFs.
+    fn driver_packages(&self) -> Result<Vec<String>, SetupError>;
+
+    /// Removes one of them. Windows undoes what it has installed from it, or from another version.
+    /// Notes a restart if Windows asks for one.
+    fn remove_driver_package(&self, name: &str) -> Result<(), SetupError>;
+
     /// True if the driver passes everything through, because no program reached it after several
     /// starts of the machine.
     fn starts_have_failed(&self) -> Result<bool, SetupError>;

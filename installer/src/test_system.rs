@@ -42,6 +42,10 @@ pub(crate) struct State {
     pub(crate) starts_failed: bool,
     /// Drivers that Windows has loaded on this machine, by their content.
     loaded: BTreeSet<String>,
+    /// Windows is older than its support of primitive drivers: it keeps none in its driver store.
+    pub(crate) keeps_no_packages: bool,
+    /// Versions in the driver store.
+    pub(crate) packages: BTreeSet<String>,
     pub(crate) deleted_at_restart: BTreeSet<PathBuf>,
     needs_restart: bool,
     running: BTreeSet<String>,
@@ -137,6 +141,7 @@ impl State {
         !self.is_filter()
             && files.iter().all(|file| !self.files.contains_key(file))
             && self.services.is_empty()
+            && self.packages.is_empty()
             && self.events.is_none()
             && (!self.counters || self.refuses_counters)
             && !self.has_trial()
@@ -443,12 +448,34 @@ impl System for TestSystem {
         let packaged = inf.with_extension("sys");
         let driver = self.packaged(&packaged).ok_or(SetupError::Missing(packaged))?;
         assert!(!self.is_service_deleted_at_restart(DRIVER)?, "Windows refuses");
+        if !self.ask(|state| state.keeps_no_packages)? {
+            self.change(format!("publish {driver}"), |state| {
+                state.packages.insert(driver.clone());
+            })?;
+        }
         self.change(format!("copy {driver}"), |state| {
             state.files.insert(driver_file(), driver);
         })?;
         self.change("register the driver".into(), |state| {
             let service = Service { file: driver_file(), boot: true, marked: false };
             state.services.insert(DRIVER.into(), service);
+        })
+    }
+
+    fn driver_packages(&self) -> Result<Vec<String>, SetupError> {
+        self.ask(|state| state.packages.iter().cloned().collect())
+    }
+
+    /// It undoes what it would install, and leaves to the restart what a loaded driver needs.
+    fn remove_driver_package(&self, name: &str) -> Result<(), SetupError> {
+        let is_loaded = self.ask(|state| state.running.contains(DRIVER))?;
+        if is_loaded {
+            self.note_restart()?;
+        }
+        self.delete_service(DRIVER)?;
+        self.delete_file(&driver_file(), is_loaded)?;
+        self.change(format!("remove package {name}"), |state| {
+            state.packages.remove(name);
         })
     }
 

@@ -13,6 +13,7 @@ mod services;
 mod settings;
 mod signature;
 mod starts;
+mod store;
 mod trial;
 mod version;
 mod wine;
@@ -134,6 +135,17 @@ impl System for WindowsSystem {
             pending::note_restart()?;
         }
         files::flush(&paths::driver_file())
+    }
+
+    fn driver_packages(&self) -> Result<Vec<String>, SetupError> {
+        store::packages()
+    }
+
+    fn remove_driver_package(&self, name: &str) -> Result<(), SetupError> {
+        if store::remove(name)? {
+            pending::note_restart()?;
+        }
+        Ok(())
     }
 
     fn copy_program(&self, file: &Path) -> Result<(), SetupError> {

@@ -21,10 +21,12 @@ const TRIED_BYTES: usize = 128 << 10;
 const SAMPLES: usize = 8;
 /// and bytes of each.
 const SAMPLE_BYTES: usize = 4 << 10;
+/// What is left of them, at most, if they lose an eighth.
+const SAMPLES_LEFT: usize = SAMPLES * SAMPLE_BYTES / 8 * 7;
 
 /// Packs frame after frame.
 pub struct Packer {
-    compressor: bulk::Compressor<'static>,
+    sampler: Sampler,
     packed: Vec<u8>,
 }
 
@@ -40,7 +42,7 @@ impl Packer {
     /// # Errors
     /// The system's, for want of memory.
     pub fn new() -> io::Result<Self> {
-        Ok(Self { compressor: bulk::Compressor::new(LEVEL)?, packed: Vec::new() })
+        Ok(Self { sampler: Sampler::new()?, packed: Vec::new() })
     }
 
     /// The payload of the Packed frame that stands for a Records frame with this one; `None` if it
@@ -51,7 +53,7 @@ impl Packer {
 
     /// The same for a frame of another kind.
     pub fn pack_as(&mut self, kind: FrameKind, payload: &[u8]) -> Option<&[u8]> {
-        if payload.len() < PACKED_MIN || !shrinks(payload) {
+        if payload.len() < PACKED_MIN || !self.sampler.shrinks(payload) {
             return None;
         }
         let header = FrameHeader::new(kind, payload).ok()?;
@@ -60,7 +62,7 @@ impl Packer {
         // The end of the room is the sign that it does not shrink by an eighth.
         self.packed.resize(payload.len() / 8 * 7, 0);
         let room = self.packed.get_mut(FRAME_HEADER_LEN..)?;
-        let len = self.compressor.compress_to_buffer(payload, room).ok()?;
+        let len = self.sampler.compressor.compress_to_buffer(payload, room).ok()?;
         self.packed.truncate(FRAME_HEADER_LEN + len);
         Some(&self.packed)
     }
@@ -100,16 +102,37 @@ pub fn unpack_as(
     Ok(header)
 }
 
-/// True if a frame is worth being compressed: a short one always, of a longer one if some bytes of
-/// each part lose an eighth.
-pub fn shrinks(frame: &[u8]) -> bool {
-    if frame.len() < TRIED_BYTES {
-        return true;
+/// Tells by samples which frames are worth being compressed.
+pub struct Sampler {
+    compressor: bulk::Compressor<'static>,
+    samples: Vec<u8>,
+    packed: Vec<u8>,
+}
+
+impl Sampler {
+    /// With memory of its own.
+    ///
+    /// # Errors
+    /// The system's, for want of memory.
+    pub fn new() -> io::Result<Self> {
+        let compressor = bulk::Compressor::new(LEVEL)?;
+        let samples = Vec::with_capacity(SAMPLES * SAMPLE_BYTES);
+        Ok(Self { compressor, samples, packed: vec![0; SAMPLES_LEFT] })
     }
-    let step = frame.len() / SAMPLES;
-    let sample = |index| &frame[index * step..][..SAMPLE_BYTES];
-    let samples: Vec<u8> = (0..SAMPLES).flat_map(sample).copied().collect();
-    bulk::compress(&samples, LEVEL).is_ok_and(|packed| packed.len() < samples.len() / 8 * 7)
+
+    /// True for a short frame, and for a longer one if some bytes of each part lose an eighth.
+    pub fn shrinks(&mut self, frame: &[u8]) -> bool {
+        if frame.len() < TRIED_BYTES {
+            return true;
+        }
+        let step = frame.len() / SAMPLES;
+        self.samples.clear();
+        for index in 0..SAMPLES {
+            self.samples.extend_from_slice(&frame[index * step..][..SAMPLE_BYTES]);
+        }
+        // The end of the room is the sign that they do not.
+        self.compressor.compress_to_buffer(&self.samples, &mut self.packed[..]).is_ok()
+    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::str::FromStr;
 
-use snapless_link::packing::shrinks;
+use snapless_link::packing::Sampler;
 use zstd::bulk;
 
 /// The level without a wish: ingest stays faster than a disk.
@@ -51,7 +51,7 @@ impl fmt::Display for Compression {
 #[derive(Default)]
 pub(crate) struct Compressor {
     /// `None` if frames stay as they are.
-    frames: Option<bulk::Compressor<'static>>,
+    frames: Option<(Sampler, bulk::Compressor<'static>)>,
 }
 
 impl fmt::Debug for Compressor {
@@ -68,15 +68,17 @@ impl Compressor {
     pub(crate) fn new(compression: Compression) -> io::Result<Self> {
         let frames = match compression {
             Compression::None => None,
-            Compression::Zstd(level) => Some(bulk::Compressor::new(level.into())?),
+            Compression::Zstd(level) => {
+                Some((Sampler::new()?, bulk::Compressor::new(level.into())?))
+            }
         };
         Ok(Self { frames })
     }
 
     /// Compresses a frame to the end of `out`; false, and nothing is added, if it does not shrink.
     pub(crate) fn pack(&mut self, frame: &[u8], out: &mut Vec<u8>) -> bool {
-        let Some(compressor) = &mut self.frames else { return false };
-        if !shrinks(frame) {
+        let Some((sampler, compressor)) = &mut self.frames else { return false };
+        if !sampler.shrinks(frame) {
             return false;
         }
         let start = out.len();

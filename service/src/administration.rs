@@ -354,7 +354,7 @@ impl Administration {
     ) -> Result<(), AdministrationError> {
         can_run(supervisor, &edited.config)?;
         self.settings.write(&edited)?;
-        run(supervisor, edited.config)?;
+        supervisor.apply(edited.config);
         Ok(())
     }
 
@@ -399,9 +399,7 @@ impl Administration {
             Err(DriverError::Absent) => return Ok(false),
             opened => opened?,
         };
-        let volumes = port.list()?;
-        let session = volumes.iter().find(|volume| volume.is(device)).and_then(|it| it.session);
-        let Some(session) = session else { return Ok(false) };
+        let Some(session) = port.find(device)?.and_then(|it| it.session) else { return Ok(false) };
         port.stop(session)?;
         Ok(true)
     }

@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 stopped on request, 1 failed, 2 wrong arguments.
 
+use std::io::{Write, stderr};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -24,7 +25,8 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("snapless-service: {error}");
+            // Where errors cannot be written, the exit code is what is left.
+            _ = writeln!(stderr(), "snapless-service: {error}");
             ExitCode::FAILURE
         }
     }
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
 #[cfg(not(windows))]
 fn main() -> ExitCode {
     let _valid = Arguments::parse();
-    eprintln!("snapless-service: this program runs on Windows only, where the Snapless driver is");
+    let why = "this program runs on Windows only, where the Snapless driver is";
+    _ = writeln!(stderr(), "snapless-service: {why}");
     ExitCode::FAILURE
 }

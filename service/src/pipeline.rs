@@ -460,7 +460,7 @@ impl Pipeline {
             Err(error) => return matches!(error, DriverError::Absent),
         };
         match self.driver.device_of(&self.config.name) {
-            Ok(device) => port.list().is_ok_and(|volumes| !volumes.iter().any(|it| it.is(&device))),
+            Ok(device) => port.find(&device).is_ok_and(|found| found.is_none()),
             Err(error) => matches!(error, DriverError::NoSuchVolume(_)),
         }
     }

@@ -29,7 +29,7 @@ pub struct Supervisor {
     limits: Limits,
     throttle: Arc<Throttle>,
     clock: LocalClock,
-    /// What `throttle` keeps to.
+    /// What `throttle` keeps to, and why.
     rate: InForce,
     config: Config,
     volumes: Vec<Supervised>,
@@ -114,7 +114,7 @@ impl Supervisor {
 
     /// How fast is sent, and why.
     pub fn send_rate(&self) -> InForce {
-        InForce { rate: self.throttle.rate(), ..self.rate }
+        self.rate
     }
 
     fn keep_to(&mut self, rate: InForce) {

@@ -70,11 +70,6 @@ impl<C: Clock + Clone> Throttle<C> {
         RateLimiter::direct_with_clock(quota.allow_burst(BURST), self.clock.clone())
     }
 
-    /// The rate that is kept, in bytes per second.
-    pub fn rate(&self) -> Option<u64> {
-        self.limit().as_ref().map(|(rate, _)| *rate)
-    }
-
     /// Waits until so many bytes may be sent, or `stop` is set.
     pub fn wait(&self, bytes: usize, stop: &StopSignal) {
         while let Some(time) = self.due(bytes) {
@@ -134,9 +129,6 @@ mod tests {
         assert_eq!(throttle.due(FRAME_PAYLOAD_MAX), None);
         throttle.set(Some(4 << 20));
         assert!(throttle.due(FRAME_PAYLOAD_MAX).is_some());
-        assert_eq!(throttle.rate(), Some(4 << 20));
-        throttle.set(None);
-        assert_eq!(throttle.rate(), None);
     }
 
     #[test]

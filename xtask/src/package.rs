@@ -2,7 +2,7 @@
 //!
 //! | file | what it is |
 //! | --- | --- |
-//! | `snapless-VERSION/` | driver, programs, licences: what the MSI has in it |
+//! | `snapless-VERSION/` | driver, programs, PowerShell module, licences: what the MSI has in it |
 //! | `symbols/` | what names the functions in crash dumps of these; for the release's archive |
 //! | `snapless-VERSION-x64.msi` | the installer (`package/msi/snapless.wxs`) |
 //! | `winget/`, `chocolatey/` | the manifests of that MSI |
@@ -38,6 +38,8 @@ use msi::Msi;
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The texts that go with the programs.
 const TEXTS: [&str; 3] = ["README.md", "LICENSE-MIT", "LICENSE-APACHE"];
+/// The PowerShell module, in the repository and in a package.
+const MODULE: &str = "powershell/Snapless";
 
 /// What the task lets the user choose.
 #[derive(Debug, Clone, clap::Args)]
@@ -87,6 +89,13 @@ impl Contents {
         fs::create_dir_all(folder).on("create", folder)?;
         for text in TEXTS {
             copy_into(folder, &layout.root().join(text))?;
+        }
+        let module = layout.root().join(MODULE);
+        for file in files_below(&module)? {
+            let to = folder.join(MODULE).join(file.strip_prefix(&module).unwrap_or(&file));
+            let into = to.parent().unwrap_or(folder);
+            fs::create_dir_all(into).on("create", into)?;
+            copy_into(into, &file)?;
         }
         for file in &self.driver {
             copy_into(folder, file)?;

@@ -38,7 +38,7 @@ pub(crate) fn run(
         let line = Line { volume, server, changed, paused, schedule };
         return print_json(&line, out);
     }
-    write!(out, "{}", told(&request, &done))?;
+    write!(out, "{}", told(&request, &done)?)?;
     if let (Request::Throttle { .. } | Request::Reload, Some(schedule)) = (&request, done.schedule)
     {
         let Scheduled { entry, bytes_per_second: rate } = schedule;
@@ -49,10 +49,10 @@ pub(crate) fn run(
     Ok(())
 }
 
-fn told(request: &Request, done: &Done) -> String {
+fn told(request: &Request, done: &Done) -> Result<String, CliError> {
     let nowhere = "no server".to_owned();
     let server = done.server.as_ref().unwrap_or(&nowhere);
-    match (request, done.changed) {
+    Ok(match (request, done.changed) {
         (Request::Protect { volume, .. }, true) => format!(
             "{volume} is protected, server {server}; `snapless status --watch` shows how far the \
              first sync is"
@@ -84,8 +84,9 @@ fn told(request: &Request, done: &Done) -> String {
             format!("the configuration was read again: {} volume(s), {server}", done.volumes)
         }
         (Request::Reload, false) => "the configuration has not changed".to_owned(),
-        (Request::Points { .. } | Request::Bookmark { .. }, _) => "done".to_owned(),
-    }
+        // These have answers of their own.
+        (Request::Points { .. } | Request::Bookmark { .. }, _) => return Err(other_answer()),
+    })
 }
 
 #[cfg(test)]

@@ -42,10 +42,6 @@ pub(super) fn session_of(
     name: &VolumeName,
 ) -> Result<SessionId, CliError> {
     let device = driver.device_of(name)?;
-    let volumes = port.list()?;
-    let volume = volumes
-        .iter()
-        .find(|volume| volume.is(&device))
-        .ok_or_else(|| CliError::NotFiltered(name.to_string()))?;
+    let volume = port.find(&device)?.ok_or_else(|| CliError::NotFiltered(name.to_string()))?;
     volume.session.ok_or_else(|| CliError::NotProtected(name.to_string()))
 }

@@ -89,7 +89,7 @@ fn token_text(arguments: &EnrollArguments) -> Result<String, CliError> {
     match arguments.token.as_deref() {
         Some("-") => {
             let mut bytes = Vec::new();
-            std::io::stdin().take(TOKEN_MAX).read_to_end(&mut bytes)?;
+            std::io::stdin().take(TOKEN_MAX).read_to_end(&mut bytes).map_err(CliError::Input)?;
             let text = text::decode(&bytes).map_err(|_| TrustError::NotAToken)?;
             Ok(text.as_str().to_owned())
         }

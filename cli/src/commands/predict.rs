@@ -7,6 +7,7 @@ mod measure;
 mod prediction;
 mod text;
 
+use std::fmt;
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -69,7 +70,7 @@ impl Watch {
         let is_shown = !arguments.json && std::io::stderr().is_terminal();
         if !arguments.json && !is_shown {
             let time = format::duration(Duration::from_secs(arguments.seconds.into()));
-            eprintln!("measuring {volume} for {time}; nothing is changed");
+            tell(format_args!("measuring {volume} for {time}; nothing is changed\n"));
         }
         Self { volume, line: is_shown.then_some(0) }
     }
@@ -77,15 +78,21 @@ impl Watch {
     fn show(&mut self, progress: Progress) {
         let Some(before) = self.line else { return };
         let line = text::progress(&self.volume, &progress);
-        eprint!("\r{line:<before$}");
+        tell(format_args!("\r{line:<before$}"));
         self.line = Some(line.chars().count());
     }
 
     fn end(&self) {
         if let Some(before) = self.line {
-            eprint!("\r{:before$}\r", "");
+            tell(format_args!("\r{:before$}\r", ""));
         }
     }
+}
+
+/// Says something that may be lost.
+fn tell(text: fmt::Arguments<'_>) {
+    let mut errors = std::io::stderr();
+    _ = errors.write_fmt(text).and_then(|()| errors.flush());
 }
 
 fn print(prediction: &Prediction, json: bool, out: &mut dyn Write) -> Result<(), CliError> {

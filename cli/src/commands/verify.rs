@@ -60,19 +60,41 @@ pub(crate) fn run(
     let outcome = if waits { wait(&*port, session, passes, state_dir)? } else { None };
     let differing = outcome.as_ref().filter(|it| it.differing_bytes > 0 && arguments.repair);
     let repaired = differing.map(|found| repair::repair(&*port, session, found)).transpose()?;
-    if arguments.json {
-        let (volume, session) = (name.to_string(), session.to_string());
-        let verifying = !arguments.stop && !waits;
-        let outcome = outcome.clone();
-        let (rate_bytes_per_second, repaired_bytes) = (rate, repaired);
-        let begun =
-            Begun { volume, session, verifying, rate_bytes_per_second, outcome, repaired_bytes };
-        print_json(&begun, out)?;
-    } else if arguments.stop {
-        writeln!(out, "no verification of {name} is under way")?;
-    } else if waits {
-        writeln!(out, "{}", outcome::text(outcome.as_ref()))?;
-        if let Some(bytes) = repaired {
+    let begun = Begun {
+        volume: name.to_string(),
+        session: session.to_string(),
+        verifying: !arguments.stop && !waits,
+        rate_bytes_per_second: rate,
+        outcome,
+        repaired_bytes: repaired,
+    };
+    begun.end(arguments, out)
+}
+
+impl Begun {
+    /// What was found counts for more than a report that cannot be printed.
+    fn end(&self, arguments: &VerifyArguments, out: &mut dyn Write) -> Result<(), CliError> {
+        let printed = self.print(arguments, out);
+        self.verdict().and(printed)
+    }
+
+    fn print(&self, arguments: &VerifyArguments, out: &mut dyn Write) -> Result<(), CliError> {
+        let name = &self.volume;
+        if arguments.json {
+            return print_json(self, out);
+        }
+        if arguments.stop {
+            writeln!(out, "no verification of {name} is under way")?;
+        } else if self.verifying {
+            writeln!(
+                out,
+                "the verification of {name} has begun: `snapless status` shows how far it is and \
+                 what differs"
+            )?;
+        } else {
+            writeln!(out, "{}", outcome::text(self.outcome.as_ref()))?;
+        }
+        if let Some(bytes) = self.repaired_bytes {
             let bytes = format::bytes(bytes);
             writeln!(
                 out,
@@ -80,17 +102,17 @@ pub(crate) fn run(
                  before have what differed"
             )?;
         }
-    } else {
-        writeln!(
-            out,
-            "the verification of {name} has begun: `snapless status` shows how far it is and what \
-             differs"
-        )?;
+        Ok(())
     }
-    match outcome {
-        Some(found) if found.differing_bytes > 0 && repaired.is_none() => Err(CliError::Differs),
-        Some(found) if found.damaged => Err(CliError::NotCompared),
-        _ => Ok(()),
+
+    fn verdict(&self) -> Result<(), CliError> {
+        match &self.outcome {
+            Some(found) if found.differing_bytes > 0 && self.repaired_bytes.is_none() => {
+                Err(CliError::Differs)
+            }
+            Some(found) if found.damaged => Err(CliError::NotCompared),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -121,6 +143,7 @@ fn wait(
 mod tests {
     use super::*;
     use crate::test_driver::{SESSION, TestDriver};
+    use crate::test_output::Full;
 
     fn arguments() -> VerifyArguments {
         let volume = "D:".parse().unwrap();
@@ -162,6 +185,24 @@ mod tests {
             repaired_bytes: Some(512),
         };
         crate::schema::check("verify", &serde_json::to_value(begun).unwrap());
+    }
+
+    #[test]
+    fn the_verdict_outlives_its_report() {
+        let found = |differing| {
+            Verification::of(&snapless_wire::verified::Verified { differing, ..Default::default() })
+        };
+        let begun = |differing| Begun {
+            volume: "D:".into(),
+            session: SESSION.into(),
+            verifying: false,
+            rate_bytes_per_second: None,
+            outcome: Some(found(differing)),
+            repaired_bytes: None,
+        };
+        let ended = |begun: Begun| begun.end(&arguments(), &mut Full);
+        assert!(matches!(ended(begun(512)), Err(CliError::Differs)));
+        assert!(matches!(ended(begun(0)), Err(CliError::Output(_))));
     }
 
     #[test]

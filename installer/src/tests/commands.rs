@@ -1,7 +1,9 @@
 //! What each command does, and in which order.
 
+use std::io::{self, Write};
 use std::path::Path;
 
+use crate::arguments::{Command, InstallArguments, PackageArguments};
 use crate::error::SetupError;
 use crate::names::{COMMAND_LINE, DRIVER, SERVICE, SERVICE_PROGRAM};
 use crate::outcome::Outcome;
@@ -188,6 +190,8 @@ fn an_incomplete_package_changes_nothing() {
 #[test]
 fn the_filter_is_removed_first_and_the_drivers_file_last() {
     let system = installed();
+    // As before Windows 10 1903.
+    system.change_state(|state| state.packages.clear());
     let (outcome, text) = run(UNINSTALL, 1, &system).unwrap();
     assert_eq!(outcome, Outcome::Restart);
     assert!(text.contains("snapless.sys: the restart removes it"), "{text}");
@@ -200,6 +204,18 @@ fn the_filter_is_removed_first_and_the_drivers_file_last() {
     let (outcome, text) = run(UNINSTALL, 1, &system).unwrap();
     assert_eq!(outcome, Outcome::Done);
     assert!(text.contains("nothing is installed"), "{text}");
+}
+
+#[test]
+fn an_upgrade_leaves_the_older_package_in_the_driver_store_and_the_removal_takes_all() {
+    let system = installed();
+    run(UPGRADE, 2, &system).unwrap();
+    assert_eq!(system.state().packages.len(), 2);
+    let (_, text) = run(UNINSTALL, 2, &system).unwrap();
+    assert!(text.contains("snapless.sys 1: removed from the driver store"), "{text}");
+    assert!(system.state().packages.is_empty());
+    let log = system.log();
+    assert!(at(&log, "set filters volsnap") < at(&log, "remove package snapless.sys 1"), "{log:?}");
 }
 
 #[test]
@@ -252,6 +268,52 @@ fn an_error_that_leaves_a_machine_which_does_not_boot_says_so() {
     system.let_happen(Mishap::Refusal, 0);
     let error = run(REPAIR, 1, &system).unwrap_err().to_string();
     assert!(error.contains("DANGER") && error.contains("snapless-setup uninstall"), "{error}");
+}
+
+/// A full disk.
+struct Full;
+
+impl Write for Full {
+    fn write(&mut self, _bytes: &[u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::StorageFull.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_report_that_cannot_be_printed_is_said_in_one_line_and_the_work_is_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("rescue.cmd");
+    let package = |version| {
+        let package = TestSystem::package(version);
+        let (inf, programs) = (Some(package.inf), Some(package.programs));
+        PackageArguments { inf, programs, untrusted: false }
+    };
+    let install = |version| InstallArguments { from: package(version), force: false };
+    let system = TestSystem::new(&["volsnap"]);
+    for (command, outcome) in [
+        (Command::Install(install(1)), Outcome::Restart),
+        (Command::Upgrade(install(2)), Outcome::Restart),
+        (Command::Repair(package(2)), Outcome::Restart),
+        (Command::Rescue { to: script.clone() }, Outcome::Done),
+        (Command::Status { json: false }, Outcome::Failed),
+        (Command::Status { json: true }, Outcome::Failed),
+        (Command::Uninstall, Outcome::Restart),
+    ] {
+        let mut errors = Vec::new();
+        assert_eq!(command.report(&system, Full, &mut errors), outcome, "{command:?}");
+        let said = String::from_utf8(errors).unwrap();
+        assert_eq!(said.lines().count(), 1, "{command:?}: {said}");
+        assert!(said.contains("cannot print the report"), "{command:?}: {said}");
+        assert_eq!(command.report(&system, Full, &mut Full), outcome, "{command:?}");
+        let is_uninstalled = matches!(command, Command::Uninstall);
+        let left = matches!(command, Command::Install(_)) || system.state().is_complete(2);
+        assert_ne!(is_uninstalled, left, "{command:?}");
+    }
+    assert!(script.exists());
 }
 
 #[test]

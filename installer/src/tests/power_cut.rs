@@ -17,7 +17,8 @@ use crate::machine::Machine;
 use crate::names::DRIVER;
 use crate::package::Package;
 use crate::parts::{self, PARTS, Part};
-use crate::test_system::{Mishap, State, TestSystem, UNLOADABLE};
+use crate::system::System;
+use crate::test_system::{Mishap, State, TestSystem, UNLOADABLE, content};
 use crate::{repair, uninstall, upgrade};
 
 /// Commands in a row, each of them stopped anywhere.
@@ -84,13 +85,16 @@ impl Command {
     }
 }
 
-/// Machines to begin with: without other filters, with some, with one that goes above, and with the
-/// filter where a Windows upgrade has moved it.
+/// Machines to begin with: without other filters, with some, with one that goes above, without
+/// packages in the driver store, and with the filter where a Windows upgrade has moved it.
 fn beginnings() -> Vec<State> {
     let mut all: Vec<State> = [&[][..], &["volsnap"], &["volsnap", "bsrvflt"]]
         .iter()
         .map(|filters| TestSystem::new(filters).state())
         .collect();
+    let system = TestSystem::new(&["volsnap"]);
+    system.change_state(|state| state.keeps_no_packages = true);
+    all.push(system.state());
     let system = TestSystem::new(&["volsnap"]);
     Command::Install(1).run(&system).unwrap();
     system.restart();
@@ -243,6 +247,39 @@ fn a_driver_that_is_taken_out_before_its_filter_is_found() {
         });
     let why = why.err().expect("a machine that does not boot");
     assert!(why.contains("of Uninstall") && why.contains("missing"), "{why}");
+}
+
+#[test]
+fn a_package_that_leaves_the_driver_store_before_the_filter_is_taken_out_is_found() {
+    let mut order = PARTS;
+    // In front of the filter, when parts are taken out.
+    order[2..].rotate_left(1);
+    let why =
+        explore(&[Command::Install(1), Command::Uninstall], |command, system| match command {
+            Command::Uninstall => in_order(&order, command, system),
+            _ => command.run(system),
+        });
+    let why = why.err().expect("a machine that does not boot");
+    assert!(why.contains("of Uninstall") && why.contains("missing"), "{why}");
+}
+
+/// Installs a version and removes the packages of the others, as no upgrade does.
+fn tidy_upgrade(version: u16, system: &TestSystem) -> Result<(), SetupError> {
+    Command::Install(version).run(system)?;
+    let own = content("snapless.sys", version);
+    let older = system.driver_packages()?.into_iter().filter(|package| *package != own);
+    older.into_iter().try_for_each(|package| system.remove_driver_package(&package))
+}
+
+#[test]
+fn an_upgrade_that_removes_the_older_package_from_the_driver_store_is_found() {
+    let why =
+        explore(&[Command::Install(1), Command::Upgrade(2)], |command, system| match command {
+            Command::Upgrade(version) => tidy_upgrade(version, system),
+            _ => command.run(system),
+        });
+    let why = why.err().expect("a machine that does not boot");
+    assert!(why.contains("of Upgrade(2)"), "{why}");
 }
 
 /// The driver's part, without the trial that comes first.

@@ -13,7 +13,7 @@ use windows_registry::LOCAL_MACHINE;
 use windows_strings::HSTRING;
 use windows_sys::Win32::Devices::DeviceAndDriverInstallation::{
     DiInstallDriverW, INF_STYLE_WIN4, SPINST_ALL, SetupCloseInfFile, SetupDefaultQueueCallbackW,
-    SetupInitDefaultQueueCallbackEx, SetupInstallFromInfSectionW,
+    SetupGetLineTextW, SetupInitDefaultQueueCallbackEx, SetupInstallFromInfSectionW,
     SetupInstallServicesFromInfSectionW, SetupOpenInfFileW, SetupTermDefaultQueueCallback,
 };
 use windows_sys::Win32::Foundation::{
@@ -23,9 +23,12 @@ use windows_sys::Win32::Foundation::{
 use super::wine::is_wine;
 use crate::error::SetupError;
 
-/// The section of the files; its services are in the one with this suffix.
+/// The section of the files.
 const SECTION: &str = "DefaultInstall.NTamd64";
-const SERVICES: &str = ".Services";
+/// The section of the services.
+pub(super) const SERVICES_SECTION: &str = "DefaultInstall.NTamd64.Services";
+/// Longer than any line of the driver's INF that is read, in UTF-16 units.
+const LINE_MAX: u32 = 256;
 /// Windows 10 1903.
 const BUILD_OF_PRIMITIVE_DRIVERS: u32 = 18_362;
 
@@ -58,8 +61,7 @@ fn by_driver_store(inf: &Path) -> io::Result<bool> {
 fn by_sections(inf: &Path) -> io::Result<bool> {
     let file = Inf::open(inf)?;
     let callback = Callback::new()?;
-    let (section, services) =
-        (HSTRING::from(SECTION), HSTRING::from(format!("{SECTION}{SERVICES}")));
+    let (section, services) = (HSTRING::from(SECTION), HSTRING::from(SERVICES_SECTION));
     let folder = HSTRING::from(inf.parent().unwrap_or(Path::new(".")));
     // SAFETY: the INF and the callback's context are open, the strings are NUL-terminated; window,
     // key and devices are optional.
@@ -89,7 +91,7 @@ fn by_sections(inf: &Path) -> io::Result<bool> {
 }
 
 /// The last error of `SetupAPI`, whose own numbers the system has no text for.
-fn last_error() -> io::Error {
+pub(super) fn last_error() -> io::Error {
     // SAFETY: always sound.
     error_of(unsafe { GetLastError() })
 }
@@ -100,10 +102,10 @@ fn error_of(status: u32) -> io::Error {
 }
 
 /// An open INF.
-struct Inf(*mut core::ffi::c_void);
+pub(super) struct Inf(*mut core::ffi::c_void);
 
 impl Inf {
-    fn open(inf: &Path) -> io::Result<Self> {
+    pub(super) fn open(inf: &Path) -> io::Result<Self> {
         let path = HSTRING::from(inf);
         let mut line = 0;
         // SAFETY: the path is NUL-terminated, the place is valid; the class is optional.
@@ -114,6 +116,28 @@ impl Inf {
             return Err(io::Error::new(error.kind(), format!("line {line}: {error}")));
         }
         Ok(Self(file))
+    }
+
+    /// The value of a key, with strings in the place of their names; `None` if there is none, or a
+    /// long one.
+    pub(super) fn line(&self, section: &str, key: &str) -> Option<String> {
+        let (section, key) = (HSTRING::from(section), HSTRING::from(key));
+        let mut units = [0_u16; LINE_MAX as usize];
+        // SAFETY: the INF is open, the names are NUL-terminated, and the buffer has `LINE_MAX`
+        // units; context and length are optional.
+        let done = unsafe {
+            SetupGetLineTextW(
+                ptr::null(),
+                self.0,
+                section.as_ptr(),
+                key.as_ptr(),
+                units.as_mut_ptr(),
+                LINE_MAX,
+                ptr::null_mut(),
+            )
+        };
+        let len = units.iter().position(|unit| *unit == 0).filter(|_| done != 0)?;
+        Some(String::from_utf16_lossy(&units[..len]))
     }
 }
 

@@ -7,5 +7,8 @@ use snapless_server::cli::Cli;
 use snapless_server::commands;
 
 fn main() -> ExitCode {
-    commands::run(Cli::parse())
+    match Cli::try_parse() {
+        Ok(cli) => commands::run(cli),
+        Err(said) => commands::explain(&said),
+    }
 }

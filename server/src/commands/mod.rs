@@ -42,6 +42,18 @@ use self::console::{
 };
 use self::output::errln;
 
+/// Prints what is said of a command line that is wrong, or that asks for help.
+pub fn explain(said: &clap::Error) -> ExitCode {
+    let code = u8::try_from(said.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
+    match said.print() {
+        Err(error) if !said.use_stderr() => {
+            errln!("{BAD}error{BAD:#}: {}", Error::Report(error));
+            ExitCode::from(EXIT_FAILED)
+        }
+        _ => code,
+    }
+}
+
 /// Runs the subcommand of the command line.
 pub fn run(cli: Cli) -> ExitCode {
     match &cli.command {

@@ -45,8 +45,7 @@ impl Administration {
         }
         let device = self.driver.device_of(&asked.volume.name)?;
         let port = self.driver.open()?;
-        let found = port.list()?.into_iter().find(|it| it.is(&device));
-        let Some(session) = found.and_then(|it| it.session) else {
+        let Some(session) = port.find(&device)?.and_then(|it| it.session) else {
             return Err(AdministrationError::NoSession { volume });
         };
         let status = match port.status(session) {

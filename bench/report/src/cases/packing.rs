@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use fastrand::Rng;
-use snapless_link::packing::Packer;
+use snapless_link::packing::{Packer, Sampler};
 
 use super::{Cases, MIB};
 use crate::content::Content;
@@ -51,7 +51,11 @@ impl Cases {
             let (mut ours, mut theirs) = (Measured::default(), Measured::default());
             for round in 0..self.plan.rounds {
                 for index in in_turn(round, vec![0, 1]) {
-                    if index == 0 { pack(&content, &mut ours)? } else { lz4(&content, &mut theirs) }
+                    if index == 0 {
+                        pack(&content, &mut ours)?;
+                    } else {
+                        lz4(&content, &mut theirs)?;
+                    }
                 }
             }
             let rates = |it: &Measured| it.rate.iter().copied().collect::<Series>();
@@ -84,15 +88,17 @@ fn pack(content: &[u8], measured: &mut Measured) -> Result<()> {
 }
 
 /// The same rule as the service's: samples first, and a frame that hardly shrinks stays.
-fn lz4(content: &[u8], measured: &mut Measured) {
+fn lz4(content: &[u8], measured: &mut Measured) -> Result<()> {
+    let mut sampler = Sampler::new().on("compress", Path::new("frames"))?;
     let mut packed = vec![0; lz4_flex::block::get_maximum_output_size(FRAME)];
     measure(content, measured, |frame| {
-        if !snapless_link::packing::shrinks(frame) {
+        if !sampler.shrinks(frame) {
             return frame.len();
         }
         let len = lz4_flex::block::compress_into(frame, &mut packed).unwrap_or(frame.len());
         if len < frame.len() / 8 * 7 { len } else { frame.len() }
     });
+    Ok(())
 }
 
 // Lengths below 2^52.

@@ -52,22 +52,27 @@ struct Answer<'a> {
 /// Prints the findings.
 ///
 /// # Errors
-/// [`CliError::Unhealthy`] if one has failed.
+/// [`CliError::Unhealthy`] if one has failed, printed or not.
 pub(super) fn print(findings: &[Finding], json: bool, out: &mut dyn Write) -> Result<(), CliError> {
     let failed = findings.iter().filter(|it| it.verdict == Verdict::Failed).count();
-    if json {
-        print_json(&Answer { healthy: failed == 0, findings }, out)?;
+    let printed = if json {
+        print_json(&Answer { healthy: failed == 0, findings }, out)
     } else {
-        for Finding { part, verdict, text } in findings {
-            let mark = match verdict {
-                Verdict::Ok => "ok  ",
-                Verdict::Warning => "WARN",
-                Verdict::Failed => "FAIL",
-            };
-            writeln!(out, "{mark}  {part}: {text}")?;
-        }
+        print_text(findings, out)
+    };
+    if failed == 0 { printed } else { Err(CliError::Unhealthy(failed)) }
+}
+
+fn print_text(findings: &[Finding], out: &mut dyn Write) -> Result<(), CliError> {
+    for Finding { part, verdict, text } in findings {
+        let mark = match verdict {
+            Verdict::Ok => "ok  ",
+            Verdict::Warning => "WARN",
+            Verdict::Failed => "FAIL",
+        };
+        writeln!(out, "{mark}  {part}: {text}")?;
     }
-    if failed == 0 { Ok(()) } else { Err(CliError::Unhealthy(failed)) }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -80,6 +85,17 @@ mod tests {
         let is_healthy = printed.is_ok();
         assert!(is_healthy || matches!(printed, Err(CliError::Unhealthy(1))));
         (String::from_utf8(out).unwrap(), is_healthy)
+    }
+
+    #[test]
+    fn the_verdict_outlives_its_report() {
+        let (sound, failed) = ([Finding::ok("x", "y")], [Finding::failed("x", "y")]);
+        for json in [false, true] {
+            let printed = print(&failed, json, &mut crate::test_output::Full);
+            assert!(matches!(printed, Err(CliError::Unhealthy(1))), "{printed:?}");
+            let printed = print(&sound, json, &mut crate::test_output::Full);
+            assert!(matches!(printed, Err(CliError::Output(_))), "{printed:?}");
+        }
     }
 
     #[test]

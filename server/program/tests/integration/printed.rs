@@ -112,6 +112,19 @@ fn a_report_that_cannot_be_printed_is_an_error_and_the_work_is_whole() {
 }
 
 #[test]
+fn help_that_cannot_be_printed_is_an_error_too() {
+    for words in [&["--help"][..], &["restore", "--help"], &["--version"]] {
+        for to in nowhere() {
+            let mut command = program();
+            command.args(words).stdout(to).stderr(Stdio::piped());
+            let (code, said) = ended(command);
+            assert_eq!((code, said.len()), (Some(1), 1), "{words:?}: {said:?}");
+            assert!(said[0].contains("cannot print the report"), "{words:?}: {said:?}");
+        }
+    }
+}
+
+#[test]
 fn the_verdict_outlives_its_report() {
     let stored = stored();
     let segment = stored.root.join(session_dir(VOLUME, SESSION)).join("segment-00000001.slseg");

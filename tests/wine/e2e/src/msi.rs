@@ -67,6 +67,13 @@ const FILES: [&str; 8] = [
     "driver/snapless.sys",
     "driver/snapless.inf",
 ];
+/// Where it puts the PowerShell module, relative to drive C.
+const MODULE: &str = "Program Files/WindowsPowerShell/Modules/Snapless";
+/// What it puts there.
+const MODULE_FILES: [&str; 4] =
+    ["Snapless.psd1", "Snapless.psm1", "Snapless.Format.ps1xml", "en-US/about_Snapless.help.txt"];
+/// Where Windows publishes INFs, relative to drive C.
+const INFS: &str = "windows/inf";
 /// What an administrator and the service write, relative to drive C.
 const KEPT: [&str; 2] =
     ["ProgramData/Snapless/service.toml", "ProgramData/Snapless/state/volume.session.json"];
@@ -181,8 +188,11 @@ fn repair(rig: &mut Rig, setting: &Setting) -> Result<(), E2eError> {
 }
 
 fn removal(rig: &mut Rig, setting: &Setting) -> Result<(), E2eError> {
+    let [own, other] = rig.publish_infs()?;
     rig.prefix.msiexec("remove", &["/x", &setting.newer.product_code], RESTART)?;
     rig.nothing_is_there(&setting.newer)?;
+    ensure!(!own.exists(), Rule, "{} was left", own.display());
+    ensure!(other.exists(), Rule, "{} was removed", other.display());
     for file in KEPT.map(|file| rig.prefix.on_c(file)) {
         let text = fs::read_to_string(&file).map_err(E2eError::file("read", &file))?;
         ensure!(text == "kept", Rule, "{} was changed", file.display());
@@ -212,7 +222,9 @@ impl Rig {
 
     /// Checks that this version is installed, whole and alone.
     fn is_there(&self, package: &Package) -> Result<(), E2eError> {
-        for file in FILES.map(|file| self.prefix.on_c(PROGRAMS).join(file)) {
+        let programs = FILES.map(|file| self.prefix.on_c(PROGRAMS).join(file));
+        let module = MODULE_FILES.map(|file| self.prefix.on_c(MODULE).join(file));
+        for file in programs.iter().chain(&module) {
             ensure!(file.is_file(), Rule, "{} is not there", file.display());
         }
         ensure!(self.is_listed(package)?, Rule, "{} is not listed", package.version);
@@ -227,8 +239,9 @@ impl Rig {
 
     /// Checks that no version is installed. The restart deletes the driver's file.
     fn nothing_is_there(&self, package: &Package) -> Result<(), E2eError> {
-        let programs = self.prefix.on_c(PROGRAMS);
-        ensure!(!programs.exists(), Rule, "{} was left", programs.display());
+        for folder in [PROGRAMS, MODULE].map(|folder| self.prefix.on_c(folder)) {
+            ensure!(!folder.exists(), Rule, "{} was left", folder.display());
+        }
         ensure!(!self.is_listed(package)?, Rule, "{} is listed", package.version);
         ensure!(!self.is_on_path()?, Rule, "the PATH has the programs' folder");
         let status = self.status()?;
@@ -261,6 +274,19 @@ impl Rig {
             said,
             why: error.to_string(),
         })
+    }
+
+    /// Publishes the driver's INF, as the driver store of Windows does, and another driver's.
+    fn publish_infs(&self) -> Result<[PathBuf; 2], E2eError> {
+        let packaged = self.prefix.on_c(PROGRAMS).join("driver/snapless.inf");
+        let own = fs::read_to_string(&packaged).map_err(E2eError::file("read", &packaged))?;
+        let other = own.replace("AddService = snapless,", "AddService = other,");
+        ensure!(own != other, Rule, "the INF adds no service of the driver");
+        let files = ["oem7.inf", "oem8.inf"].map(|name| self.prefix.on_c(INFS).join(name));
+        for (file, text) in files.iter().zip([own, other]) {
+            fs::write(file, text).map_err(E2eError::file("write", file))?;
+        }
+        Ok(files)
     }
 
     fn driver_file(&self) -> PathBuf {

@@ -272,6 +272,10 @@ fn come_again(run: &mut Run<'_>) -> Result<(), E2eError> {
         let bundled = rig.command_line(&["support-bundle", "--to", r"C:\support.zip"])?;
         let is_whole = !bundled.contains("could not be had");
         ensure!(is_whole, Rule, "`support-bundle`:\n{bundled}");
+        // Wine registers a provider with its sets, and nothing there reads them.
+        let log = rig.read_on_c(service::LOG_ON_C)?;
+        let are_counted = !log.contains("performance counters are missing");
+        ensure!(are_counted, Rule, "the service has no performance counters:\n{log}");
         let again = changes(rig, "protect")?;
         ensure!(!again, Rule, "`protect` began anew with a volume that is protected");
         Ok(())

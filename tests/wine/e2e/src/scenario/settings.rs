@@ -176,7 +176,7 @@ fn obstacles(run: &mut Run<'_>) -> Result<(), E2eError> {
         writes(rig, 0x11)?;
 
         rig.set_driver_value("PassThrough", "REG_DWORD", "0")?;
-        restart(rig, "ExcludedVolumes", "REG_MULTI_SZ", &format!("Volume{VOLUME_GUID}"))?;
+        restart(rig, "ExcludedVolumes", "REG_MULTI_SZ", &format!(r"\\?\Volume{VOLUME_GUID}\"))?;
         says(rig, "excluded", &[])?;
         writes(rig, 0x22)?;
 
