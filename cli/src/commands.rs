@@ -22,9 +22,7 @@ use snapless_control::channel::PIPE;
 use snapless_control::message::Request;
 use snapless_driver_client::{Driver, paths};
 
-use crate::arguments::{
-    BookmarkArguments, Command, ProtectArguments, ThrottleArguments, VolumeArguments,
-};
+use crate::arguments::{Command, ProtectArguments, ThrottleArguments, VolumeArguments};
 use crate::error::CliError;
 
 /// Carries out `command`.
@@ -58,9 +56,7 @@ pub fn run(command: &Command, driver: &dyn Driver, out: &mut dyn Write) -> Resul
         Command::Predict(arguments) => predict::run(arguments, driver, out),
         Command::Reload { json } => ask(Request::Reload, *json, out),
         Command::Points(VolumeArguments { volume, json }) => points::list(volume, *json, pipe, out),
-        Command::Bookmark(BookmarkArguments { volume, name, json }) => {
-            points::bookmark(volume, name, *json, pipe, out)
-        }
+        Command::Bookmark(arguments) => points::bookmark(arguments, pipe, out),
         Command::Completions { shell } => completions::run(*shell, out),
         Command::Version { json } => version::run(*json, out),
     }

@@ -121,7 +121,7 @@ fn serve_question(
             },
         },
     };
-    if let Reply::Bookmarked(Bookmarked { volume, session, name, time }) = &reply {
+    if let Reply::Bookmarked(Bookmarked { volume, session, name, time, .. }) = &reply {
         let about = format!("volume {volume}, session {session}, as of {time}, as {name}");
         watch.pass.note_act(Act::BookmarkAdded, &about);
     }
