@@ -11,6 +11,7 @@ mod driver;
 mod events;
 mod filter;
 mod programs;
+mod provider;
 mod service;
 mod starts;
 mod trial;
@@ -43,7 +44,7 @@ pub trait Part: Sync {
 }
 
 /// All parts in the order in which they are put in place.
-pub const PARTS: [&dyn Part; 9] = [
+pub const PARTS: [&dyn Part; 10] = [
     &trial::Trial,
     &driver::Driver,
     &starts::Starts,
@@ -52,6 +53,7 @@ pub const PARTS: [&dyn Part; 9] = [
     &service::Service,
     &events::Events,
     &counters::Counters,
+    &provider::Provider,
     &filter::Filter,
 ];
 
