@@ -19,7 +19,7 @@ const AFTER_HELP: &str = "Exit codes:\n  0  done\n  1  failed\n  2  wrong argume
                           7  the service is not running\n  \
                           8  doctor: something is wrong\n  \
                           9  bookmark: the instant cannot be restored, or not yet\n  \
-                          10 bookmark: the applications could not be prepared for it\n\n\
+                          11 bookmark: the applications could not be prepared for it\n\n\
                           With --json an answer is one JSON document on standard output, and an \
                           error one on\nstandard error, with the exit code and what is said \
                           without --json:\n  \

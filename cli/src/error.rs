@@ -114,7 +114,7 @@ impl CliError {
             Self::NoService => 7,
             Self::Unhealthy(_) => 8,
             Self::Refused(Refusal { kind: RefusalKind::NotRestorable, .. }) => 9,
-            Self::Refused(Refusal { kind: RefusalKind::NotConsistent, .. }) => 10,
+            Self::Refused(Refusal { kind: RefusalKind::NotConsistent, .. }) => 11,
             _ => 1,
         }
     }

@@ -19,7 +19,7 @@ $script:Kinds = @{
     6 = 'CopyDiffers', 'InvalidData'
     7 = 'ServiceNotRunning', 'ResourceUnavailable'
     9 = 'NotRestorable', 'InvalidOperation'
-    10 = 'NotConsistent', 'InvalidOperation'
+    11 = 'NotConsistent', 'InvalidOperation'
 }
 
 # Runs the program once, on this machine or on another: it uses nothing of this module.

@@ -100,11 +100,6 @@ enum AdministrationError {
         file.display()
     )]
     NoScripts { file: PathBuf },
-    #[error(
-        "{volume} has no volume GUID, and VSS knows no other name: `--consistency crash` makes a \
-         crash-consistent bookmark"
-    )]
-    NoGuid { volume: VolumeName },
     #[error("applications are being prepared for another bookmark: try again when it is made")]
     Preparing,
     #[error("no bookmark was made: {why}")]
@@ -151,7 +146,7 @@ impl AdministrationError {
             | Self::FirstSync { .. }
             | Self::Gap { .. }
             | Self::NotArrived { .. } => RefusalKind::NotRestorable,
-            Self::NoGuid { .. } | Self::NotConsistent { .. } => RefusalKind::NotConsistent,
+            Self::NotConsistent { .. } => RefusalKind::NotConsistent,
             Self::State(_) | Self::Trust(_) | Self::Preparing => RefusalKind::Other,
         }
     }

@@ -35,7 +35,8 @@ const KNOWN: [(u32, &str, &str); 25] = [
     (
         0x8004_230F,
         "VSS_E_UNEXPECTED_PROVIDER_ERROR",
-        "the provider could not be used: `snapless-setup repair`, and VSS's events in the application log",
+        "the provider could not be used: `snapless-setup repair`, and VSS's events in \
+         the application log",
     ),
     (
         0x8004_2313,
@@ -50,7 +51,8 @@ const KNOWN: [(u32, &str, &str); 25] = [
     (
         0x8004_2315,
         "VSS_E_UNEXPECTED_WRITER_ERROR",
-        "VSS could not reach the writers: restart the service \"COM+ Event System\", and see VSS's events in the application log",
+        "VSS could not reach the writers: restart the service \"COM+ Event System\", and see \
+         VSS's events in the application log",
     ),
     (
         0x8004_2316,
@@ -58,7 +60,7 @@ const KNOWN: [(u32, &str, &str); 25] = [
         "another program makes a shadow copy: try again when it has done so",
     ),
     (0x8004_231B, "VSS_E_UNSUPPORTED_CONTEXT", "this Windows does not know the context"),
-    (0x8004_2325, "VSS_E_REBOOT_REQUIRED", "VSS needs a restart of the machine"),
+    (0x8004_2327, "VSS_E_REBOOT_REQUIRED", "VSS needs a restart of the machine"),
     (
         0x8004_2336,
         "VSS_E_WRITERERROR_PARTIAL_FAILURE",
@@ -67,13 +69,15 @@ const KNOWN: [(u32, &str, &str); 25] = [
     (
         0x8004_23F0,
         "VSS_E_WRITERERROR_INCONSISTENTSNAPSHOT",
-        "the volume has only a part of what it needs: what belongs together lies on several volumes",
+        "the volume has only a part of what it needs: what belongs together lies on \
+         several volumes",
     ),
     (0x8004_23F1, "VSS_E_WRITERERROR_OUTOFRESOURCES", "it is short of memory or another resource"),
     (
         0x8004_23F2,
         "VSS_E_WRITERERROR_TIMEOUT",
-        "it was frozen for longer than it bears (60 s), or did not freeze in that time: try again when it is less busy",
+        "it was frozen for longer than it bears (60 s), or did not freeze in that time: try \
+         again when it is less busy",
     ),
     (0x8004_23F3, "VSS_E_WRITERERROR_RETRYABLE", "it may succeed when it is tried again"),
     (

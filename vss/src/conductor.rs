@@ -104,7 +104,8 @@ pub enum FreezeError<E> {
     Instant(E),
     /// VSS did all without asking our provider.
     #[error(
-        "VSS ended the freeze without having asked for the instant: see its events in the application log"
+        "VSS ended the freeze without having asked for the instant: see its events in \
+         the application log"
     )]
     NotAsked,
     /// This is not Windows.

@@ -33,9 +33,9 @@ pub struct Frozen<T> {
     pub notes: Vec<String>,
 }
 
-/// Has the writers frozen that have files on a volume, `take` called once meanwhile, and the writers
-/// thawed. `volume`: its name as `\\?\Volume{GUID}\`. `take` must do no input or output on a disk:
-/// the volume's writes are held.
+/// Has the writers frozen that have files on a volume, `take` called once meanwhile, and the
+/// writers thawed. `volume`: its name as `\\?\Volume{GUID}\`. `take` must do no input or output on a
+/// disk: the volume's writes are held.
 ///
 /// # Errors
 /// [`FreezeError`]; the writers are thawed.
@@ -57,8 +57,8 @@ where
     }
 }
 
-/// Removes what a service that ended in the midst of a freeze has left registered with VSS, where it
-/// would be in the way of other backup programs.
+/// Removes what a service that ended in the midst of a freeze has left registered with VSS, where
+/// it would be in the way of other backup programs.
 ///
 /// # Errors
 /// Why it cannot be removed.

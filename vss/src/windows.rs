@@ -3,8 +3,8 @@
 //! A provider is a COM server out of VSS's process (docs: "Developing VSS Hardware Providers").
 //! Windows' own is a service (`swprv`), and so is ours: the service that asks for the freeze
 //! answers `CommitSnapshots` itself, so that no event, pipe or second program is between. It is
-//! registered with VSS only while a freeze is under way: VSS asks every registered provider at every
-//! shadow copy of any program, and fails with one that does not answer.
+//! registered with VSS only while a freeze is under way: VSS asks every registered provider at
+//! every shadow copy of any program, and fails with one that does not answer.
 
 mod apartment;
 mod backup;

@@ -246,6 +246,6 @@ mod tests {
         }
         let refusal = Refusal::new(RefusalKind::NotConsistent, "a writer failed");
         let [_, made] = printed(Answer::Refused(refusal), false);
-        assert_eq!(made.unwrap_err().code(), 10);
+        assert_eq!(made.unwrap_err().code(), 11);
     }
 }

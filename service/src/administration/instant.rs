@@ -68,8 +68,9 @@ impl Source {
     /// The volume's name for VSS.
     fn name_for_vss(&self) -> Result<String, AdministrationError> {
         let guid = self.driver.guid_of(&self.device)?;
-        let guid =
-            guid.ok_or_else(|| AdministrationError::NoGuid { volume: self.volume.clone() })?;
+        let guid = guid.ok_or_else(|| AdministrationError::NotConsistent {
+            why: format!("{} has no volume GUID, and VSS knows no other name", self.volume),
+        })?;
         Ok(format!(r"\\?\Volume{{{guid}}}\"))
     }
 }

@@ -1,8 +1,8 @@
 //! The provider: a software provider (docs: `vsprov.h`) that supports one volume, makes no shadow
 //! copy, and takes the instant in `CommitSnapshots`.
 //!
-//! Rule: while `CommitSnapshots` runs, writers are frozen and writes are held: what is done there is
-//! [`OnCommit::commit`] alone, which does no input or output on a disk, nor logs.
+//! Rule: while `CommitSnapshots` runs, writers are frozen and writes are held: what is done there
+//! is [`OnCommit::commit`] alone, which does no input or output on a disk, nor logs.
 #![allow(non_snake_case, reason = "the names of the interfaces")]
 
 use std::ffi::c_void;
