@@ -85,7 +85,7 @@ pub enum ScriptError {
         source: io::Error,
     },
     /// It says that it has failed.
-    #[error("the script {script} has failed: {status}{}", said(last))]
+    #[error("the script {script} has failed: {status}{}", said(last.as_ref()))]
     Failed {
         /// The script.
         script: Script,
@@ -104,8 +104,8 @@ pub enum ScriptError {
     },
 }
 
-fn said(last: &Option<String>) -> String {
-    last.as_ref().map(|last| format!(": {last}")).unwrap_or_default()
+fn said(last: Option<&String>) -> String {
+    last.map(|last| format!(": {last}")).unwrap_or_default()
 }
 
 impl fmt::Display for Script {

@@ -1,4 +1,4 @@
-//! The codes of VSS, in words (docs: `vsserror.h`, "IVssBackupComponents::GetWriterStatus").
+//! The codes of VSS, in words (docs: `vsserror.h`, `IVssBackupComponents::GetWriterStatus`).
 
 use std::fmt;
 

@@ -22,10 +22,10 @@ pub const PROVIDERS_KEY: &str = r"SYSTEM\CurrentControlSet\Services\VSS\Provider
 /// As the registry has it: in braces.
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = format!("{:032x}", self.0);
-        let [a, b, c, d, e] = [(0, 8), (8, 12), (12, 16), (16, 20), (20, 32)]
-            .map(|(from, to)| text.get(from..to).unwrap_or_default());
-        write!(f, "{{{a}-{b}-{c}-{d}-{e}}}")
+        let digits = format!("{:032x}", self.0);
+        let parts = [0..8, 8..12, 12..16, 16..20, 20..32];
+        let parts = parts.map(|part| digits.get(part).unwrap_or_default());
+        write!(f, "{{{}}}", parts.join("-"))
     }
 }
 

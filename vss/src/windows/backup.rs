@@ -5,6 +5,7 @@
 
 #![allow(non_snake_case, dead_code, reason = "the names of the header; methods keep their places")]
 #![allow(clippy::missing_safety_doc, reason = "the calls are in `requestor`")]
+#![allow(clippy::transmute_ptr_to_ptr, reason = "in what `interface` makes")]
 
 use std::ffi::c_void;
 

@@ -4,6 +4,7 @@
 //! Rule: while `CommitSnapshots` runs, writers are frozen and writes are held: what is done there
 //! is [`OnCommit::commit`] alone, which does no input or output on a disk, nor logs.
 #![allow(non_snake_case, reason = "the names of the interfaces")]
+#![allow(clippy::inline_always, clippy::ref_as_ptr, reason = "in what `implement` makes")]
 
 use std::ffi::c_void;
 use std::sync::Arc;

@@ -136,10 +136,10 @@ impl Requestor for VssRequestor {
 /// Begins what VSS does by itself, and waits for it. What takes too long is cancelled.
 fn wait(
     limit: Duration,
-    begin: impl FnOnce(*mut Option<IVssAsync>) -> HRESULT,
+    call: impl FnOnce(*mut Option<IVssAsync>) -> HRESULT,
 ) -> Result<(), StepError> {
     let mut task = None;
-    begin(&raw mut task).ok()?;
+    call(&raw mut task).ok()?;
     let task = task.ok_or_else(|| Error::from_hresult(E_UNEXPECTED))?;
     let begun = Instant::now();
     loop {
