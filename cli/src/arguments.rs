@@ -4,10 +4,11 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, value_parser};
+use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use clap_complete::Shell;
 use snapless_driver_client::VolumeName;
 use snapless_installer::rescue;
+use snapless_link::question::Consistency;
 use snapless_service::size::{NotASize, Size};
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::SWEEP_RATE_MIN;
@@ -20,7 +21,8 @@ const AFTER_HELP: &str = "Exit codes:\n  0  done\n  1  failed\n  2  wrong argume
                           8  doctor: something is wrong\n  \
                           9  bookmark, restore: the instant cannot be restored, or not yet\n \
                           10  restore: done; there are zeros where the volume's disk could not be \
-                          read\n\n\
+                          read\n \
+                          11  bookmark: the applications could not be prepared for it\n\n\
                           With --json an answer is one JSON document on standard output, and an \
                           error one on\nstandard error, with the exit code and what is said \
                           without --json:\n  \
@@ -107,7 +109,13 @@ pub enum Command {
     /// What has been written before is in it, as in the image that a power cut now would leave. The
     /// name stands for the instant wherever the server takes one; its retention policy says how
     /// long the instant is kept.
+    ///
+    /// With --consistency, applications are prepared for the instant first: by the scripts of the
+    /// service's configuration, or by these and VSS, which freezes its writers without making a
+    /// shadow copy. If that fails, no bookmark is made.
     #[command(after_help = "Examples:\n  snapless bookmark D: before-upgrade\n  \
+                            snapless bookmark D: nightly --consistency application\n  \
+                            snapless bookmark D: nightly --consistency application --or-crash\n  \
                             snapless bookmark D: before-upgrade --json")]
     Bookmark(BookmarkArguments),
     /// Restores a point of a volume from the server: to another volume, in place, or to a file
@@ -227,6 +235,12 @@ pub struct BookmarkArguments {
     /// The name: a letter, then letters, digits, '-', '_' and '.', at most 64
     #[arg(value_name = "NAME")]
     pub name: String,
+    /// How applications are prepared for the instant
+    #[arg(long, value_name = "KIND", value_enum, default_value = "crash")]
+    pub consistency: ConsistencyArgument,
+    /// If that fails: a crash-consistent bookmark all the same
+    #[arg(long)]
+    pub or_crash: bool,
     /// Print JSON, for scripts
     #[arg(long)]
     pub json: bool,
@@ -274,6 +288,27 @@ pub enum RestoreTarget {
     Volume(VolumeName),
     /// A file.
     File(PathBuf),
+}
+
+/// How applications are prepared for an instant.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum ConsistencyArgument {
+    /// Not at all
+    Crash,
+    /// By the scripts of the service's configuration
+    Scripts,
+    /// By these, and VSS freezes its writers
+    Application,
+}
+
+impl From<ConsistencyArgument> for Consistency {
+    fn from(argument: ConsistencyArgument) -> Self {
+        match argument {
+            ConsistencyArgument::Crash => Self::Crash,
+            ConsistencyArgument::Scripts => Self::Scripts,
+            ConsistencyArgument::Application => Self::Application,
+        }
+    }
 }
 
 /// Options of `snapless throttle`.

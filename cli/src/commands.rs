@@ -25,9 +25,7 @@ use snapless_control::message::Request;
 use snapless_driver_client::{Driver, paths};
 use snapless_installer::rescue;
 
-use crate::arguments::{
-    BookmarkArguments, Command, ProtectArguments, ThrottleArguments, VolumeArguments,
-};
+use crate::arguments::{Command, ProtectArguments, ThrottleArguments, VolumeArguments};
 use crate::error::CliError;
 
 /// Carries out `command`.
@@ -70,9 +68,7 @@ fn carry_out(
         Command::Predict(arguments) => predict::run(arguments, driver, out),
         Command::Reload { json } => ask(Request::Reload, *json, out),
         Command::Points(VolumeArguments { volume, json }) => points::list(volume, *json, pipe, out),
-        Command::Bookmark(BookmarkArguments { volume, name, json }) => {
-            points::bookmark(volume, name, *json, pipe, out)
-        }
+        Command::Bookmark(arguments) => points::bookmark(arguments, pipe, out),
         Command::Restore(arguments) => restore::run(arguments, driver, &paths::config_file(), out),
         Command::Rescue { to } => Ok(rescue::run(to, out)?),
         Command::Completions { shell } => completions::run(*shell, out),

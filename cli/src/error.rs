@@ -165,6 +165,7 @@ impl CliError {
             Self::Restore(error) if error.is_access_denied() => 5,
             Self::Refused(Refusal { kind: RefusalKind::NotRestorable, .. }) => 9,
             Self::Unreadable(_) => 10,
+            Self::Refused(Refusal { kind: RefusalKind::NotConsistent, .. }) => 11,
             _ => 1,
         }
     }

@@ -104,6 +104,8 @@ fn read_line<T: DeserializeOwned>(stream: &mut impl Read, max: u64) -> Result<T,
 mod tests {
     use std::io::Cursor;
 
+    use snapless_link::question::Consistency;
+
     use super::*;
     use crate::message::Done;
 
@@ -169,7 +171,12 @@ mod tests {
             Request::Pause { volume: volume.clone() },
             Request::Resume { volume: volume.clone() },
             Request::Points { volume: volume.clone() },
-            Request::Bookmark { volume, name: "before".to_owned() },
+            Request::Bookmark {
+                volume,
+                name: "before".to_owned(),
+                consistency: Consistency::Application,
+                or_crash: true,
+            },
             Request::Throttle { bytes_per_second: Some(1 << 20) },
             Request::Throttle { bytes_per_second: None },
             Request::Reload,

@@ -1,7 +1,7 @@
 //! Requests and answers.
 
 use serde::{Deserialize, Serialize};
-use snapless_link::question::{Bookmarked, Points};
+use snapless_link::question::{Bookmarked, Consistency, Points};
 
 /// What an administrator asks for. A volume is named as people name it: `{GUID}`, a drive letter
 /// or a device path.
@@ -50,6 +50,12 @@ pub enum Request {
         volume: String,
         /// The name.
         name: String,
+        /// How the instant is made.
+        #[serde(default)]
+        consistency: Consistency,
+        /// If that fails: name a crash-consistent instant instead.
+        #[serde(default)]
+        or_crash: bool,
     },
 }
 
@@ -62,9 +68,23 @@ pub enum Answer {
     /// What can be restored, to [`Request::Points`].
     Points(Points),
     /// The instant has its name, to [`Request::Bookmark`].
-    Bookmarked(Bookmarked),
+    Bookmarked(Made),
     /// Nothing has changed.
     Refused(Refusal),
+}
+
+/// A named instant, and how it was made.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Made {
+    /// What the server has named.
+    #[serde(flatten)]
+    pub named: Bookmarked,
+    /// The VSS writers that were frozen at the instant.
+    #[serde(default)]
+    pub writers: Vec<String>,
+    /// What was not as it was asked for, for people.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 /// What was done.
@@ -126,6 +146,8 @@ pub enum RefusalKind {
     NotRestorable,
     /// The name is taken, or is none.
     Name,
+    /// The applications could not be prepared for the instant.
+    NotConsistent,
     /// Anything else.
     #[serde(other)]
     Other,

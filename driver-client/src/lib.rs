@@ -12,6 +12,7 @@
 //! | [`state_place`] | where on a volume the driver can save the state of its session |
 //! | [`status`] | a session's counters; the progress, rate and holds derived from them |
 //! | [`paths`] | paths of Snapless's files |
+//! | `access_list`, `wine` | who may do what with a file; whether this is Wine |
 //!
 //! Rule: every answer of the driver is parsed into a type of this crate before it is used.
 
@@ -31,6 +32,8 @@ pub mod status;
 pub mod volume;
 
 #[cfg(windows)]
+pub mod access_list;
+#[cfg(windows)]
 pub mod control;
 #[cfg(windows)]
 mod overlapped;
@@ -40,6 +43,8 @@ mod state_file;
 mod volume_handle;
 #[cfg(windows)]
 pub mod volume_probe;
+#[cfg(windows)]
+pub mod wine;
 
 pub use error::DriverError;
 pub use port::{Driver, DriverPort, Volume};

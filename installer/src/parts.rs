@@ -11,6 +11,7 @@ mod driver;
 mod events;
 mod filter;
 mod programs;
+mod provider;
 mod service;
 mod starts;
 mod store;
@@ -54,6 +55,7 @@ pub const PARTS: [&dyn Part; 10] = [
     &service::Service,
     &events::Events,
     &counters::Counters,
+    &provider::Provider,
     &filter::Filter,
 ];
 

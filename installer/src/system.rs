@@ -141,6 +141,9 @@ pub trait System {
     /// them (`counters`).
     fn counters(&self) -> Result<Found, SetupError>;
 
+    /// Whether the COM class of the service's VSS provider is registered.
+    fn provider(&self) -> Result<Found, SetupError>;
+
     /// True if the next restart deletes `file`.
     fn is_deleted_at_restart(&self, file: &Path) -> Result<bool, SetupError>;
 
@@ -199,6 +202,12 @@ pub trait System {
 
     /// Removes what is registered of them.
     fn remove_counters(&self) -> Result<Deleted, SetupError>;
+
+    /// Registers the COM class of the service's VSS provider.
+    fn register_provider(&self) -> Result<(), SetupError>;
+
+    /// Removes what is registered of it, with COM and with VSS.
+    fn remove_provider(&self) -> Result<Deleted, SetupError>;
 
     /// Replaces the volume class's upper filters.
     fn set_class_filters(&self, filters: &FilterList) -> Result<(), SetupError>;

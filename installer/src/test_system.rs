@@ -36,6 +36,8 @@ pub(crate) struct State {
     /// The message file of the event source.
     pub(crate) events: Option<PathBuf>,
     pub(crate) counters: bool,
+    /// The COM class of the VSS provider.
+    pub(crate) provider: bool,
     /// Windows registers and removes no counters.
     pub(crate) refuses_counters: bool,
     /// The driver passes everything through.
@@ -131,6 +133,7 @@ impl State {
             && self.secured
             && self.events.as_ref().is_some_and(|file| self.files.contains_key(file))
             && self.counters != self.refuses_counters
+            && self.provider
             && !self.starts_failed
             && !self.has_trial()
     }
@@ -144,6 +147,7 @@ impl State {
             && self.packages.is_empty()
             && self.events.is_none()
             && (!self.counters || self.refuses_counters)
+            && !self.provider
             && !self.has_trial()
     }
 
@@ -391,6 +395,10 @@ impl System for TestSystem {
         self.ask(|state| if state.counters { Found::AsWanted } else { Found::Other })
     }
 
+    fn provider(&self) -> Result<Found, SetupError> {
+        self.ask(|state| if state.provider { Found::AsWanted } else { Found::Other })
+    }
+
     fn is_deleted_at_restart(&self, file: &Path) -> Result<bool, SetupError> {
         self.ask(|state| state.deleted_at_restart.contains(file))
     }
@@ -530,6 +538,18 @@ impl System for TestSystem {
             return Err(SetupError::Counters { program: "unlodctr.exe", why });
         }
         self.change("remove counters".into(), |state| state.counters = false)?;
+        Ok(Deleted::Now)
+    }
+
+    fn register_provider(&self) -> Result<(), SetupError> {
+        self.change("register the provider".into(), |state| state.provider = true)
+    }
+
+    fn remove_provider(&self) -> Result<Deleted, SetupError> {
+        if !self.ask(|state| state.provider)? {
+            return Ok(Deleted::Absent);
+        }
+        self.change("remove the provider".into(), |state| state.provider = false)?;
         Ok(Deleted::Now)
     }
 

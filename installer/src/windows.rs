@@ -7,6 +7,7 @@ mod events;
 mod files;
 mod inf;
 mod pending;
+mod provider;
 mod registration;
 mod secure;
 mod services;
@@ -16,7 +17,6 @@ mod starts;
 mod store;
 mod trial;
 mod version;
-mod wine;
 
 use std::path::{Path, PathBuf};
 
@@ -175,6 +175,18 @@ impl System for WindowsSystem {
 
     fn remove_counters(&self) -> Result<Deleted, SetupError> {
         counters::remove(&self.program_folder())
+    }
+
+    fn provider(&self) -> Result<Found, SetupError> {
+        Ok(provider::look())
+    }
+
+    fn register_provider(&self) -> Result<(), SetupError> {
+        provider::register()
+    }
+
+    fn remove_provider(&self) -> Result<Deleted, SetupError> {
+        provider::remove()
     }
 
     fn set_class_filters(&self, filters: &FilterList) -> Result<(), SetupError> {

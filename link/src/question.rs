@@ -39,6 +39,13 @@ pub enum Question {
         time: u64,
         /// The name.
         name: String,
+        /// How the instant was made. A server of an older release takes no other than
+        /// [`Consistency::Crash`], which is left out.
+        #[serde(default, skip_serializing_if = "Consistency::is_crash")]
+        consistency: Consistency,
+        /// How many VSS writers were frozen at the instant.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        writers: u16,
     },
     /// Open a point of a volume, whose content is fetched then.
     Restore {
@@ -51,6 +58,50 @@ pub enum Question {
         /// True if it is such a key.
         is_key: bool,
     },
+}
+
+/// How the applications were prepared for an instant.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Consistency {
+    /// Not at all: the image is that of a power cut at the instant.
+    #[default]
+    Crash,
+    /// By the scripts of the service's configuration.
+    Scripts,
+    /// By these scripts, and VSS had its writers frozen.
+    Application,
+}
+
+impl Consistency {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Crash, Self::Scripts, Self::Application];
+
+    /// Its name in JSON and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Crash => "crash",
+            Self::Scripts => "scripts",
+            Self::Application => "application",
+        }
+    }
+
+    /// True for [`Self::Crash`].
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+    fn is_crash(&self) -> bool {
+        *self == Self::Crash
+    }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_zero(count: &u16) -> bool {
+    *count == 0
+}
+
+/// What another release says of an instant's consistency: none if this one does not know it.
+fn known<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Consistency>, D::Error> {
+    let said = Option::<String>::deserialize(from)?;
+    Ok(said.and_then(|said| Consistency::ALL.into_iter().find(|it| it.name() == said)))
 }
 
 /// What the server answers.
@@ -164,6 +215,9 @@ pub struct Bookmark {
     pub session: Option<String>,
     /// The instant.
     pub time: Option<String>,
+    /// How its instant was made; none if the server does not say it.
+    #[serde(default, deserialize_with = "known")]
+    pub consistency: Option<Consistency>,
     /// What keeps it from being of use.
     pub error: Option<String>,
 }
@@ -179,6 +233,9 @@ pub struct Bookmarked {
     pub name: String,
     /// The instant.
     pub time: String,
+    /// How the server has noted that it was made; none of a server that notes no such thing.
+    #[serde(default, deserialize_with = "known")]
+    pub consistency: Option<Consistency>,
 }
 
 /// A point whose content can be fetched.
@@ -276,7 +333,9 @@ mod tests {
     #[test]
     fn a_question_and_its_reply_are_pinned() {
         let (volume, session, name) = ("v".to_owned(), "s".to_owned(), "n".to_owned());
-        let question = Question::Bookmark { volume, session, time: 7, name };
+        let consistency = Consistency::Crash;
+        let question =
+            Question::Bookmark { volume, session, time: 7, name, consistency, writers: 0 };
         let bytes = question.to_bytes();
         let text = r#"{"ask":"bookmark","volume":"v","session":"s","time":7,"name":"n"}"#;
         assert_eq!(String::from_utf8(bytes.clone()).unwrap(), text);
@@ -292,6 +351,30 @@ mod tests {
         assert_eq!(Question::read(text.as_bytes()), Ok(question));
         let newer = r#"{"refused":{"kind":"moon","text":"t"}}"#;
         assert_eq!(Reply::read(newer.as_bytes()), Some(Reply::refused(RefusedKind::Other, "t")));
+    }
+
+    #[test]
+    fn how_an_instant_was_made_is_told_and_an_end_of_another_release_is_understood() {
+        for consistency in Consistency::ALL {
+            let text = serde_json::to_string(&consistency).unwrap();
+            assert_eq!(text, format!("\"{}\"", consistency.name()));
+        }
+        let text = r#"{"ask":"bookmark","volume":"v","session":"s","time":7,"name":"n","consistency":"application","writers":9}"#;
+        let question = Question::read(text.as_bytes()).unwrap();
+        assert_eq!(String::from_utf8(question.to_bytes()).unwrap(), text);
+        let Question::Bookmark { consistency, writers, .. } = question else { panic!() };
+        assert_eq!((consistency, writers), (Consistency::Application, 9));
+        for (said, heard) in [
+            ("", None),
+            (r#","consistency":"moon""#, None),
+            (r#","consistency":"scripts""#, Some(Consistency::Scripts)),
+        ] {
+            let text = format!(
+                r#"{{"bookmarked":{{"volume":"v","session":"s","name":"n","time":"t"{said}}}}}"#
+            );
+            let Some(Reply::Bookmarked(made)) = Reply::read(text.as_bytes()) else { panic!() };
+            assert_eq!(made.consistency, heard);
+        }
     }
 
     #[test]
@@ -324,7 +407,13 @@ mod tests {
             whole_from: None,
             error: None,
         };
-        let mark = |number| Bookmark { name: at(number), session: None, time: None, error: None };
+        let mark = |number| Bookmark {
+            name: at(number),
+            session: None,
+            time: None,
+            consistency: None,
+            error: None,
+        };
         let points = Points {
             volume: "v".to_owned(),
             latest: None,

@@ -20,6 +20,7 @@ $script:Kinds = @{
     7 = 'ServiceNotRunning', 'ResourceUnavailable'
     9 = 'NotRestorable', 'InvalidOperation'
     10 = 'PartlyUnreadable', 'ReadError'
+    11 = 'NotConsistent', 'InvalidOperation'
 }
 
 # Runs the program once, on this machine or on another: it uses nothing of this module.
@@ -294,7 +295,7 @@ function New-SnaplessPointObject {
         'PSUseShouldProcessForStateChangingFunctions', '', Justification = 'It makes an object.')]
     param(
         [string] $Volume, [string] $SessionId, [string] $ComputerName, [string] $Kind,
-        [object] $From, [object] $To, [string] $Name, [string] $Reason
+        [object] $From, [object] $To, [string] $Name, [string] $Reason, [string] $Consistency
     )
 
     [pscustomobject]@{
@@ -304,6 +305,7 @@ function New-SnaplessPointObject {
         From         = ConvertTo-SnaplessTime -Value $From
         To           = ConvertTo-SnaplessTime -Value $To
         Reason       = $Reason
+        Consistency  = $Consistency
         Volume       = $Volume
         SessionId    = $SessionId
         ComputerName = $ComputerName
@@ -553,7 +555,7 @@ function Get-SnaplessPoint {
                 foreach ($mark in $told.bookmarks) {
                     if ($mark.error) { Write-Warning -Message "Bookmark $($mark.name): $($mark.error)"; continue }
                     $point = @{ Kind = 'Bookmark'; Name = $mark.name; From = $mark.time; To = $mark.time }
-                    New-SnaplessPointObject @of @point -SessionId $mark.session
+                    New-SnaplessPointObject @of @point -SessionId $mark.session -Consistency $mark.consistency
                 }
                 if ($told.left_out) { Write-Warning -Message "$($told.left_out) older ones are left out." }
             }
@@ -571,11 +573,21 @@ function New-SnaplessBookmark {
     stands for the instant wherever the server takes one; its retention policy says how long the
     instant is kept.
 
+    With -Consistency, applications are prepared for the instant first: by the scripts of the
+    service's configuration, or by these and VSS, which freezes its writers without making a shadow
+    copy. If that fails, no bookmark is made.
+
     .PARAMETER Volume
     The volume: a drive letter (D:), a GUID or a device path.
 
     .PARAMETER Name
     The name: a letter, then letters, digits, '-', '_' and '.', at most 64.
+
+    .PARAMETER Consistency
+    How applications are prepared for the instant: Crash (not at all), Scripts or Application.
+
+    .PARAMETER OrCrash
+    If that fails: a crash-consistent bookmark all the same, with a warning.
 
     .PARAMETER ComputerName
     Machines on which it is done, by PowerShell remoting. They need Snapless, not this module.
@@ -587,6 +599,11 @@ function New-SnaplessBookmark {
     New-SnaplessBookmark -Volume D: -Name before-upgrade
 
     Names the present instant of D:.
+
+    .EXAMPLE
+    New-SnaplessBookmark -Volume D: -Name nightly -Consistency Application
+
+    Names an instant of D: at which the VSS writers were frozen.
 
     .OUTPUTS
     Snapless.Point
@@ -606,6 +623,11 @@ function New-SnaplessBookmark {
         [ValidateNotNullOrEmpty()]
         [string] $Name,
 
+        [ValidateSet('Crash', 'Scripts', 'Application')]
+        [string] $Consistency = 'Crash',
+
+        [switch] $OrCrash,
+
         [Parameter(ValueFromPipelineByPropertyName)]
         [Alias('PSComputerName')]
         [string[]] $ComputerName,
@@ -614,14 +636,19 @@ function New-SnaplessBookmark {
     )
 
     process {
+        $words = @('bookmark', '--json')
+        if ($Consistency -ne 'Crash') { $words += '--consistency', $Consistency.ToLowerInvariant() }
+        if ($OrCrash) { $words += '--or-crash' }
         foreach ($one in $Volume) {
             $target = Get-SnaplessTarget -Name $one -Bound $PSBoundParameters
             if (-not $PSCmdlet.ShouldProcess($target, "Name the present instant $Name")) { continue }
             $call = @{ Caller = $PSCmdlet; Bound = $PSBoundParameters; Target = $one }
-            foreach ($answer in Invoke-SnaplessProgram -Words 'bookmark', '--json', '--', $one, $Name @call) {
+            foreach ($answer in Invoke-SnaplessProgram -Words ($words + @('--', $one, $Name)) @call) {
                 $made = $answer.Document
+                foreach ($note in $made.notes) { Write-Warning -Message "Bookmark ${Name}: $note" }
                 $of = @{ Volume = $made.volume; SessionId = $made.session; ComputerName = $answer.ComputerName }
-                New-SnaplessPointObject @of -Kind 'Bookmark' -Name $made.name -From $made.time -To $made.time
+                $point = @{ Kind = 'Bookmark'; Name = $made.name; From = $made.time; To = $made.time }
+                New-SnaplessPointObject @of @point -Consistency $made.consistency
             }
         }
     }

@@ -95,6 +95,11 @@ Describe 'Get-SnaplessPoint and New-SnaplessBookmark' {
         Set-Answer -Answer ($made | ConvertTo-Json)
         (New-SnaplessBookmark -Volume D: -Name before).Name | Should -Be 'before'
         $global:SnaplessSaid | Should -Be @('bookmark --json -- D: before')
+        $made += @{ consistency = 'application'; writers = @('SqlServerWriter'); notes = @() }
+        Set-Answer -Answer ($made | ConvertTo-Json)
+        $frozen = New-SnaplessBookmark -Volume D: -Name before -Consistency Application -OrCrash
+        $frozen.Consistency | Should -Be 'application'
+        $global:SnaplessSaid[-1] | Should -Be 'bookmark --json --consistency application --or-crash -- D: before'
     }
 }
 

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use serde::Serialize;
+use snapless_link::question::Consistency;
 use snapless_wire::id::{SessionId, VolumeGuid};
 
 use crate::error::{Error, Result};
@@ -48,6 +49,12 @@ pub struct Shown {
     /// How long retention keeps its point, if that is not the policy's matter.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep: Option<String>,
+    /// How its point was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub consistency: Option<Consistency>,
+    /// How many VSS writers were frozen then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub writers: Option<u16>,
     /// What is wrong with it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -173,6 +180,8 @@ impl Found {
                 time: None,
                 created: None,
                 keep: None,
+                consistency: None,
+                writers: None,
                 error: Some(error.to_string()),
             },
         }
@@ -188,6 +197,8 @@ impl Shown {
             time: Some(time::to_text(bookmark.time)),
             created: Some(time::to_text(bookmark.created)),
             keep: Keep::of_bookmark(bookmark).map(|keep| keep.to_string()),
+            consistency: Some(bookmark.making.consistency),
+            writers: Some(bookmark.making.writers).filter(|&writers| writers != 0),
             error: None,
         }
     }

@@ -138,7 +138,7 @@ fn serve_question(
     }
     let look = || questions::reply(host, volume, &question, &stop);
     let reply = attend_thread("question", host, &speaker, &must_end, &stop, look)?;
-    if let Reply::Bookmarked(Bookmarked { volume, session, name, time }) = &reply {
+    if let Reply::Bookmarked(Bookmarked { volume, session, name, time, .. }) = &reply {
         let about = format!("volume {volume}, session {session}, as of {time}, as {name}");
         watch.pass.note_act(Act::BookmarkAdded, &about);
     }

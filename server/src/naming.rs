@@ -3,7 +3,7 @@
 use std::num::NonZeroU64;
 
 use crate::error::Result;
-use crate::format::bookmark::{Bookmark, BookmarkName};
+use crate::format::bookmark::{Bookmark, BookmarkName, Making};
 use crate::repository::Repository;
 use crate::restore::Found;
 use crate::retention::run::check_bookmark;
@@ -19,6 +19,7 @@ pub fn name_point(
     repository: &Repository,
     found: &Found,
     name: BookmarkName,
+    making: Making,
     keep: Option<NonZeroU64>,
     stop: &StopFlag,
 ) -> Result<Bookmark> {
@@ -31,6 +32,7 @@ pub fn name_point(
         time: point.time,
         cut: point.cut,
         keep,
+        making,
     };
     repository.add_bookmark(&bookmark)?;
     if let Err(error) = check_bookmark(repository, header, (point.time, point.cut), stop) {

@@ -14,6 +14,7 @@ use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 
 use crate::bookmarks::{Shown, new_name};
 use crate::error::{Error, Result};
+use crate::format::bookmark::Making;
 use crate::host::Host;
 use crate::list::{self, Content, Stream};
 use crate::naming::name_point;
@@ -54,9 +55,10 @@ pub(crate) fn reply(
             let request = Request { volume, session: None, quiet: false };
             points(&repository, &request, stop, |_, _| ()).map(|report| Reply::Points(told(report)))
         }
-        Question::Bookmark { session, time, name, .. } => {
+        Question::Bookmark { session, time, name, consistency, writers, .. } => {
             let at = FileTime::new(*time);
-            bookmark(&repository, volume, (session, at), name, stop)
+            let making = Making { consistency: *consistency, writers: *writers };
+            bookmark(&repository, volume, (session, at), name, making, stop)
         }
         // The connection opens points itself, and goes on with them.
         Question::Restore { .. } => Err(LinkError::OutOfPlace(FrameKind::Question).into()),
@@ -88,6 +90,7 @@ fn bookmark(
     volume: VolumeGuid,
     (session, time): (&str, FileTime),
     name: &str,
+    making: Making,
     stop: &StopFlag,
 ) -> Result<Reply> {
     let Some(session) = SessionId::parse(session) else {
@@ -107,12 +110,13 @@ fn bookmark(
     }
     let source = Source { volume, session: Some(session), at: At::Time(time) };
     let found = Found::find(repository, &source, stop)?;
-    let made = name_point(repository, &found, name, None, stop)?;
+    let made = name_point(repository, &found, name, making, None, stop)?;
     Ok(Reply::Bookmarked(Bookmarked {
         volume: volume.to_string(),
         session: made.session.to_string(),
         name: made.name.to_string(),
         time: time::to_text(made.time),
+        consistency: Some(made.making.consistency),
     }))
 }
 
@@ -174,6 +178,6 @@ fn stretch(list::Points { from, to }: list::Points) -> Stretch {
 }
 
 fn told_bookmark(bookmark: Shown) -> question::Bookmark {
-    let Shown { name, session, time, error, .. } = bookmark;
-    question::Bookmark { name, session, time, error }
+    let Shown { name, session, time, consistency, error, .. } = bookmark;
+    question::Bookmark { name, session, time, consistency, error }
 }

@@ -5,6 +5,7 @@
 //! configured is written before it runs, so that it counts after a crash too. What the server is
 //! asked for holds up no change.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -29,13 +30,18 @@ use crate::state::StateError;
 use crate::supervisor::Supervisor;
 use crate::verification::unix_ms;
 
+mod instant;
 mod points;
+
+use instant::Wanted;
 
 /// The service as administrators see it.
 pub struct Administration {
     settings: SettingsFile,
     driver: Arc<dyn Driver>,
     supervisor: Mutex<Supervisor>,
+    /// One at a time has applications prepared for an instant.
+    preparing: Mutex<()>,
 }
 
 /// Why a request is not carried out.
@@ -89,6 +95,15 @@ enum AdministrationError {
         ARRIVAL_LIMIT.as_secs(), reached(*.latest)
     )]
     NotArrived { latest: Option<FileTime> },
+    #[error(
+        "no scripts are configured: add `[scripts]` to {}, or ask for another consistency",
+        file.display()
+    )]
+    NoScripts { file: PathBuf },
+    #[error("applications are being prepared for another bookmark: try again when it is made")]
+    Preparing,
+    #[error("no bookmark was made: {why}")]
+    NotConsistent { why: String },
 }
 
 /// Up to when the server has the volume.
@@ -114,9 +129,11 @@ impl AdministrationError {
             | Self::NotConfigured(_) => RefusalKind::NoSuchVolume,
             Self::Session(_) => RefusalKind::Unprotectable,
             Self::Driver(_) => RefusalKind::Driver,
-            Self::Settings(_) | Self::NoServer | Self::OtherServer { .. } | Self::Folder { .. } => {
-                RefusalKind::Configuration
-            }
+            Self::Settings(_)
+            | Self::NoServer
+            | Self::OtherServer { .. }
+            | Self::Folder { .. }
+            | Self::NoScripts { .. } => RefusalKind::Configuration,
             Self::Inquiry(InquiryError::Refused(refused)) => match refused.kind {
                 RefusedKind::NoSuchVolume => RefusalKind::NoSuchVolume,
                 RefusedKind::NotRestorable => RefusalKind::NotRestorable,
@@ -133,7 +150,8 @@ impl AdministrationError {
             | Self::FirstSync { .. }
             | Self::Gap { .. }
             | Self::NotArrived { .. } => RefusalKind::NotRestorable,
-            Self::State(_) | Self::Trust(_) => RefusalKind::Other,
+            Self::NotConsistent { .. } => RefusalKind::NotConsistent,
+            Self::State(_) | Self::Trust(_) | Self::Preparing => RefusalKind::Other,
         }
     }
 }
@@ -147,7 +165,7 @@ struct Outcome {
 impl Administration {
     /// Of a service that runs `supervisor`, as the file says.
     pub fn new(settings: SettingsFile, driver: Arc<dyn Driver>, supervisor: Supervisor) -> Self {
-        Self { settings, driver, supervisor: Mutex::new(supervisor) }
+        Self { settings, driver, supervisor: Mutex::new(supervisor), preparing: Mutex::new(()) }
     }
 
     /// What runs. A request that is being carried out is waited for.
@@ -181,8 +199,9 @@ impl Administration {
             }
             Request::Reload => self.change(|supervisor| self.reload(supervisor)),
             Request::Points { volume } => self.points(volume).map(Answer::Points),
-            Request::Bookmark { volume, name } => {
-                self.bookmark(volume, name).map(Answer::Bookmarked)
+            Request::Bookmark { volume, name, consistency, or_crash } => {
+                let wanted = Wanted { consistency: *consistency, or_crash: *or_crash };
+                self.bookmark(volume, name, wanted).map(Answer::Bookmarked)
             }
         };
         answer.unwrap_or_else(|error| {

@@ -11,6 +11,11 @@
 //! to = "18:00"                # not later than `from`: until then on the next day
 //! rate = "5 MiB"              # or "none": no limit
 //!
+//! [scripts]                   # run around `snapless bookmark --consistency scripts|application`
+//! before = ['C:\Scripts\freeze.cmd', 'sales']   # a program and its arguments
+//! after = ['C:\Scripts\thaw.cmd', 'sales']
+//! limit_s = 60                # how long each may take: 1 to 600
+//!
 //! [[volumes]]
 //! volume = "{71a27cdd-812a-11d0-bec7-08002be2092f}"   # as `mountvol` shows it
 //! block_size = "64 KiB"       # 16 KiB to 4 MiB, a power of two
@@ -32,6 +37,7 @@
 //! allowed values. Unknown keys are errors, so that a misspelt setting is not ignored.
 
 mod check;
+mod scripts;
 mod send_rates;
 
 use std::fs;
@@ -54,10 +60,12 @@ use snapless_wire::ioctl::{
 pub use check::ConfigError;
 
 use check::Checker;
+use scripts::RawScripts;
 use send_rates::RawEntry;
 
 use crate::connector::{Connector, is_loopback};
 use crate::schedule::{InForce, Schedule};
+use crate::scripts::Scripts;
 use crate::size::Size;
 use crate::throttle::SEND_RATE_MIN;
 
@@ -85,6 +93,8 @@ pub struct Config {
     pub send_rate: Option<u64>,
     /// When it is another rate than that.
     pub send_rates: Schedule,
+    /// What is run around a bookmark.
+    pub scripts: Scripts,
     /// Folder of session ids and reports.
     pub state_dir: PathBuf,
     /// Folder of the log.
@@ -187,6 +197,8 @@ struct RawConfig {
     send_rate: Option<Size>,
     #[serde(default)]
     send_rates: Vec<RawEntry>,
+    #[serde(default)]
+    scripts: RawScripts,
     state_dir: Option<PathBuf>,
     log_dir: Option<PathBuf>,
     #[serde(default)]
@@ -251,6 +263,7 @@ impl Checker<'_> {
             insecure: raw.insecure,
             send_rate: self.send_rate(raw.send_rate)?,
             send_rates: self.send_rates(&raw.send_rates)?,
+            scripts: self.scripts(raw.scripts)?,
             state_dir: raw.state_dir.unwrap_or_else(paths::state_dir),
             log_dir: raw.log_dir.unwrap_or_else(paths::log_dir),
             volumes,
@@ -512,6 +525,29 @@ mod tests {
         assert_eq!(parse("send_rate = \"20 MiB\"").unwrap().send_rate, Some(20 << 20));
         let refused = parse("send_rate = \"1023 KiB\"").unwrap_err().to_string();
         assert!(refused.contains("1 MiB or more"), "{refused}");
+    }
+
+    #[test]
+    fn scripts_are_programs_with_their_whole_paths_and_have_a_limit() {
+        let none = parse("").unwrap().scripts;
+        assert!(!none.are_there() && none.limit.as_secs() == 60);
+        let program = std::env::current_exe().unwrap();
+        let of = |lines: &str| parse(&format!("[scripts]\n{lines}"));
+        let with_program = |rest: &str| of(&format!("before = ['{}'{rest}", program.display()));
+        let scripts = with_program(", 'a b']\nlimit_s = 600").unwrap().scripts;
+        let before = scripts.before.clone().unwrap();
+        assert_eq!((before.program, before.arguments), (program.clone(), vec!["a b".to_owned()]));
+        assert!(scripts.are_there() && scripts.after.is_none() && scripts.limit.as_secs() == 600);
+        for (lines, allowed) in [
+            ("after = []", "whole path"),
+            ("after = ['freeze.cmd']", "whole path"),
+            ("limit_s = 0", "1 to 600"),
+            ("limit_s = 601", "1 to 600"),
+            ("during = ['x']", "during"),
+        ] {
+            let refused = of(lines).unwrap_err().to_string();
+            assert!(refused.contains(allowed), "{lines}: {refused}");
+        }
     }
 
     #[test]

@@ -118,6 +118,9 @@ events! {
     ChannelFailed = 321, Error,
         "the service cannot listen for `snapless`: another program has its pipe. Protection \
          goes on";
+    NotConsistent = 330, Warning,
+        "an instant was asked for with the applications prepared, and they could not be: the text \
+         has the reason, and whether a bookmark was made all the same";
     Bug = 399, Error, "a bug ended an attempt; the service tries again";
 }
 

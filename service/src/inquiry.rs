@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use snapless_link::LinkError;
 use snapless_link::client::LinkLimits;
-use snapless_link::question::{Bookmarked, Points, Question, Refused, Reply};
+use snapless_link::question::{
+    Bookmarked, Consistency, Points, Question, Refused, RefusedKind, Reply,
+};
 use snapless_wire::frame::{FrameError, FrameKind};
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 
@@ -61,21 +63,50 @@ pub fn points(
     }
 }
 
-/// Has the server name an instant of a volume's session.
+/// An instant that is to be named.
+#[derive(Clone, Copy, Debug)]
+pub struct Instance<'a> {
+    /// The volume.
+    pub volume: VolumeGuid,
+    /// The session.
+    pub session: SessionId,
+    /// The instant.
+    pub time: FileTime,
+    /// The name.
+    pub name: &'a str,
+    /// How it was made.
+    pub consistency: Consistency,
+    /// How many VSS writers were frozen.
+    pub writers: u16,
+}
+
+/// Has the server name an instant of a volume's session. A server of an older release that does not
+/// note how an instant was made names it all the same, and its answer does not say it.
 ///
 /// # Errors
 /// [`InquiryError`].
 pub fn bookmark(
     connector: &Connector,
     limits: &LinkLimits,
-    (volume, session): (VolumeGuid, SessionId),
-    time: FileTime,
-    name: &str,
+    instance: Instance<'_>,
 ) -> Result<Bookmarked, InquiryError> {
-    let [volume, session] = [volume.to_string(), session.to_string()];
-    let question = Question::Bookmark { volume, session, time: time.get(), name: name.to_owned() };
+    let Instance { volume, session, time, name, consistency, writers } = instance;
+    let question = Question::Bookmark {
+        volume: volume.to_string(),
+        session: session.to_string(),
+        time: time.get(),
+        name: name.to_owned(),
+        consistency,
+        writers,
+    };
     match ask(connector, limits, &question)? {
         Reply::Bookmarked(bookmarked) => Ok(bookmarked),
+        Reply::Refused(Refused { kind: RefusedKind::Question, .. })
+            if consistency != Consistency::Crash =>
+        {
+            let plain = Instance { consistency: Consistency::Crash, writers: 0, ..instance };
+            bookmark(connector, limits, plain)
+        }
         other => Err(not_asked_for(other)),
     }
 }

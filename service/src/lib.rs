@@ -7,6 +7,7 @@
 //! | [`supervisor`] | one pipeline per volume, and their reports |
 //! | [`administration`], [`settings_file`] | requests of `snapless`; changes to the TOML file |
 //! | [`inquiry`] | what it asks the server for an administrator: points, names for them |
+//! | `consistent`, [`scripts`] | instants for which applications are prepared |
 //! | [`pipeline`] | one volume: connect, claim, stream, back off |
 //! | [`connector`], [`renewal`] | how the server is reached; the machine's certificate |
 //! | [`session`] | resume the driver's session or begin a new one |
@@ -33,6 +34,7 @@ pub mod checks;
 pub mod compare;
 pub mod config;
 pub mod connector;
+mod consistent;
 pub mod counters;
 pub mod event;
 mod files;
@@ -47,6 +49,7 @@ pub mod renewal;
 pub mod report;
 pub mod runner;
 pub mod schedule;
+pub mod scripts;
 pub mod session;
 pub mod settings_file;
 pub mod size;

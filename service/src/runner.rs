@@ -43,6 +43,7 @@ pub fn run(
     let administration = Administration::new(settings, Arc::clone(driver), supervisor);
     let administration = Arc::new(administration);
     listen(channel, &administration);
+    clean_up();
     let mut performance = Performance::start();
     while !stop.wait_for(REPORT_INTERVAL) {
         // A request may wait for a flush.
@@ -73,6 +74,18 @@ pub enum RunError {
         /// The system's error.
         source: io::Error,
     },
+}
+
+/// Takes off what a freeze that was cut short has left with VSS. VSS may have to be started for it.
+fn clean_up() {
+    thread::spawn(|| {
+        if let Err(error) = snapless_vss::clean_up() {
+            log::warn!(
+                "the VSS provider of a freeze that was cut short stays registered, and may be in \
+                 the way of other backup programs until this service is started again: {error}"
+            );
+        }
+    });
 }
 
 fn started(config: &Config) -> String {

@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 use jiff::civil::{DateTime, date};
 use snapless_control::channel::connect;
 use snapless_control::exchange::ask;
-use snapless_control::message::{Answer, Done, Refusal, RefusalKind, Request, Scheduled};
+use snapless_control::message::{Answer, Done, Made, Refusal, RefusalKind, Request, Scheduled};
 use snapless_driver_client::Driver;
 use snapless_driver_client::identity::volume_of_device;
 use snapless_link::client::LinkLimits;
-use snapless_link::question::{Bookmarked, Points, Question, RefusedKind, Reply};
+use snapless_link::question::{Bookmarked, Consistency, Points, Question, RefusedKind, Reply};
 use snapless_service::report::{Activity, read_all};
 use snapless_service::runner;
 use snapless_service::settings_file::SettingsFile;
@@ -410,7 +410,17 @@ fn points() -> Request {
 }
 
 fn bookmark(name: &str) -> Request {
-    Request::Bookmark { volume: volume(), name: name.to_owned() }
+    consistent(name, Consistency::Crash, false)
+}
+
+fn consistent(name: &str, consistency: Consistency, or_crash: bool) -> Request {
+    Request::Bookmark { volume: volume(), name: name.to_owned(), consistency, or_crash }
+}
+
+/// What the server says of an instant that it has named.
+fn named(consistency: Option<Consistency>) -> Bookmarked {
+    let [volume, session, name, time] = ["v", "s", "now", "t"].map(str::to_owned);
+    Bookmarked { volume, session, name, time, consistency }
 }
 
 #[test]
@@ -445,12 +455,12 @@ fn the_present_instant_gets_a_name_once_the_server_has_it() {
     assert!(early.text.contains("first sync"), "{early}");
     machine.driver.complete_base(0);
     machine.driver.end_epoch();
-    let [volume, of_session, name, time] = ["v", "s", "now", "t"].map(str::to_owned);
-    let made = Bookmarked { volume, session: of_session, name, time };
+    let made = named(Some(Consistency::Crash));
     machine.server.behave(|manners| manners.reply = Some(Reply::Bookmarked(made.clone())));
     machine.driver.write(0, &[1; 8]);
     machine.driver.end_epoch();
     let at = machine.driver.pass(0);
+    let made = Made { named: made, writers: Vec::new(), notes: Vec::new() };
     assert_eq!(machine.ask(&bookmark("now")), Answer::Bookmarked(made));
     let [Question::Bookmark { session: of, time, name, .. }] = &machine.server.questions()[..]
     else {
@@ -494,4 +504,96 @@ fn what_the_server_refuses_is_said_in_its_words() {
     }
     machine.done(&unprotect());
     assert_eq!(machine.refused(&points()).kind, RefusalKind::NoSuchVolume);
+}
+
+/// A machine of which instants can be restored, with these lines of its configuration.
+fn streaming(lines: &str) -> (Machine, SessionId) {
+    let machine = Machine::with(lines);
+    machine.done(&machine.protect());
+    let session = machine.session();
+    machine.driver.complete_base(0);
+    machine.streams(session);
+    (machine, session)
+}
+
+/// How the server was told that instants were made.
+fn told(machine: &Machine) -> Vec<Consistency> {
+    let told = machine.server.questions().into_iter().map(|question| match question {
+        Question::Bookmark { consistency, .. } => consistency,
+        other => panic!("{other:?}"),
+    });
+    told.collect()
+}
+
+#[cfg(unix)]
+#[test]
+fn scripts_run_around_the_instant_and_one_before_that_fails_forbids_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let refuse = folder.path().join("refuse");
+    let script = folder.path().join("script.sh");
+    let text = format!(
+        "echo \"$SNAPLESS_STEP $SNAPLESS_BOOKMARK\" >> '{}'\n\
+         [ $SNAPLESS_STEP = after ] || [ ! -e '{}' ] || {{ echo no; exit 1; }}\n",
+        out.display(),
+        refuse.display()
+    );
+    std::fs::write(&script, text).unwrap();
+    let run = format!("['/bin/sh', '{}']", script.display());
+    let (machine, session) = streaming(&format!("[scripts]\nbefore = {run}\nafter = {run}\n"));
+    let reply = Reply::Bookmarked(named(Some(Consistency::Scripts)));
+    machine.server.behave(|manners| manners.reply = Some(reply));
+    let said = || std::fs::read_to_string(&out).unwrap();
+
+    let Answer::Bookmarked(made) = machine.ask(&consistent("one", Consistency::Scripts, false))
+    else {
+        panic!("it is made")
+    };
+    assert_eq!((made.named.consistency, made.notes), (Some(Consistency::Scripts), Vec::new()));
+    assert_eq!(said(), "before one\nafter one\n");
+    machine.ask(&bookmark("plain"));
+    assert_eq!(said(), "before one\nafter one\n", "none for a crash-consistent one");
+
+    std::fs::write(&refuse, "").unwrap();
+    let refused = machine.refused(&consistent("two", Consistency::Scripts, false));
+    assert_eq!(refused.kind, RefusalKind::NotConsistent);
+    assert!(refused.text.contains("script.sh") || refused.text.contains("/bin/sh"), "{refused}");
+    assert!(refused.text.contains("exit status: 1: no"), "{refused}");
+    assert!(said().ends_with("before two\nafter two\n"), "{}", said());
+    assert_eq!(told(&machine), [Consistency::Scripts, Consistency::Crash]);
+
+    let asked = machine.ask(&consistent("three", Consistency::Scripts, true));
+    let Answer::Bookmarked(made) = asked else { panic!("{asked:?}") };
+    assert!(made.notes[0].contains("crash-consistent only"), "{made:?}");
+    assert_eq!(told(&machine).last(), Some(&Consistency::Crash));
+    machine.streams(session);
+}
+
+#[test]
+fn without_vss_or_scripts_a_consistent_instant_is_refused_in_words() {
+    let (machine, _) = streaming("");
+    let refused = machine.refused(&consistent("one", Consistency::Scripts, true));
+    assert_eq!(refused.kind, RefusalKind::Configuration);
+    assert!(refused.text.contains("[scripts]"), "{refused}");
+    let refused = machine.refused(&consistent("one", Consistency::Application, false));
+    assert_eq!(refused.kind, RefusalKind::NotConsistent);
+    assert!(machine.server.questions().is_empty(), "no bookmark is made");
+    machine.driver.sleep_and_change();
+    let gap = machine.refused(&consistent("one", Consistency::Application, true));
+    assert_eq!(gap.kind, RefusalKind::NotRestorable, "{gap}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_server_that_does_not_note_how_an_instant_was_made_names_it_all_the_same() {
+    let (machine, _) = streaming("[scripts]\nbefore = ['/bin/true']\n");
+    let reply = Reply::refused(RefusedKind::Question, "unknown field `consistency`");
+    machine.server.behave(|manners| manners.reply = Some(reply));
+    machine.refused(&consistent("one", Consistency::Scripts, false));
+    assert_eq!(told(&machine), [Consistency::Scripts, Consistency::Crash]);
+    let reply = Reply::Bookmarked(named(None));
+    machine.server.behave(|manners| manners.reply = Some(reply));
+    let asked = machine.ask(&consistent("one", Consistency::Scripts, false));
+    let Answer::Bookmarked(made) = asked else { panic!("{asked:?}") };
+    assert!(made.notes[0].contains("older release"), "{made:?}");
 }

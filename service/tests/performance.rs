@@ -13,6 +13,7 @@ use snapless_service::config::Config;
 use snapless_service::performance::Snapshot;
 use snapless_service::performance::sets::VolumeValues;
 use snapless_service::schedule::Schedule;
+use snapless_service::scripts::Scripts;
 use snapless_service::supervisor::Supervisor;
 use snapless_wire::id::SessionId;
 use tempfile::TempDir;
@@ -36,6 +37,7 @@ impl Service {
             insecure: true,
             send_rate: Some(64 << 20),
             send_rates: Schedule::default(),
+            scripts: Scripts::default(),
             state_dir: folder.path().to_owned(),
             log_dir: folder.path().to_owned(),
             volumes: vec![config()],

@@ -4,12 +4,13 @@
 use std::io::Write;
 use std::path::Path;
 
-use snapless_control::message::{Answer, Request};
+use snapless_control::message::{Answer, Made, Request};
 use snapless_driver_client::VolumeName;
-use snapless_link::question::{Bookmark, Bookmarked, Gap, Points, Session, Stretch};
+use snapless_link::question::{Bookmark, Bookmarked, Consistency, Gap, Points, Session, Stretch};
 
 use super::common::print_json;
 use super::service::{ask, other_answer};
+use crate::arguments::BookmarkArguments;
 use crate::error::CliError;
 
 /// Tells what can be restored.
@@ -26,20 +27,30 @@ pub(crate) fn list(
 
 /// Gives the present instant a name.
 pub(crate) fn bookmark(
-    volume: &VolumeName,
-    name: &str,
-    json: bool,
+    arguments: &BookmarkArguments,
     channel: &Path,
     out: &mut dyn Write,
 ) -> Result<(), CliError> {
-    let (volume, name) = (volume.to_string(), name.to_owned());
-    let asked = ask(Request::Bookmark { volume: volume.clone(), name }, channel)?;
-    let Answer::Bookmarked(made) = asked else { return Err(other_answer()) };
-    if json {
+    let BookmarkArguments { volume, name, consistency, or_crash, json } = arguments;
+    let request = Request::Bookmark {
+        volume: volume.to_string(),
+        name: name.clone(),
+        consistency: (*consistency).into(),
+        or_crash: *or_crash,
+    };
+    let Answer::Bookmarked(made) = ask(request, channel)? else { return Err(other_answer()) };
+    if *json {
         return print_json(&made, out);
     }
-    let Bookmarked { volume: at_server, session, name, time } = made;
+    let Made { named, writers, notes } = made;
+    let Bookmarked { volume: at_server, session, name, time, .. } = named;
     writeln!(out, "{volume} as of {time} is named {name}: the server has it")?;
+    if !writers.is_empty() {
+        writeln!(out, "frozen at that instant: {}", writers.join(", "))?;
+    }
+    for note in notes {
+        writeln!(out, "note: {note}")?;
+    }
     writeln!(out, "restored there by: --volume {at_server} --session {session} --at {name}")?;
     Ok(())
 }
@@ -54,10 +65,16 @@ fn print(points: &Points, out: &mut dyn Write) -> Result<(), CliError> {
     for session in sessions {
         print_session(session, out)?;
     }
-    for Bookmark { name, time, error, .. } in bookmarks {
+    for Bookmark { name, time, consistency, error, .. } in bookmarks {
         match (time, error) {
             (_, Some(error)) => writeln!(out, "bookmark   {name}: of no use: {error}")?,
-            (time, None) => writeln!(out, "bookmark   {name}: {}", known(time.as_ref()))?,
+            (time, None) => {
+                let made = match consistency {
+                    None | Some(Consistency::Crash) => String::new(),
+                    Some(other) => format!(", {}-consistent", other.name()),
+                };
+                writeln!(out, "bookmark   {name}: {}{made}", known(time.as_ref()))?;
+            }
         }
     }
     if *left_out > 0 {
@@ -115,6 +132,7 @@ mod tests {
     use snapless_control::message::{Refusal, RefusalKind};
 
     use super::*;
+    use crate::arguments::ConsistencyArgument;
 
     const AT: &str = "2026-11-23T14:00:00Z";
     const SESSION: &str = "0a1b2c3d-0000-4000-8000-0123456789ab";
@@ -127,6 +145,7 @@ mod tests {
             name: name.to_owned(),
             session: Some(SESSION.to_owned()),
             time: error.is_none().then(at),
+            consistency: error.is_none().then_some(Consistency::Application),
             error: error.map(str::to_owned),
         };
         let session = Session {
@@ -155,11 +174,18 @@ mod tests {
         let channel = Channel::open(&path).unwrap();
         thread::spawn(move || channel.serve(move |_| answer.clone()));
         let volume: VolumeName = "D:".parse().unwrap();
+        let arguments = BookmarkArguments {
+            volume: volume.clone(),
+            name: "before".to_owned(),
+            consistency: ConsistencyArgument::Application,
+            or_crash: false,
+            json,
+        };
         let text = |out: Vec<u8>| String::from_utf8(out).unwrap();
         let (mut listed, mut made) = (Vec::new(), Vec::new());
         [
             list(&volume, json, &path, &mut listed).map(|()| text(listed)),
-            bookmark(&volume, "before", json, &path, &mut made).map(|()| text(made)),
+            bookmark(&arguments, &path, &mut made).map(|()| text(made)),
         ]
     }
 
@@ -167,9 +193,14 @@ mod tests {
     fn points_are_told_with_what_hides_others() {
         let [listed, other] = printed(Answer::Points(points()), false);
         let listed = listed.unwrap();
-        for part in
-            ["in a gap", "(cannot be restored)", "to now: the machine", "old: of no use", "3 older"]
-        {
+        for part in [
+            "in a gap",
+            "(cannot be restored)",
+            "to now: the machine",
+            "old: of no use",
+            "3 older",
+            "Z, application-consistent",
+        ] {
             assert!(listed.contains(part), "{part}: {listed}");
         }
         assert_eq!(other.unwrap_err().code(), 1, "an answer to another request");
@@ -181,13 +212,22 @@ mod tests {
     #[test]
     fn a_named_instant_is_told_as_the_server_takes_it() {
         let [volume, session, name, time] = [VOLUME, SESSION, "before", AT].map(str::to_owned);
-        let made = Bookmarked { volume, session, name, time };
+        let named =
+            Bookmarked { volume, session, name, time, consistency: Some(Consistency::Application) };
+        let (writers, notes) = (vec!["SqlServerWriter".to_owned()], vec!["the note".to_owned()]);
+        let made = Made { named, writers, notes };
         let [other, text] = printed(Answer::Bookmarked(made.clone()), false);
         assert_eq!(other.unwrap_err().code(), 1);
-        assert!(text.unwrap().contains(&format!("--volume {VOLUME} --session {SESSION} --at b")));
+        let text = text.unwrap();
+        assert!(text.contains(&format!("--volume {VOLUME} --session {SESSION} --at b")));
+        assert!(text.contains("instant: SqlServerWriter\nnote: the note\n"), "{text}");
         let [_, json] = printed(Answer::Bookmarked(made), true);
         let value = crate::schema::parse("bookmark", &json.unwrap());
         assert_eq!((&value["name"], &value["time"]), (&"before".into(), &AT.into()));
+        assert_eq!(
+            (&value["consistency"], &value["writers"][0]),
+            (&"application".into(), &"SqlServerWriter".into())
+        );
     }
 
     #[test]
@@ -204,5 +244,8 @@ mod tests {
         for printed in printed(Answer::Refused(refusal), false) {
             assert_eq!(printed.unwrap_err().code(), 9);
         }
+        let refusal = Refusal::new(RefusalKind::NotConsistent, "a writer failed");
+        let [_, made] = printed(Answer::Refused(refusal), false);
+        assert_eq!(made.unwrap_err().code(), 11);
     }
 }

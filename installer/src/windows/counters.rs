@@ -9,11 +9,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use snapless_driver_client::paths;
+use snapless_driver_client::wine::is_wine;
 use windows_registry::LOCAL_MACHINE;
 use windows_sys::Win32::System::Threading::CREATE_NO_WINDOW;
 
 use super::files;
-use super::wine::is_wine;
 use crate::counters::{MANIFEST, MANIFEST_FILE, PROVIDER, SETS};
 use crate::error::SetupError;
 use crate::names::SERVICE_PROGRAM;

@@ -9,6 +9,7 @@ use std::io;
 use std::path::Path;
 use std::ptr;
 
+use snapless_driver_client::wine::is_wine;
 use windows_registry::LOCAL_MACHINE;
 use windows_strings::HSTRING;
 use windows_sys::Win32::Devices::DeviceAndDriverInstallation::{
@@ -20,7 +21,6 @@ use windows_sys::Win32::Foundation::{
     ERROR_SUCCESS_REBOOT_REQUIRED, GetLastError, INVALID_HANDLE_VALUE,
 };
 
-use super::wine::is_wine;
 use crate::error::SetupError;
 
 /// The section of the files.

@@ -3,10 +3,12 @@
 use std::process::ExitCode;
 
 use serde::Serialize;
+use snapless_link::question::Consistency;
 
 use crate::bookmarks::Shown;
 use crate::cli::{BookmarkAdd, BookmarkCommand, BookmarkList, BookmarkRemove};
 use crate::error::Result;
+use crate::format::bookmark::Making;
 use crate::naming::name_point;
 use crate::restore::{Found, PassedOver};
 use crate::retention::policy::Keep;
@@ -43,7 +45,8 @@ fn add(args: &BookmarkAdd) -> Result<()> {
     let found = Found::find(&repository, &source, &stop)?;
     let point = *found.point();
     let keep = args.keep.and_then(Keep::for_bookmark);
-    let bookmark = name_point(&repository, &found, args.name.clone(), keep, &stop)?;
+    let bookmark =
+        name_point(&repository, &found, args.name.clone(), Making::default(), keep, &stop)?;
     let (time, session) = (time::to_text(bookmark.time), bookmark.session);
     let about =
         format!("volume {}, session {session}, as of {time}, as {}", args.volume, bookmark.name);
@@ -105,11 +108,15 @@ pub(super) fn print(bookmark: &Shown) {
         Shown { error: Some(error), .. } => {
             outln!("  bookmark {name} {BAD}of no use{BAD:#}: {error}; remove it");
         }
-        Shown { session, time, keep, .. } => {
+        Shown { session, time, keep, consistency, .. } => {
             let [session, time] = [session, time].map(|it| it.as_deref().unwrap_or("?"));
             let kept = keep.as_deref().map(|keep| format!(", kept {}", shown_keep(keep)));
             let kept = kept.unwrap_or_default();
-            outln!("  bookmark {name}: {time}, session {session}{kept}");
+            let made = match consistency {
+                None | Some(Consistency::Crash) => String::new(),
+                Some(other) => format!(", {}-consistent", other.name()),
+            };
+            outln!("  bookmark {name}: {time}{made}, session {session}{kept}");
         }
     }
 }

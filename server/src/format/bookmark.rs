@@ -9,8 +9,9 @@ use std::fmt;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
+use snapless_link::question::Consistency;
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
-use zerocopy::little_endian::{U32, U64};
+use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::cut::CutLe;
@@ -53,6 +54,17 @@ pub struct Bookmark {
     /// For how many ticks it keeps its point, [`KEEP_FOREVER`] for ever; `None` if the retention
     /// policy says that.
     pub keep: Option<NonZeroU64>,
+    /// How the point was made.
+    pub making: Making,
+}
+
+/// How a point was made.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Making {
+    /// How the applications were prepared.
+    pub consistency: Consistency,
+    /// How many VSS writers were frozen.
+    pub writers: u16,
 }
 
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -66,7 +78,10 @@ struct Raw {
     cut: CutLe,
     name: [u8; NAME_MAX],
     name_len: U32,
-    reserved: [u8; 4],
+    /// 0 for [`Consistency::Crash`], as older releases write it, 1 for scripts, 2 for applications.
+    consistency: u8,
+    reserved: u8,
+    writers: U16,
     /// Ticks; 0 for what the retention policy says.
     keep: U64,
     reserved_2: [u8; 28],
@@ -135,7 +150,9 @@ impl Bookmark {
             cut: self.cut.into(),
             name,
             name_len: U32::new(u32::try_from(text.len()).unwrap_or(u32::MAX)),
-            reserved: [0; 4],
+            consistency: to_wire(self.making.consistency),
+            reserved: 0,
+            writers: U16::new(self.making.writers),
             keep: U64::new(self.keep.map_or(0, NonZeroU64::get)),
             reserved_2: [0; 28],
             crc: [0; 4],
@@ -159,7 +176,18 @@ impl Bookmark {
         let cut = raw.cut.get().ok_or(FormatError::Content("point"))?;
         let Raw { volume, session, created, time, .. } = raw;
         let keep = NonZeroU64::new(raw.keep.get());
-        Ok(Self { name: raw.name()?, volume, session, created, time, cut, keep })
+        let consistency = Consistency::ALL.into_iter().find(|it| to_wire(*it) == raw.consistency);
+        let consistency = consistency.ok_or(FormatError::Content("consistency"))?;
+        let making = Making { consistency, writers: raw.writers.get() };
+        Ok(Self { name: raw.name()?, volume, session, created, time, cut, keep, making })
+    }
+}
+
+fn to_wire(consistency: Consistency) -> u8 {
+    match consistency {
+        Consistency::Crash => 0,
+        Consistency::Scripts => 1,
+        Consistency::Application => 2,
     }
 }
 
@@ -190,6 +218,7 @@ mod tests {
             time: FileTime::new(6),
             cut,
             keep: None,
+            making: Making::default(),
         }
     }
 
@@ -201,6 +230,11 @@ mod tests {
         }
         for keep in [NonZeroU64::MIN, KEEP_FOREVER] {
             let bookmark = Bookmark { keep: Some(keep), ..bookmark(Cut::Base) };
+            assert_eq!(Bookmark::read(&bookmark.to_bytes()), Ok(bookmark));
+        }
+        for consistency in Consistency::ALL {
+            let bookmark =
+                Bookmark { making: Making { consistency, writers: 12 }, ..bookmark(Cut::Base) };
             assert_eq!(Bookmark::read(&bookmark.to_bytes()), Ok(bookmark));
         }
     }
@@ -216,6 +250,9 @@ mod tests {
         assert_eq!(&bytes[80..98], b"Before-upgrade_2.1");
         assert_eq!(bytes[144..148], 18_u32.to_le_bytes());
         assert_eq!((&bytes[148..152], &bytes[152..160]), (&[0; 4][..], &8_u64.to_le_bytes()[..]));
+        let making = Making { consistency: Consistency::Application, writers: 0x102 };
+        let bytes = Bookmark { making, ..bookmark(cut) }.to_bytes();
+        assert_eq!(bytes[148..152], [2, 0, 2, 1]);
     }
 
     #[test]
@@ -230,6 +267,7 @@ mod tests {
         assert_eq!(refused(68, 1), Err(FormatError::Content("point")));
         assert_eq!(refused(80, b'/'), Err(FormatError::Content("name")));
         assert_eq!(refused(143, b'x'), Err(FormatError::Content("name")));
+        assert_eq!(refused(148, 3), Err(FormatError::Content("consistency")));
         assert_eq!(refused(144, 65), Err(FormatError::Content("name's length")));
         assert_eq!(Bookmark::read(&[0; 191]), Err(FormatError::Short));
     }

@@ -7,15 +7,19 @@
 
 use std::sync::Arc;
 
-use snapless_driver_client::{DriverError, VolumeName};
+use snapless_control::message::Made;
+use snapless_driver_client::VolumeName;
 use snapless_link::client::LinkLimits;
-use snapless_link::question::{Bookmarked, Points};
+use snapless_link::question::{Consistency, Points};
 
+use super::instant::{Source, Wanted};
 use super::{Administration, AdministrationError, not_configured};
 use crate::config::VolumeConfig;
 use crate::connector::Connector;
+use crate::consistent::Taken;
 use crate::counters::Counters;
-use crate::inquiry::{self, ARRIVAL_LIMIT};
+use crate::inquiry::{self, ARRIVAL_LIMIT, Instance};
+use crate::scripts::Scripts;
 
 /// A configured volume, and how its server is asked about it.
 struct Asked {
@@ -23,6 +27,7 @@ struct Asked {
     counters: Arc<Counters>,
     connector: Connector,
     limits: LinkLimits,
+    scripts: Scripts,
 }
 
 impl Administration {
@@ -37,34 +42,37 @@ impl Administration {
         &self,
         volume: &str,
         name: &str,
-    ) -> Result<Bookmarked, AdministrationError> {
+        wanted: Wanted,
+    ) -> Result<Made, AdministrationError> {
         let volume: VolumeName = volume.parse()?;
         let asked = self.asked(&volume)?;
         if asked.volume.paused {
             return Err(AdministrationError::Paused { volume });
         }
         let device = self.driver.device_of(&asked.volume.name)?;
-        let port = self.driver.open()?;
-        let Some(session) = port.find(&device)?.and_then(|it| it.session) else {
-            return Err(AdministrationError::NoSession { volume });
+        let source = Source { driver: Arc::clone(&self.driver), device, volume };
+        let Taken { at, consistency, writers, mut notes } =
+            self.take(&source, &asked.scripts, name, wanted)?;
+        let Asked { volume, counters, connector, limits, .. } = asked;
+        inquiry::wait_for_arrival(at.time, ARRIVAL_LIMIT, || counters.last_acknowledged().latest())
+            .map_err(|latest| AdministrationError::NotArrived { latest })?;
+        let instance = Instance {
+            volume: volume.guid,
+            session: at.session,
+            time: at.time,
+            name,
+            consistency,
+            writers: u16::try_from(writers.len()).unwrap_or(u16::MAX),
         };
-        let status = match port.status(session) {
-            Err(DriverError::NotFound(_)) => return Err(AdministrationError::NoSession { volume }),
-            status => status?,
-        };
-        if !status.consistent {
-            return Err(AdministrationError::Gap { volume });
+        let named = inquiry::bookmark(&connector, &limits, instance)?;
+        if named.consistency != Some(consistency) && consistency != Consistency::Crash {
+            notes.push(format!(
+                "the server is of an older release and has not noted that the bookmark is \
+                 {}-consistent",
+                consistency.name()
+            ));
         }
-        if !status.base_complete {
-            return Err(AdministrationError::FirstSync { volume });
-        }
-        inquiry::wait_for_arrival(status.time, ARRIVAL_LIMIT, || {
-            asked.counters.last_acknowledged().latest()
-        })
-        .map_err(|latest| AdministrationError::NotArrived { latest })?;
-        let Asked { volume, connector, limits, .. } = asked;
-        let of = (volume.guid, session);
-        Ok(inquiry::bookmark(&connector, &limits, of, status.time, name)?)
+        Ok(Made { named, writers, notes })
     }
 
     fn asked(&self, name: &VolumeName) -> Result<Asked, AdministrationError> {
@@ -77,6 +85,7 @@ impl Administration {
         let volume = volume.clone();
         let asked = supervisor.config().connector().zip(supervisor.counters(volume.guid));
         let (connector, counters) = asked.ok_or(AdministrationError::NoServer)?;
-        Ok(Asked { volume, counters, connector, limits: supervisor.link_limits() })
+        let (limits, scripts) = (supervisor.link_limits(), supervisor.config().scripts.clone());
+        Ok(Asked { volume, counters, connector, limits, scripts })
     }
 }

@@ -20,7 +20,7 @@ use crate::common::{self, BLOCK, Driver, LENGTH, SECTOR, SESSION, VOLUME, scratc
 use fastrand::Rng;
 use snapless_server::copy::{How, Outcome, Plan, Report, Wanted, copy, copy_all};
 use snapless_server::error::Error;
-use snapless_server::format::bookmark::{Bookmark, BookmarkName};
+use snapless_server::format::bookmark::{Bookmark, BookmarkName, Making};
 use snapless_server::format::repository::session_dir;
 use snapless_server::format::segment::SegmentNumber;
 use snapless_server::format::session::SessionHeader;
@@ -461,6 +461,7 @@ fn bookmarks_go_with_their_sessions_and_replace_none() {
         time: FileTime::new(machine.driver.time),
         cut: Cut::Through(Seq::new(seq)),
         keep: None,
+        making: Making::default(),
     };
     for (name, seq) in [("one", 5), ("two", 6), ("gone", 7)] {
         from.add_bookmark(&bookmark(name, seq)).unwrap();

@@ -12,7 +12,7 @@ use crate::common::{self, Driver, LENGTH, SESSION, VOLUME, base_image, patch, pr
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use snapless_server::bookmarks::new_name;
 use snapless_server::error::Error;
-use snapless_server::format::bookmark::Bookmark;
+use snapless_server::format::bookmark::{Bookmark, Making};
 use snapless_server::format::repository::{session_dir, volume_dir};
 use snapless_server::list::{Content, list};
 use snapless_server::point::keep::keep;
@@ -77,6 +77,7 @@ fn bookmark() -> Bookmark {
         time: FileTime::new(common::T0),
         cut: Cut::Base,
         keep: None,
+        making: Making::default(),
     }
 }
 

@@ -5,7 +5,7 @@ use object_store::ObjectStoreExt;
 use snapless_server::compression::Compression;
 use snapless_server::diff::Comparison;
 use snapless_server::error::Error;
-use snapless_server::format::bookmark::{Bookmark, BookmarkName};
+use snapless_server::format::bookmark::{Bookmark, BookmarkName, Making};
 use snapless_server::format::claim::{CLAIM_LEN, Claim, WriterId};
 use snapless_server::format::repository::session_dir;
 use snapless_server::format::segment::{SegmentForm, SegmentHeader, SegmentNumber};
@@ -144,6 +144,7 @@ fn a_bookmark_among_objects_is_made_once_and_removed() {
         time: FileTime::new(common::T0),
         cut: Cut::Base,
         keep: None,
+        making: Making::default(),
     };
     let repository = repository.repository();
     // The answer to its creation is lost.

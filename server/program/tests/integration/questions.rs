@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 
 use crate::common::{self, Client, Driver, Running, SECTOR, SESSION, Said, VOLUME};
 use snapless_link::client::{Link, LinkLimits, Message};
-use snapless_link::question::{BOOKMARKS_MAX, Points, Question, RefusedKind, Reply};
-use snapless_server::format::bookmark::{Bookmark, BookmarkName};
+use snapless_link::question::{BOOKMARKS_MAX, Consistency, Points, Question, RefusedKind, Reply};
+use snapless_server::format::bookmark::{Bookmark, BookmarkName, Making};
 use snapless_server::repository::Repository;
 use snapless_server::restore::{Found, Source};
 use snapless_server::stop::StopFlag;
@@ -26,7 +26,8 @@ fn points_of(volume: impl ToString) -> Question {
 
 fn bookmark(name: &str, time: u64) -> Question {
     let (volume, session, name) = (VOLUME.to_string(), SESSION.to_string(), name.to_owned());
-    Question::Bookmark { volume, session, time, name }
+    let consistency = Consistency::Crash;
+    Question::Bookmark { volume, session, time, name, consistency, writers: 0 }
 }
 
 fn told(reply: Reply) -> Points {
@@ -93,7 +94,8 @@ fn an_instant_gets_a_name_and_is_restored_by_it() {
     let at = At::Exact { time: mark.time, cut: mark.cut };
     assert!(common::image(&root, at).unwrap().1 == want);
     let points = told(ask(server.address, &points_of(VOLUME)));
-    assert_eq!(points.bookmarks[0].name, "Before");
+    let [mark] = &points.bookmarks[..] else { panic!("{points:?}") };
+    assert_eq!((&*mark.name, mark.consistency), ("Before", Some(Consistency::Crash)));
 
     let again = bookmark("before", time);
     refused(ask(server.address, &again), RefusedKind::Name, "before");
@@ -103,6 +105,17 @@ fn an_instant_gets_a_name_and_is_restored_by_it() {
         refused(reply, RefusedKind::NotRestorable, "");
     }
     assert_eq!(told(ask(server.address, &points_of(VOLUME))).bookmarks.len(), 1);
+    let mut consistent = bookmark("frozen", time);
+    let Question::Bookmark { consistency, writers, .. } = &mut consistent else { panic!() };
+    (*consistency, *writers) = (Consistency::Application, 12);
+    let reply = ask(server.address, &consistent);
+    let Reply::Bookmarked(made) = reply else { panic!("{reply:?}") };
+    assert_eq!(made.consistency, Some(Consistency::Application));
+    let listed = Repository::open(&root).unwrap().bookmarks(Some(VOLUME)).unwrap();
+    let listed: Vec<_> = listed.iter().map(|found| found.shown()).collect();
+    let said: Vec<_> = listed.iter().map(|mark| (mark.consistency, mark.writers)).collect();
+    let [crash, frozen] = [Consistency::Crash, Consistency::Application].map(Some);
+    assert_eq!(said, [(crash, None), (frozen, Some(12))]);
     // The volume streams all the while.
     client.records(&[driver.write(0, SECTOR, 9), driver.epoch_end()].concat());
     assert!(matches!(client.hear(), Said::Acknowledge { .. }));
@@ -126,6 +139,7 @@ fn machines_name_so_many_instants_and_no_more() {
             time: found.point().time,
             cut: Cut::Base,
             keep: None,
+            making: Making::default(),
         };
         repository.add_bookmark(&bookmark).unwrap();
     }

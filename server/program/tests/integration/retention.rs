@@ -11,7 +11,7 @@ use crate::common::{
 };
 use serde_json::Value;
 use snapless_server::error::{Error, Result};
-use snapless_server::format::bookmark::{Bookmark, BookmarkName};
+use snapless_server::format::bookmark::{Bookmark, BookmarkName, Making};
 use snapless_server::format::pin::PINS_DIR;
 use snapless_server::format::repository::session_dir;
 use snapless_server::format::session::SessionHeader;
@@ -123,6 +123,7 @@ fn bookmark(root: &Path, session: SessionId) {
         time: found.point().time,
         cut: found.point().cut,
         keep: None,
+        making: Making::default(),
     };
     repository.add_bookmark(&bookmark).unwrap();
 }

@@ -11,7 +11,7 @@ use crate::common::{self, Driver, LENGTH, SECTOR, SESSION, VOLUME};
 use serde_json::Value;
 use snapless_link::LinkError;
 use snapless_link::client::{Link, LinkLimits, Message};
-use snapless_link::question::{Question, RefusedKind, Reply};
+use snapless_link::question::{Consistency, Question, RefusedKind, Reply};
 use snapless_server::list::list;
 use snapless_server::repository::Repository;
 use snapless_server::security::{Security, trust_dir};
@@ -181,7 +181,14 @@ fn a_machine_asks_about_its_own_volumes_only_and_its_bookmarks_are_noted() {
     let (volume, session) = (VOLUME.to_string(), SESSION.to_string());
     let points = Question::Points { volume: volume.clone() };
     let time = driver.time - driver.tick;
-    let bookmark = Question::Bookmark { volume, session, time, name: "mine".to_owned() };
+    let bookmark = Question::Bookmark {
+        volume,
+        session,
+        time,
+        name: "mine".to_owned(),
+        consistency: Consistency::Crash,
+        writers: 0,
+    };
     // The second machine has sent nothing of a volume that it calls so, and gets no name for it.
     for question in [&points, &bookmark] {
         let Reply::Refused(refused) = ask(&second, question).unwrap() else { panic!() };

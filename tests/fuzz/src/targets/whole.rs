@@ -11,7 +11,7 @@ use std::sync::{Arc, LazyLock};
 use snapless_server::diff::Comparison;
 use snapless_server::error::{Damage, Error, Result};
 use snapless_server::export;
-use snapless_server::format::bookmark::{Bookmark, BookmarkName};
+use snapless_server::format::bookmark::{Bookmark, BookmarkName, Making};
 use snapless_server::format::export::{EXPORT_FILE, Export, Exported, Origin};
 use snapless_server::format::floor::{FLOOR_FILE, FloorHeader};
 use snapless_server::format::repository::{REPOSITORY_FILE, RepositoryHeader, session_dir};
@@ -137,6 +137,7 @@ impl Sound {
             time: header.created,
             cut: Cut::Base,
             keep: None,
+            making: Making::default(),
         };
         files.insert(name.file(header.volume), bookmark.to_bytes().to_vec());
         let origin = Origin { created, place: "here".to_owned() };

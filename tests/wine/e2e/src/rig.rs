@@ -365,6 +365,12 @@ impl Rig {
         fs::remove_file(&path).map_err(E2eError::file("remove", &path))
     }
 
+    /// Writes a file on drive C.
+    pub fn write_on_c(&self, file: &str, text: &str) -> Result<(), E2eError> {
+        let path = self.prefix.on_c(file);
+        fs::write(&path, text).map_err(E2eError::file("write", &path))
+    }
+
     /// The text of a file on drive C.
     pub fn read_on_c(&self, file: &str) -> Result<String, E2eError> {
         let path = self.prefix.on_c(file);

@@ -40,9 +40,15 @@ const RESTORED: &str = r"C:\restored.img";
 const RESTORED_ON_C: &str = "restored.img";
 /// Its image.
 const OVER_NETWORK: &str = "over-network";
+/// The name of an instant between scripts.
+const BETWEEN_SCRIPTS: &str = "between-scripts";
+/// A script, and where it notes what it was told.
+const SCRIPT: &str = "script.cmd";
+const NOTED: &str = "script.txt";
 
 /// Events of the service (`docs/events.md`).
 const CONFIGURATION_CHANGED: u16 = 103;
+const NOT_CONSISTENT: u16 = 330;
 const SESSION_ENDED: u16 = 204;
 
 /// What the command line says of a request to the service.
@@ -66,6 +72,13 @@ struct Restored {
     fetched_bytes: u64,
     written_bytes: u64,
     compared: bool,
+}
+
+/// How it says that an instant was made.
+#[derive(Deserialize)]
+struct Made {
+    consistency: String,
+    notes: Vec<String>,
 }
 
 /// What it says can be restored.
@@ -112,15 +125,16 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     pause(&mut run)?;
     let named = bookmark(&mut run)?;
     restore(&mut run)?;
+    prepare_applications(&mut run)?;
     let moment = run.live_on()?;
     come_again(&mut run)?;
     let last = run.come_to_rest()?;
     ensure!(last.gaps == 0, Rule, "LOSS: {} gaps", last.gaps);
     unprotect(&mut run)?;
     run.shut_down()?;
-    // `protect`, `pause`, `resume`
-    run.rig.must_have_logged(CONFIGURATION_CHANGED, 3)?;
-    run.rig.service_logged(&[SESSION_ENDED])?;
+    // `protect`, `pause`, `resume`, `reload`
+    run.rig.must_have_logged(CONFIGURATION_CHANGED, 4)?;
+    run.rig.service_logged(&[SESSION_ENDED, NOT_CONSISTENT])?;
     step(run.console, "uninstall the product", |_| run.rig.uninstall_product())?;
     run.folder.discard_machine()?;
 
@@ -227,6 +241,38 @@ fn restore(run: &mut Run<'_>) -> Result<(), E2eError> {
         let in_place = rig.restore(&["--at", "t0", "--to", VOLUME, "--force"]);
         ensure!(in_place.is_err(), Rule, "a protected volume was overwritten");
         rig.take_from_c(RESTORED_ON_C, &folder.restored(OVER_NETWORK))
+    })
+}
+
+/// Scripts run around an instant. Wine has no VSS: that is said, and nothing gets a name.
+fn prepare_applications(run: &mut Run<'_>) -> Result<(), E2eError> {
+    let rig = &mut run.rig;
+    step(run.console, "name an instant between scripts, and one with frozen applications", |_| {
+        let script =
+            format!("@echo off\r\necho %SNAPLESS_STEP% %SNAPLESS_BOOKMARK% %1>>C:\\{NOTED}\r\n");
+        rig.write_on_c(SCRIPT, &script)?;
+        let words = format!(r"['C:\{SCRIPT}', 'sales']");
+        let text = rig.read_on_c(service::CONFIG_ON_C)?;
+        let scripts = format!("{text}\n[scripts]\nbefore = {words}\nafter = {words}\n");
+        rig.write_on_c(service::CONFIG_ON_C, &scripts)?;
+        rig.command_line(&["reload"])?;
+        let made: Made =
+            ask(rig, &["bookmark", VOLUME, BETWEEN_SCRIPTS, "--consistency", "scripts"])?;
+        let is_noted = &*made.consistency == "scripts" && made.notes.is_empty();
+        ensure!(is_noted, Rule, "the server has noted {}: {:?}", made.consistency, made.notes);
+        let noted = rig.read_on_c(NOTED)?;
+        let lines: Vec<_> = noted.lines().map(str::trim_end).collect();
+        let of = |step: &str| format!("{step} {BETWEEN_SCRIPTS} sales");
+        ensure!(lines == [of("before"), of("after")], Rule, "the scripts have noted:\n{noted}");
+
+        let frozen = ["bookmark", VOLUME, "frozen", "--consistency", "application"];
+        let refused = rig.command_line(&frozen).err().map(|error| error.to_string());
+        let is_said = refused.as_ref().is_some_and(|why| why.contains("VSS"));
+        ensure!(is_said, Rule, "without VSS an application-consistent bookmark: {refused:?}");
+        let made: Made = ask(rig, &[&frozen[..], &["--or-crash"]].concat())?;
+        let is_noted = &*made.consistency == "crash" && made.notes.len() == 1;
+        ensure!(is_noted, Rule, "instead of it {}: {:?}", made.consistency, made.notes);
+        Ok(())
     })
 }
 

@@ -6,7 +6,7 @@ use windows_sys::Win32::System::LibraryLoader::{GetModuleHandleW, GetProcAddress
 use windows_sys::core::w;
 
 /// True on Wine.
-pub(super) fn is_wine() -> bool {
+pub fn is_wine() -> bool {
     static IS_WINE: LazyLock<bool> = LazyLock::new(|| {
         // SAFETY: the name is NUL-terminated; every process has this module.
         let module = unsafe { GetModuleHandleW(w!("ntdll.dll")) };

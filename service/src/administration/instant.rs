@@ -1,0 +1,142 @@
+//! The present instant of a volume, with or without its applications prepared for it.
+//!
+//! Rule: no application is frozen for an instant that cannot be restored anyhow: that is looked at
+//! before, and again at the instant.
+
+use std::sync::{Arc, TryLockError};
+
+use snapless_driver_client::{Driver, DriverError, VolumeName};
+use snapless_link::question::Consistency;
+use snapless_wire::id::{FileTime, SessionId};
+use snapless_wire::ioctl::DeviceName;
+
+use super::{Administration, AdministrationError};
+use crate::consistent::{self, Means, NotTaken, Taken};
+use crate::event::Event;
+use crate::notice;
+use crate::scripts::Scripts;
+
+/// How an instant is to be made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    /// How the applications are to be prepared.
+    pub(super) consistency: Consistency,
+    /// If they cannot be: an instant without that.
+    pub(super) or_crash: bool,
+}
+
+/// Where instants come from.
+#[derive(Clone)]
+pub(super) struct Source {
+    pub(super) driver: Arc<dyn Driver>,
+    pub(super) device: DeviceName,
+    /// The volume, in messages.
+    pub(super) volume: VolumeName,
+}
+
+/// An instant of a session.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct At {
+    pub(super) session: SessionId,
+    pub(super) time: FileTime,
+}
+
+impl Source {
+    /// The present instant, if it can be restored. No disk is read or written: writes may be held.
+    pub(super) fn now(&self) -> Result<At, AdministrationError> {
+        let volume = || self.volume.clone();
+        let port = self.driver.open()?;
+        let Some(session) = port.find(&self.device)?.and_then(|it| it.session) else {
+            return Err(AdministrationError::NoSession { volume: volume() });
+        };
+        let status = match port.status(session) {
+            Err(DriverError::NotFound(_)) => {
+                return Err(AdministrationError::NoSession { volume: volume() });
+            }
+            status => status?,
+        };
+        if !status.consistent {
+            return Err(AdministrationError::Gap { volume: volume() });
+        }
+        if !status.base_complete {
+            return Err(AdministrationError::FirstSync { volume: volume() });
+        }
+        Ok(At { session, time: status.time })
+    }
+
+    /// The volume's name for VSS.
+    fn name_for_vss(&self) -> Result<String, AdministrationError> {
+        let guid = self.driver.guid_of(&self.device)?;
+        let guid = guid.ok_or_else(|| AdministrationError::NotConsistent {
+            why: format!("{} has no volume GUID, and VSS knows no other name", self.volume),
+        })?;
+        Ok(format!(r"\\?\Volume{{{guid}}}\"))
+    }
+}
+
+impl Administration {
+    /// The present instant, made as it is wanted.
+    pub(super) fn take(
+        &self,
+        source: &Source,
+        scripts: &Scripts,
+        name: &str,
+        Wanted { consistency, or_crash }: Wanted,
+    ) -> Result<Taken<At>, AdministrationError> {
+        let now = source.now()?;
+        if consistency == Consistency::Crash {
+            return Ok(Taken::at(now));
+        }
+        if consistency == Consistency::Scripts && !scripts.are_there() {
+            let file = self.settings.path().to_owned();
+            return Err(AdministrationError::NoScripts { file });
+        }
+        match self.prepared(source, scripts, name, consistency) {
+            Err(AdministrationError::NotConsistent { why }) if or_crash => {
+                let text =
+                    format!("{}: bookmark {name} is crash-consistent only: {why}", source.volume);
+                notice::report(Event::NotConsistent, &text);
+                let note = format!("it is crash-consistent only: {why}");
+                Ok(Taken { notes: vec![note], ..Taken::at(source.now()?) })
+            }
+            Err(AdministrationError::NotConsistent { why }) => {
+                let text = format!("{}: bookmark {name} was not made: {why}", source.volume);
+                notice::report(Event::NotConsistent, &text);
+                Err(AdministrationError::NotConsistent { why })
+            }
+            other => other,
+        }
+    }
+
+    fn prepared(
+        &self,
+        source: &Source,
+        scripts: &Scripts,
+        name: &str,
+        consistency: Consistency,
+    ) -> Result<Taken<At>, AdministrationError> {
+        let _preparing = match self.preparing.try_lock() {
+            Err(TryLockError::WouldBlock) => return Err(AdministrationError::Preparing),
+            // It protects nothing that a panic could have left half done.
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Ok(guard) => guard,
+        };
+        let for_vss = match consistency {
+            Consistency::Application => source.name_for_vss()?,
+            Consistency::Crash | Consistency::Scripts => String::new(),
+        };
+        let volume = source.volume.to_string();
+        let means = Means {
+            run: &|moment| scripts.run(moment, &volume, name),
+            freeze: &|| {
+                let source = source.clone();
+                snapless_vss::with_writers_frozen(&for_vss, move || source.now())
+            },
+            instant: &|| source.now(),
+        };
+        consistent::take(consistency, &means).map_err(|failed| match failed {
+            NotTaken::Instant(error) => error,
+            other => AdministrationError::NotConsistent { why: other.to_string() },
+        })
+    }
+}
