@@ -83,7 +83,7 @@ mod tests {
 
     use clap::Parser;
     use snapless_control::channel::Channel;
-    use snapless_control::message::{Answer, Done};
+    use snapless_control::message::{Answer, Done, Made};
     use snapless_link::question::{Bookmarked, Points};
 
     use super::*;
@@ -102,11 +102,16 @@ mod tests {
                 bookmarks: Vec::new(),
                 left_out: 0,
             }),
-            Request::Bookmark { name, .. } => Answer::Bookmarked(Bookmarked {
-                volume: text(),
-                session: text(),
-                name,
-                time: text(),
+            Request::Bookmark { name, .. } => Answer::Bookmarked(Made {
+                named: Bookmarked {
+                    volume: text(),
+                    session: text(),
+                    name,
+                    time: text(),
+                    consistency: None,
+                },
+                writers: Vec::new(),
+                notes: Vec::new(),
             }),
             _ => Answer::Done(Done {
                 volume: None,

@@ -45,7 +45,7 @@ pub trait Part: Sync {
 }
 
 /// All parts in the order in which they are put in place.
-pub const PARTS: [&dyn Part; 10] = [
+pub const PARTS: [&dyn Part; 11] = [
     &trial::Trial,
     &driver::Driver,
     &store::Store,
