@@ -121,9 +121,9 @@ pub enum Command {
     /// Restores a point of a volume from the server: to another volume, in place, or to a file
     ///
     /// The target is read, and only what differs is sent. A volume is taken offline, and begins as
-    /// half restored until all of it is there; at the end it is compared with the point. A link that
-    /// is cut is made anew; a restore that was ended goes on when it is run again. The server's
-    /// administrator must have allowed it: `snapless-server allow-restore`.
+    /// half restored until all of it is there; at the end it is compared with the point. A link
+    /// that is cut is made anew; a restore that was ended goes on when it is run again. The
+    /// server's administrator must have allowed it: `snapless-server allow-restore`.
     #[command(after_help = "Examples:\n  snapless restore D: --at latest --to E: --force\n  \
                             snapless restore D: --at before-upgrade --to D: --force\n  \
                             snapless restore {71a27cdd-812a-11d0-bec7-08002be2092f} --at \"2h ago\" \

@@ -113,7 +113,7 @@ pub enum Reply {
     /// The name was given.
     Bookmarked(Bookmarked),
     /// A point is open.
-    Opened(Opened),
+    Opened(Box<Opened>),
     /// It was not done.
     Refused(Refused),
 }

@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use crate::error::RestoreError;
+use crate::place::{read_exact_at, write_all_at};
 
 /// A disk, or a file as one. Reads and writes are of whole sectors of the volume, by several
 /// threads at once, and of different places.
@@ -114,63 +115,6 @@ impl Disk for FileDisk {
     }
 }
 
-/// Reads at a place of a file.
-pub(crate) fn read_exact_at(file: &File, mut offset: u64, mut bytes: &mut [u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match read_at(file, bytes, offset) {
-            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
-            Ok(count) => {
-                bytes = &mut bytes[count..];
-                offset += count as u64;
-            }
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-/// Writes at a place of a file.
-pub(crate) fn write_all_at(file: &File, mut offset: u64, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match write_at(file, bytes, offset) {
-            Ok(0) => return Err(ErrorKind::WriteZero.into()),
-            Ok(count) => {
-                bytes = &bytes[count..];
-                offset += count as u64;
-            }
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-#[cfg(unix)]
-use std::os::unix::fs::FileExt;
-#[cfg(windows)]
-use std::os::windows::fs::FileExt;
-
-#[cfg(unix)]
-fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
-    file.read_at(bytes, offset)
-}
-
-#[cfg(unix)]
-fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {
-    file.write_at(bytes, offset)
-}
-
-#[cfg(windows)]
-fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
-    file.seek_read(bytes, offset)
-}
-
-#[cfg(windows)]
-fn write_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {
-    file.seek_write(bytes, offset)
-}
-
 /// Has zeros that are not written take no space.
 #[cfg(unix)]
 #[allow(clippy::unnecessary_wraps, reason = "on Windows it can fail")]
@@ -183,7 +127,7 @@ fn sparse(file: &File) -> io::Result<()> {
     use windows_sys::Win32::Foundation::{ERROR_INVALID_FUNCTION, ERROR_NOT_SUPPORTED};
     use windows_sys::Win32::System::Ioctl::FSCTL_SET_SPARSE;
     let refused = |code: u32| i32::try_from(code).ok();
-    match crate::volume::control(file, FSCTL_SET_SPARSE) {
+    match crate::device::control(file, FSCTL_SET_SPARSE) {
         // A file system without holes: zeros take space.
         Err(error)
             if [ERROR_INVALID_FUNCTION, ERROR_NOT_SUPPORTED]

@@ -7,6 +7,7 @@
 //! | [`disk`] | what is written to: a disk, and a file as one |
 //! | [`guarded`] | a disk whose both ends are written last |
 //! | `volume` | a volume of Windows, held offline |
+//! | `place`, `device` | reads and writes at a place; requests to devices of Windows |
 //! | [`error`] | why it failed |
 //!
 //! The machine reads what its disk has and sends hashes of that; the server sends what differs
@@ -15,10 +16,13 @@
 //!
 //! Rule: a disk that does not have the whole image does not look as if it had one.
 
+#[cfg(windows)]
+mod device;
 pub mod disk;
 pub mod error;
 pub mod guarded;
 pub mod pass;
+mod place;
 pub mod restore;
 #[cfg(windows)]
 pub mod volume;

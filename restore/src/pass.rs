@@ -1,8 +1,8 @@
 //! One pass through an image over one link: a thread reads what the disk has and asks, the caller's
 //! receives and writes.
 //!
-//! At most [`AHEAD`] windows are asked for ahead, which bounds the memory at both ends. Both threads
-//! use the disk at the same time, and never the same window.
+//! At most [`AHEAD`] windows are asked for ahead, which bounds the memory at both ends. Both
+//! threads use the disk at the same time, and never the same window.
 
 use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};

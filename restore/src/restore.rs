@@ -241,7 +241,7 @@ impl Server<'_> {
         let mut link = (self.connect)()?;
         let reply = link.ask(question, &self.options.limits, &self.cancelled);
         match reply.map_err(unknown)? {
-            Reply::Opened(opened) => Ok((link, opened)),
+            Reply::Opened(opened) => Ok((link, *opened)),
             // It knows questions, and not this one.
             Reply::Refused(refused)
                 if refused.kind == RefusedKind::Question

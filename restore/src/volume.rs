@@ -6,27 +6,25 @@
 //! system keeps anything of it in memory. Closing the handle unlocks the volume; the next access
 //! mounts what is there then. Reads and writes go past the system's cache, from aligned memory.
 
-use std::ffi::c_void;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::windows::fs::OpenOptionsExt;
-use std::os::windows::io::AsRawHandle;
-use std::ptr;
 use std::thread;
 use std::time::Duration;
 
 use windows_sys::Win32::Storage::FileSystem::{
     FILE_FLAG_NO_BUFFERING, FILE_FLAG_WRITE_THROUGH, FILE_SHARE_READ, FILE_SHARE_WRITE,
 };
-use windows_sys::Win32::System::IO::DeviceIoControl;
 use windows_sys::Win32::System::Ioctl::{
     DISK_GEOMETRY, FSCTL_ALLOW_EXTENDED_DASD_IO, FSCTL_DISMOUNT_VOLUME, FSCTL_LOCK_VOLUME,
     GET_LENGTH_INFORMATION, IOCTL_DISK_GET_DRIVE_GEOMETRY, IOCTL_DISK_GET_LENGTH_INFO,
 };
 use windows_sys::Win32::System::SystemInformation::GetSystemWindowsDirectoryW;
 
-use crate::disk::{Disk, read_exact_at, write_all_at};
+use crate::device::{ask, control};
+use crate::disk::Disk;
 use crate::error::RestoreError;
+use crate::place::{read_exact_at, write_all_at};
 
 /// Alignment of memory that is read into and written from: that of the sectors of every disk.
 const ALIGNMENT: usize = 4 << 10;
@@ -145,46 +143,6 @@ fn lock(file: &File) -> io::Result<()> {
         tried += 1;
         thread::sleep(LOCK_PAUSE);
     }
-}
-
-/// Sends a request without input and reply.
-pub(crate) fn control(file: &File, code: u32) -> io::Result<()> {
-    // SAFETY: no byte is written to a reply without room.
-    unsafe { send(file, code, ptr::null_mut(), 0) }.map(|_| ())
-}
-
-/// Sends a request whose reply fills all of `reply`.
-///
-/// # Safety
-/// Whatever bytes `reply` gets are sound.
-unsafe fn ask<T>(file: &File, code: u32, reply: &mut T) -> io::Result<()> {
-    let room = size_of::<T>();
-    // SAFETY: the reply is writable for its size; the caller takes any bytes.
-    let len = unsafe { send(file, code, ptr::from_mut(reply).cast(), room) }?;
-    if len == room { Ok(()) } else { Err(io::Error::other(format!("a reply of {len} bytes"))) }
-}
-
-/// Sends a request; returns the reply's length.
-///
-/// # Safety
-/// `reply` is writable for `room` bytes, and whatever bytes it gets are sound.
-unsafe fn send(file: &File, code: u32, reply: *mut c_void, room: usize) -> io::Result<usize> {
-    let (room, mut len) = (u32::try_from(room).map_err(io::Error::other)?, 0);
-    // SAFETY: the reply and its length live until the call ends, which is when the request is
-    // done: the handle is synchronous.
-    let answered = unsafe {
-        DeviceIoControl(
-            file.as_raw_handle(),
-            code,
-            ptr::null(),
-            0,
-            reply,
-            room,
-            &raw mut len,
-            ptr::null_mut(),
-        )
-    };
-    if answered == 0 { Err(io::Error::last_os_error()) } else { Ok(len as usize) }
 }
 
 /// Memory at a multiple of [`ALIGNMENT`].

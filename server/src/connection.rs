@@ -151,7 +151,7 @@ fn serve_point(host: &Host, link: &mut ServerLink, point: &Point, watch: &Watch<
     let about = format!("volume {volume}, session {session}, as of {time}");
     info!("{}: restores {about}", link.peer());
     watch.pass.note_act(Act::PointRead, &about);
-    link.send(FrameKind::Reply, &Reply::Opened(point.told().clone()).to_bytes())?;
+    link.send(FrameKind::Reply, &Reply::Opened(Box::new(point.told().clone())).to_bytes())?;
     let (stop, speaker) = (StopFlag::default(), link.speaker());
     let must_end = || watch.check();
     attend_thread("restore", host, &speaker, &must_end, &stop, || point.serve(link, &stop))?

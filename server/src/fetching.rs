@@ -13,6 +13,7 @@
 //!
 //! [`Openings`]: crate::openings::Openings
 
+use std::iter;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
@@ -121,7 +122,7 @@ impl Point {
         };
         let (mut reached, mut payload) = (0, Vec::new());
         loop {
-            let Some(request) = self.receive(link, stop, &mut payload)? else { return Ok(()) };
+            let Some(request) = receive(link, stop, &mut payload)? else { return Ok(()) };
             let window = request.window();
             if window.offset() < reached || window.end() > self.told.length {
                 return Err(Error::FetchOrder { offset: window.offset(), reached });
@@ -138,27 +139,6 @@ impl Point {
                 Err(error) => return Err(error),
             }
             served.answer(&request, link)?;
-        }
-    }
-
-    /// The next request; `None` if the machine has what it wants.
-    fn receive(
-        &self,
-        link: &mut ServerLink,
-        stop: &StopFlag,
-        payload: &mut Vec<u8>,
-    ) -> Result<Option<Fetch>> {
-        let begun = Instant::now();
-        let is_late = || begun.elapsed() >= REQUEST_LIMIT;
-        match link.receive(Patience::Idle, &|| stop.is_set() || is_late(), payload) {
-            Ok(frame) if frame.kind() == FrameKind::Fetch => {
-                Ok(Some(Fetch::read(payload).map_err(LinkError::from)?))
-            }
-            Ok(frame) => Err(LinkError::OutOfPlace(frame.kind()).into()),
-            Err(LinkError::Closed) => Ok(None),
-            Err(LinkError::Cancelled) if stop.is_set() => Err(Error::Stopped),
-            Err(LinkError::Cancelled) => Err(LinkError::Silent(REQUEST_LIMIT).into()),
-            Err(error) => Err(error.into()),
         }
     }
 }
@@ -191,7 +171,7 @@ impl Serving<'_> {
         let stored = stored.inspect_err(|_| self.bytes.clear())?;
         // What is not stored is zeros, and the buffer has anything there.
         let mut at = self.start;
-        for part in stored.into_iter().chain([end..end]) {
+        for part in stored.into_iter().chain(iter::once(end..end)) {
             self.bytes[to_index(at - self.start)..to_index(part.start - self.start)].fill(0);
             at = part.end;
         }
@@ -214,6 +194,22 @@ impl Serving<'_> {
             None => link.send(FrameKind::Fetched, &answer)?,
         }
         Ok(())
+    }
+}
+
+/// The next request; `None` if the machine has what it wants.
+fn receive(link: &mut ServerLink, stop: &StopFlag, payload: &mut Vec<u8>) -> Result<Option<Fetch>> {
+    let begun = Instant::now();
+    let is_late = || begun.elapsed() >= REQUEST_LIMIT;
+    match link.receive(Patience::Idle, &|| stop.is_set() || is_late(), payload) {
+        Ok(frame) if frame.kind() == FrameKind::Fetch => {
+            Ok(Some(Fetch::read(payload).map_err(LinkError::from)?))
+        }
+        Ok(frame) => Err(LinkError::OutOfPlace(frame.kind()).into()),
+        Err(LinkError::Closed) => Ok(None),
+        Err(LinkError::Cancelled) if stop.is_set() => Err(Error::Stopped),
+        Err(LinkError::Cancelled) => Err(LinkError::Silent(REQUEST_LIMIT).into()),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -77,9 +77,8 @@ pub(crate) fn kind_of(error: &Error) -> RefusedKind {
         Error::NoVolume { .. } | Error::NoSessions(_) | Error::NoSession { .. } => {
             RefusedKind::NoSuchVolume
         }
-        Error::NotRestorable { .. } => RefusedKind::NotRestorable,
+        Error::NotRestorable { .. } | Error::NoBookmark { .. } => RefusedKind::NotRestorable,
         Error::BookmarkExists { .. } => RefusedKind::Name,
-        Error::NoBookmark { .. } => RefusedKind::NotRestorable,
         Error::Damaged { .. } => RefusedKind::Damaged,
         _ => RefusedKind::Other,
     }

@@ -115,7 +115,7 @@ fn guid_of(
 
 /// A target that may be written.
 enum Target<'a> {
-    Volume { name: &'a VolumeName, device: DeviceName, other_sector_size: bool },
+    Volume { name: &'a VolumeName, device: Box<DeviceName>, other_sector_size: bool },
     File { path: &'a Path, force: bool },
 }
 
@@ -142,7 +142,8 @@ impl<'a> Target<'a> {
         if !force {
             return Err(RestoreError::Exists(name.to_string()).into());
         }
-        Ok(Self::Volume { name, device, other_sector_size: arguments.other_sector_size })
+        let other_sector_size = arguments.other_sector_size;
+        Ok(Self::Volume { name, device: Box::new(device), other_sector_size })
     }
 
     fn open(self, opened: &Opened) -> Result<Box<dyn Disk>, RestoreError> {

@@ -1,6 +1,8 @@
 //! What names a point of a session to a machine, to open the same one again: the instant and the
 //! cut, as hexadecimal digits.
 
+use std::fmt::Write;
+
 use snapless_wire::id::FileTime;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -19,7 +21,11 @@ const _: () = assert!(size_of::<Raw>() == 24);
 /// The key of a point.
 pub fn to_text(time: FileTime, cut: Cut) -> String {
     let raw = Raw { time, cut: cut.into() };
-    raw.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+    raw.as_bytes().iter().fold(String::new(), |mut text, byte| {
+        // A string takes whatever is written.
+        _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// Reads a key; `None` if it is none.

@@ -89,7 +89,7 @@ pub fn unknown_rules(tree: &Tree) -> Vec<String> {
 }
 
 /// Texts begin with these as well: they name a program, not a rule.
-const OTHER_NAMES: [&str; 1] = ["QEMU"];
+const OTHER_NAMES: [&str; 2] = ["QEMU", "SNAPLESS"];
 
 /// Comments that are longer than a line of code may be; addresses and tables are not wrapped.
 pub fn wide_comments(tree: &Tree) -> Vec<String> {

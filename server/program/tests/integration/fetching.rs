@@ -243,7 +243,7 @@ fn a_point_is_opened_again_by_its_key_whatever_latest_is_by_then() {
     let session = Some(first.session.clone());
     let question = Question::Restore { volume, session, at, is_key: true };
     let reply = link.ask(&question, &LinkLimits::default(), &|| false).unwrap();
-    assert_eq!(reply, Reply::Opened(first.clone()));
+    assert_eq!(reply, Reply::Opened(Box::new(first.clone())));
     let window = Window::new(0, first.length.min(FETCH_TILE)).unwrap();
     let fetch = Fetch::new(window, Vec::new()).unwrap();
     link.sender.send(FrameKind::Fetch, &fetch.to_bytes()).unwrap();
@@ -311,7 +311,7 @@ fn opened(address: SocketAddr, at: &str) -> (Link, Opened) {
     let (volume, at) = (VOLUME.to_string(), at.to_owned());
     let question = Question::Restore { volume, session: None, at, is_key: false };
     match link.ask(&question, &LinkLimits::default(), &|| false).unwrap() {
-        Reply::Opened(opened) => (link, opened),
+        Reply::Opened(opened) => (link, *opened),
         other => panic!("{other:?}"),
     }
 }
