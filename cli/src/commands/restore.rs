@@ -22,7 +22,7 @@ use snapless_trust::keystore::KeyStore;
 use snapless_wire::id::VolumeGuid;
 use snapless_wire::ioctl::DeviceName;
 
-use super::common::print_json;
+use super::common::{print_json, tell};
 use crate::arguments::{RestoreArguments, RestoreTarget};
 use crate::error::CliError;
 use crate::format;
@@ -60,13 +60,10 @@ pub(crate) fn run(
     );
     watch.end();
     let report = restored?;
-    if arguments.json {
-        print_json(&report, out)?;
-    } else {
-        print(&report, out)?;
-    }
+    let printed = if arguments.json { print_json(&report, out) } else { print(&report, out) };
+    // What the image lacks counts for more than a report that cannot be printed.
     match report.unreadable_bytes {
-        0 => Ok(()),
+        0 => printed,
         bytes => Err(CliError::Unreadable(bytes)),
     }
 }
@@ -115,7 +112,7 @@ fn guid_of(
 
 /// A target that may be written.
 enum Target<'a> {
-    Volume { name: &'a VolumeName, device: DeviceName, other_sector_size: bool },
+    Volume { name: &'a VolumeName, device: Box<DeviceName>, other_sector_size: bool },
     File { path: &'a Path, force: bool },
 }
 
@@ -142,6 +139,7 @@ impl<'a> Target<'a> {
         if !force {
             return Err(RestoreError::Exists(name.to_string()).into());
         }
+        let device = Box::new(device);
         Ok(Self::Volume { name, device, other_sector_size: arguments.other_sector_size })
     }
 
@@ -246,13 +244,13 @@ impl Watch {
         }
         self.shown = Some(Instant::now());
         let line = line(&progress, self.begun.elapsed());
-        eprint!("\r{line:<before$}");
+        tell(format_args!("\r{line:<before$}"));
         self.line = Some(line.chars().count());
     }
 
     fn end(&self) {
         if let Some(before) = self.line {
-            eprint!("\r{:before$}\r", "");
+            tell(format_args!("\r{:before$}\r", ""));
         }
     }
 }
