@@ -130,8 +130,9 @@ mod tests {
         let pipe = folder.path().join("control");
         let channel = Channel::open(&pipe).unwrap();
         thread::spawn(move || channel.serve(answer));
-        let bundle = folder.path().join("bundle.zip").display().to_string();
-        let lines = [
+        let file = |name| folder.path().join(name).display().to_string();
+        let bundle = file("bundle.zip");
+        let with_json = [
             "volumes",
             "protect D:",
             "unprotect D:",
@@ -147,18 +148,20 @@ mod tests {
             "version",
             &format!("support-bundle --to {bundle}"),
         ];
+        let mut lines: Vec<String> = with_json.map(|line| format!("{line} --json")).into();
+        lines.extend(with_json.map(str::to_owned));
+        lines.extend(["completions bash".to_owned(), format!("man {}", file("man1"))]);
+        lines.push(format!("rescue --to {}", file("rescue.cmd")));
         for line in lines {
-            for json in [None, Some("--json")] {
-                _ = std::fs::remove_file(&bundle);
-                let words = ["snapless"].into_iter().chain(line.split(' ')).chain(json);
-                let command = Arguments::try_parse_from(words).unwrap().command;
-                let driver = TestDriver::protecting();
-                let error = carry_out(&command, &driver, &pipe, &mut Full).expect_err(line);
-                let text = error.to_string();
-                assert_eq!(error.code(), 1, "{line}: {text}");
-                assert!(text.starts_with("cannot print the report: "), "{line}: {text}");
-                assert_eq!(text.lines().count(), 1, "{line}: {text}");
-            }
+            _ = std::fs::remove_file(&bundle);
+            let words = ["snapless"].into_iter().chain(line.split(' '));
+            let command = Arguments::try_parse_from(words).unwrap().command;
+            let driver = TestDriver::protecting();
+            let error = carry_out(&command, &driver, &pipe, &mut Full).expect_err(&line);
+            let text = error.to_string();
+            assert_eq!(error.code(), 1, "{line}: {text}");
+            assert!(text.starts_with("cannot print the report: "), "{line}: {text}");
+            assert_eq!(text.lines().count(), 1, "{line}: {text}");
         }
     }
 }

@@ -166,7 +166,7 @@ pub enum SetupError {
     #[error("the list of volume filters is damaged: {0}. Nothing was changed")]
     BadList(String),
     /// Standard output cannot be written.
-    #[error("cannot write the output: {0}")]
+    #[error("cannot print the report: {0}")]
     Output(#[from] io::Error),
     /// JSON.
     #[error("cannot write the output as JSON: {0}")]

@@ -1,5 +1,6 @@
 //! What several commands ask the driver.
 
+use std::fmt;
 use std::io::Write;
 
 use serde::Serialize;
@@ -17,6 +18,12 @@ pub(super) const RESTART_NEEDED: &str = "\nThe loaded driver is older than this 
 pub(super) fn print_json(answer: &impl Serialize, out: &mut dyn Write) -> Result<(), CliError> {
     serde_json::to_writer_pretty(&mut *out, answer)?;
     Ok(writeln!(out)?)
+}
+
+/// Says something on standard error that may be lost.
+pub(super) fn tell(text: fmt::Arguments<'_>) {
+    let mut errors = std::io::stderr();
+    _ = errors.write_fmt(text).and_then(|()| errors.flush());
 }
 
 /// True if the driver is of an older release: it stays loaded until the machine restarts.

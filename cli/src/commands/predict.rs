@@ -7,7 +7,6 @@ mod measure;
 mod prediction;
 mod text;
 
-use std::fmt;
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -16,7 +15,7 @@ use snapless_driver_client::probe::Probe;
 use snapless_driver_client::volume::device_text;
 use snapless_wire::ioctl::DeviceName;
 
-use super::common::print_json;
+use super::common::{print_json, tell};
 use crate::arguments::PredictArguments;
 use crate::error::CliError;
 use crate::format;
@@ -87,12 +86,6 @@ impl Watch {
             tell(format_args!("\r{:before$}\r", ""));
         }
     }
-}
-
-/// Says something that may be lost.
-fn tell(text: fmt::Arguments<'_>) {
-    let mut errors = std::io::stderr();
-    _ = errors.write_fmt(text).and_then(|()| errors.flush());
 }
 
 fn print(prediction: &Prediction, json: bool, out: &mut dyn Write) -> Result<(), CliError> {

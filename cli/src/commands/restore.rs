@@ -22,7 +22,7 @@ use snapless_trust::keystore::KeyStore;
 use snapless_wire::id::VolumeGuid;
 use snapless_wire::ioctl::DeviceName;
 
-use super::common::print_json;
+use super::common::{print_json, tell};
 use crate::arguments::{RestoreArguments, RestoreTarget};
 use crate::error::CliError;
 use crate::format;
@@ -60,13 +60,10 @@ pub(crate) fn run(
     );
     watch.end();
     let report = restored?;
-    if arguments.json {
-        print_json(&report, out)?;
-    } else {
-        print(&report, out)?;
-    }
+    let printed = if arguments.json { print_json(&report, out) } else { print(&report, out) };
+    // What the image lacks counts for more than a report that cannot be printed.
     match report.unreadable_bytes {
-        0 => Ok(()),
+        0 => printed,
         bytes => Err(CliError::Unreadable(bytes)),
     }
 }
@@ -247,13 +244,13 @@ impl Watch {
         }
         self.shown = Some(Instant::now());
         let line = line(&progress, self.begun.elapsed());
-        eprint!("\r{line:<before$}");
+        tell(format_args!("\r{line:<before$}"));
         self.line = Some(line.chars().count());
     }
 
     fn end(&self) {
         if let Some(before) = self.line {
-            eprint!("\r{:before$}\r", "");
+            tell(format_args!("\r{:before$}\r", ""));
         }
     }
 }
