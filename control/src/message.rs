@@ -68,7 +68,7 @@ pub enum Answer {
     /// What can be restored, to [`Request::Points`].
     Points(Points),
     /// The instant has its name, to [`Request::Bookmark`].
-    Bookmarked(Made),
+    Bookmarked(Box<Made>),
     /// Nothing has changed.
     Refused(Refusal),
 }

@@ -26,8 +26,8 @@ pub const PRESHUTDOWN_LIMIT: Duration = Duration::from_mins(1);
 /// - `SeManageVolumePrivilege`: to ask a file system where its files are
 ///   (`FSCTL_QUERY_FILE_LAYOUT`) and to keep the state area's clusters where they are
 ///   (`FSCTL_MARK_HANDLE`).
-/// - `SeBackupPrivilege`: to ask VSS to freeze applications; its requestors have the privileges of a
-///   backup operator (docs: `IVssBackupComponents::InitializeForBackup`).
+/// - `SeBackupPrivilege`: to ask VSS to freeze applications; its requestors have the privileges of
+///   a backup operator (docs: `IVssBackupComponents::InitializeForBackup`).
 pub const PRIVILEGES: [&str; 3] =
     ["SeBackupPrivilege", "SeChangeNotifyPrivilege", "SeManageVolumePrivilege"];
 

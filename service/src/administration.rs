@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use snapless_control::message::{Answer, Done, Refusal, RefusalKind, Request, Scheduled};
 use snapless_driver_client::volume::{NotAVolumeName, device_text};
 use snapless_driver_client::{Driver, DriverError, VolumeName};
-use snapless_link::question::RefusedKind;
+use snapless_link::question::{Consistency, RefusedKind};
 use snapless_trust::TrustError;
 use snapless_trust::keystore::KeyStore;
 use snapless_wire::id::{FileTime, VolumeGuid};
@@ -32,8 +32,6 @@ use crate::verification::unix_ms;
 
 mod instant;
 mod points;
-
-use instant::Wanted;
 
 /// The service as administrators see it.
 pub struct Administration {
@@ -156,6 +154,15 @@ impl AdministrationError {
     }
 }
 
+/// How an instant is to be made.
+#[derive(Clone, Copy, Debug)]
+struct Wanted {
+    /// How the applications are to be prepared.
+    consistency: Consistency,
+    /// If they cannot be: an instant without that.
+    or_crash: bool,
+}
+
 /// Whether anything has changed, and for which volume.
 struct Outcome {
     volume: Option<VolumeGuid>,
@@ -201,7 +208,8 @@ impl Administration {
             Request::Points { volume } => self.points(volume).map(Answer::Points),
             Request::Bookmark { volume, name, consistency, or_crash } => {
                 let wanted = Wanted { consistency: *consistency, or_crash: *or_crash };
-                self.bookmark(volume, name, wanted).map(Answer::Bookmarked)
+                let made = self.bookmark(volume, name, wanted);
+                made.map(|made| Answer::Bookmarked(Box::new(made)))
             }
         };
         answer.unwrap_or_else(|error| {

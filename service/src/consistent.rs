@@ -7,8 +7,7 @@
 //!   writers are frozen ([`snapless_vss::conductor`]).
 
 use snapless_link::question::Consistency;
-use snapless_vss::Frozen;
-use snapless_vss::conductor::FreezeError;
+use snapless_vss::conductor::{FreezeError, Frozen};
 
 use crate::scripts::{Moment, ScriptError};
 

@@ -461,7 +461,7 @@ fn the_present_instant_gets_a_name_once_the_server_has_it() {
     machine.driver.end_epoch();
     let at = machine.driver.pass(0);
     let made = Made { named: made, writers: Vec::new(), notes: Vec::new() };
-    assert_eq!(machine.ask(&bookmark("now")), Answer::Bookmarked(made));
+    assert_eq!(machine.ask(&bookmark("now")), Answer::Bookmarked(Box::new(made)));
     let [Question::Bookmark { session: of, time, name, .. }] = &machine.server.questions()[..]
     else {
         panic!("one question")

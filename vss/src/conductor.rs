@@ -15,11 +15,21 @@
 
 use std::time::Duration;
 
-use crate::Frozen;
 use crate::code::Code;
 use crate::commit::Commit;
 use crate::limits;
 use crate::writer::Writer;
+
+/// What came of a freeze.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Frozen<T> {
+    /// What was taken while the writers were frozen.
+    pub taken: T,
+    /// The writers; none has failed.
+    pub writers: Vec<Writer>,
+    /// What failed afterwards, and costs nothing.
+    pub notes: Vec<String>,
+}
 
 /// A step.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -19,23 +19,11 @@ pub mod limits;
 mod windows;
 pub mod writer;
 
-use conductor::FreezeError;
-use writer::Writer;
-
-/// What came of a freeze.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Frozen<T> {
-    /// What was taken while the writers were frozen.
-    pub taken: T,
-    /// The writers; none has failed.
-    pub writers: Vec<Writer>,
-    /// What failed afterwards, and costs nothing.
-    pub notes: Vec<String>,
-}
+use conductor::{FreezeError, Frozen};
 
 /// Has the writers frozen that have files on a volume, `take` called once meanwhile, and the
-/// writers thawed. `volume`: its name as `\\?\Volume{GUID}\`. `take` must do no input or output on a
-/// disk: the volume's writes are held.
+/// writers thawed. `volume`: its name as `\\?\Volume{GUID}\`. `take` must do no input or output on
+/// a disk: the volume's writes are held.
 ///
 /// # Errors
 /// [`FreezeError`]; the writers are thawed.

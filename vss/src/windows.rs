@@ -14,10 +14,9 @@ mod requestor;
 
 use std::sync::Arc;
 
-use crate::Frozen;
 use crate::code::Code;
 use crate::commit::{Commit, OnCommit};
-use crate::conductor::{self, FreezeError, Step, StepError};
+use crate::conductor::{self, FreezeError, Frozen, Step, StepError};
 use crate::windows::apartment::Apartment;
 use crate::windows::requestor::VssRequestor;
 

@@ -42,7 +42,7 @@ pub(crate) fn bookmark(
     if *json {
         return print_json(&made, out);
     }
-    let Made { named, writers, notes } = made;
+    let Made { named, writers, notes } = *made;
     let Bookmarked { volume: at_server, session, name, time, .. } = named;
     writeln!(out, "{volume} as of {time} is named {name}: the server has it")?;
     if !writers.is_empty() {
@@ -215,7 +215,7 @@ mod tests {
         let named =
             Bookmarked { volume, session, name, time, consistency: Some(Consistency::Application) };
         let (writers, notes) = (vec!["SqlServerWriter".to_owned()], vec!["the note".to_owned()]);
-        let made = Made { named, writers, notes };
+        let made = Box::new(Made { named, writers, notes });
         let [other, text] = printed(Answer::Bookmarked(made.clone()), false);
         assert_eq!(other.unwrap_err().code(), 1);
         let text = text.unwrap();

@@ -1,4 +1,5 @@
-//! The COM class of the VSS provider (docs: "LocalService" of an AppID): COM finds it in the service.
+//! The COM class of the VSS provider (docs: `LocalService` of an `AppID`): COM finds it in the
+//! service.
 
 use snapless_vss::ids::{APPLICATION, CLASS, NAME, PROVIDER, PROVIDERS_KEY};
 use windows_registry::LOCAL_MACHINE;

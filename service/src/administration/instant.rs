@@ -10,20 +10,11 @@ use snapless_link::question::Consistency;
 use snapless_wire::id::{FileTime, SessionId};
 use snapless_wire::ioctl::DeviceName;
 
-use super::{Administration, AdministrationError};
+use super::{Administration, AdministrationError, Wanted};
 use crate::consistent::{self, Means, NotTaken, Taken};
 use crate::event::Event;
 use crate::notice;
 use crate::scripts::Scripts;
-
-/// How an instant is to be made.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Wanted {
-    /// How the applications are to be prepared.
-    pub(super) consistency: Consistency,
-    /// If they cannot be: an instant without that.
-    pub(super) or_crash: bool,
-}
 
 /// Where instants come from.
 #[derive(Clone)]

@@ -12,8 +12,8 @@ use snapless_driver_client::VolumeName;
 use snapless_link::client::LinkLimits;
 use snapless_link::question::{Consistency, Points};
 
-use super::instant::{Source, Wanted};
-use super::{Administration, AdministrationError, not_configured};
+use super::instant::Source;
+use super::{Administration, AdministrationError, Wanted, not_configured};
 use crate::config::VolumeConfig;
 use crate::connector::Connector;
 use crate::consistent::Taken;
