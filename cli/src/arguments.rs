@@ -7,8 +7,10 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum, value_parser};
 use clap_complete::Shell;
 use snapless_driver_client::VolumeName;
+use snapless_driver_client::volume::NotAVolumeName;
 use snapless_installer::rescue;
 use snapless_link::question::Consistency;
+use snapless_service::config::{GROUP_NAME, is_group_name};
 use snapless_service::size::{NotASize, Size};
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::SWEEP_RATE_MIN;
@@ -52,9 +54,10 @@ pub enum Command {
     ///
     /// The service adds the volume to its configuration and begins with it at once: it reads the
     /// whole volume while that is in use, and follows its writes. A volume that is protected
-    /// already stays as it is.
+    /// already stays as it is, or gets another group.
     #[command(after_help = "Examples:\n  snapless protect D:\n  \
                             snapless protect D: --to backup.example.com:4850\n  \
+                            snapless protect D: E: --group sql\n  \
                             snapless protect {71a27cdd-812a-11d0-bec7-08002be2092f} --json")]
     Protect(ProtectArguments),
     /// Has a volume protected no longer: its session ends, and it leaves the configuration
@@ -101,14 +104,18 @@ pub enum Command {
     },
     /// Shows what can be restored of a volume: stretches of instants, gaps, bookmarks
     ///
-    /// The service asks the server. Times are those of this machine's clock, in UTC.
-    #[command(after_help = "Examples:\n  snapless points D:\n  snapless points D: --json")]
-    Points(VolumeArguments),
+    /// The service asks the server. Times are those of this machine's clock, in UTC. Of a group the
+    /// instants and bookmarks that its volumes have in common are shown: the first one is the
+    /// latest t0 of its volumes.
+    #[command(after_help = "Examples:\n  snapless points D:\n  snapless points D: --json\n  \
+                            snapless points --group sql")]
+    Points(PointsArguments),
     /// Gives the present instant of a volume a name, and waits until the server has it
     ///
     /// What has been written before is in it, as in the image that a power cut now would leave. The
     /// name stands for the instant wherever the server takes one; its retention policy says how
-    /// long the instant is kept.
+    /// long the instant is kept. Of a group one instant of all volumes gets the name, or none; no
+    /// write waits for that.
     ///
     /// With --consistency, applications are prepared for the instant first: by the scripts of the
     /// service's configuration, or by these and VSS, which freezes its writers without making a
@@ -116,7 +123,8 @@ pub enum Command {
     #[command(after_help = "Examples:\n  snapless bookmark D: before-upgrade\n  \
                             snapless bookmark D: nightly --consistency application\n  \
                             snapless bookmark D: nightly --consistency application --or-crash\n  \
-                            snapless bookmark D: before-upgrade --json")]
+                            snapless bookmark D: before-upgrade --json\n  \
+                            snapless bookmark --group sql before-upgrade")]
     Bookmark(BookmarkArguments),
     /// Restores a point of a volume from the server: to another volume, in place, or to a file
     ///
@@ -164,7 +172,8 @@ pub enum Command {
     /// Enrols this machine at a server, with a token of the server's administrator
     ///
     /// The machine gets a certificate, which the service renews by itself. A volume belongs to the
-    /// machine that sends it first.
+    /// machine that sends it first. A machine may enrol at several servers, and have a volume sent
+    /// to another one than the others by `snapless protect --to`.
     #[command(
         after_help = "Examples:\n  snapless enroll backup.example.com:4850 --token snapless-…\n  \
                             type token.txt | snapless enroll backup.example.com:4850 --token -\n  \
@@ -215,35 +224,90 @@ pub enum Command {
 /// Options of `snapless protect`.
 #[derive(Args, Debug)]
 pub struct ProtectArguments {
-    /// The volume: {GUID}, a drive letter (D:) or a device path
-    #[arg(value_name = "VOLUME")]
-    pub volume: VolumeName,
+    /// The volumes: {GUID}, a drive letter (D:) or a device path
+    #[arg(value_name = "VOLUME", required = true)]
+    pub volumes: Vec<VolumeName>,
     /// The server, host:port [default: that of the configuration, or at which the machine enrolled]
     #[arg(long, value_name = "SERVER")]
     pub to: Option<String>,
+    /// The consistency group: its volumes get common bookmarks
+    #[arg(long, value_name = "GROUP", value_parser = parse_group)]
+    pub group: Option<String>,
+    /// Print JSON, for scripts; of several volumes one document on each line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `snapless points`.
+#[derive(Args, Debug)]
+pub struct PointsArguments {
+    /// Of what.
+    #[command(flatten)]
+    pub of: VolumeOrGroup,
     /// Print JSON, for scripts
     #[arg(long)]
     pub json: bool,
 }
 
-/// Options of `snapless bookmark`.
+/// A volume, or all volumes of a consistency group.
 #[derive(Args, Debug)]
-pub struct BookmarkArguments {
+#[group(required = true, multiple = false)]
+pub struct VolumeOrGroup {
     /// The volume: {GUID}, a drive letter (D:) or a device path
     #[arg(value_name = "VOLUME")]
-    pub volume: VolumeName,
+    pub volume: Option<VolumeName>,
+    /// All volumes of a consistency group
+    #[arg(long, value_name = "GROUP", value_parser = parse_group)]
+    pub group: Option<String>,
+}
+
+/// Options of `snapless bookmark`.
+#[derive(Args, Debug)]
+#[command(override_usage = "snapless bookmark [OPTIONS] <VOLUME> <NAME>\n       \
+                            snapless bookmark [--json] --group <GROUP> <NAME>")]
+pub struct BookmarkArguments {
+    /// The volume: {GUID}, a drive letter (D:) or a device path; none with --group
+    #[arg(value_name = "VOLUME")]
+    pub first: String,
     /// The name: a letter, then letters, digits, '-', '_' and '.', at most 64
-    #[arg(value_name = "NAME")]
-    pub name: String,
+    #[arg(value_name = "NAME", required_unless_present = "group", conflicts_with = "group")]
+    pub second: Option<String>,
+    /// All volumes of a consistency group
+    #[arg(long, value_name = "GROUP", value_parser = parse_group)]
+    pub group: Option<String>,
     /// How applications are prepared for the instant
     #[arg(long, value_name = "KIND", value_enum, default_value = "crash")]
+    #[arg(conflicts_with = "group")]
     pub consistency: ConsistencyArgument,
     /// If that fails: a crash-consistent bookmark all the same
-    #[arg(long)]
+    #[arg(long, conflicts_with = "group")]
     pub or_crash: bool,
     /// Print JSON, for scripts
     #[arg(long)]
     pub json: bool,
+}
+
+/// What an instant is of.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Of {
+    /// A volume.
+    Volume(VolumeName),
+    /// All volumes of a consistency group.
+    Group(String),
+}
+
+impl BookmarkArguments {
+    /// Of what an instant is to get a name, and the name.
+    ///
+    /// # Errors
+    /// The volume's name is none.
+    pub fn target(&self) -> Result<(Of, &str), NotAVolumeName> {
+        match (&self.group, &self.second) {
+            (None, Some(name)) => Ok((Of::Volume(self.first.parse()?), name)),
+            // The parser lets one of them pass.
+            (group, _) => Ok((Of::Group(group.clone().unwrap_or_default()), &self.first)),
+        }
+    }
 }
 
 /// Options of `snapless restore`.
@@ -468,6 +532,10 @@ pub struct VerifyArguments {
     pub json: bool,
 }
 
+fn parse_group(text: &str) -> Result<String, String> {
+    if is_group_name(text) { Ok(text.to_owned()) } else { Err(GROUP_NAME.to_owned()) }
+}
+
 fn predict_seconds() -> RangeInclusive<i64> {
     let (least, most) = PREDICT_SECONDS.into_inner();
     least.into()..=most.into()
@@ -566,6 +634,39 @@ mod tests {
             &["stop", "--volume", "x"],
         ] {
             assert!(parse(words).is_err(), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn points_and_bookmarks_are_of_a_volume_or_of_a_group() {
+        let points = |words: &[&str]| match parse(words) {
+            Ok(Command::Points(it)) => Some((it.of.volume.is_some(), it.of.group)),
+            Ok(Command::Bookmark(it)) => {
+                let (of, name) = it.target().ok()?;
+                assert_eq!(name, "before");
+                match of {
+                    Of::Volume(_) => Some((true, None)),
+                    Of::Group(group) => Some((false, Some(group))),
+                }
+            }
+            _ => None,
+        };
+        let (volume, group) = (Some((true, None)), Some((false, Some("sql".to_owned()))));
+        assert_eq!(points(&["points", "D:", "--json"]), volume);
+        assert_eq!(points(&["points", "--group", "sql"]), group);
+        assert_eq!(points(&["bookmark", "--json", "--", "D:", "before"]), volume);
+        assert_eq!(points(&["bookmark", "--group", "sql", "before"]), group);
+        assert_eq!(points(&["bookmark", "before", "--group", "sql"]), group);
+        for words in [
+            &["points"][..],
+            &["points", "D:", "--group", "sql"],
+            &["points", "--group", "s q"],
+            &["bookmark", "before"],
+            &["bookmark", "no-volume", "before"],
+            &["bookmark", "--group", "sql"],
+            &["bookmark", "D:", "before", "--group", "sql"],
+        ] {
+            assert_eq!(points(words), None, "{words:?}");
         }
     }
 

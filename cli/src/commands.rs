@@ -5,6 +5,7 @@ mod common;
 pub mod completions;
 mod doctor;
 mod enroll;
+mod group_points;
 pub mod man;
 mod points;
 mod predict;
@@ -25,7 +26,7 @@ use snapless_control::message::Request;
 use snapless_driver_client::{Driver, paths};
 use snapless_installer::rescue;
 
-use crate::arguments::{Command, ProtectArguments, ThrottleArguments, VolumeArguments};
+use crate::arguments::{Command, Of, PointsArguments, ThrottleArguments, VolumeArguments};
 use crate::error::CliError;
 
 /// Carries out `command`.
@@ -49,10 +50,7 @@ fn carry_out(
         Command::Stop(arguments) => stop::run(arguments, driver, out),
         Command::Verify(arguments) => verify::run(arguments, driver, &paths::state_dir(), out),
         Command::Enroll(arguments) => enroll::run(arguments, &paths::state_dir(), out),
-        Command::Protect(ProtectArguments { volume, to, json }) => {
-            let (volume, server) = (volume.to_string(), to.clone());
-            ask(Request::Protect { volume, server }, *json, out)
-        }
+        Command::Protect(arguments) => administer::protect(arguments, pipe, out),
         Command::Unprotect(VolumeArguments { volume, json }) => {
             ask(Request::Unprotect { volume: volume.to_string() }, *json, out)
         }
@@ -67,8 +65,18 @@ fn carry_out(
         }
         Command::Predict(arguments) => predict::run(arguments, driver, out),
         Command::Reload { json } => ask(Request::Reload, *json, out),
-        Command::Points(VolumeArguments { volume, json }) => points::list(volume, *json, pipe, out),
-        Command::Bookmark(arguments) => points::bookmark(arguments, pipe, out),
+        Command::Points(PointsArguments { of, json }) => match (&of.volume, &of.group) {
+            (Some(volume), _) => points::list(volume, *json, pipe, out),
+            (None, group) => {
+                group_points::list(group.as_deref().unwrap_or_default(), *json, pipe, out)
+            }
+        },
+        Command::Bookmark(arguments) => match arguments.target()? {
+            (Of::Volume(volume), name) => points::bookmark((&volume, name), arguments, pipe, out),
+            (Of::Group(group), name) => {
+                group_points::bookmark(&group, name, arguments.json, pipe, out)
+            }
+        },
         Command::Restore(arguments) => restore::run(arguments, driver, &paths::config_file(), out),
         Command::Rescue { to } => Ok(rescue::run(to, out)?),
         Command::Completions { shell } => completions::run(*shell, out),

@@ -7,6 +7,7 @@ use snapless_control::exchange::ExchangeError;
 use snapless_control::message::{Refusal, RefusalKind};
 use snapless_driver_client::DriverError;
 use snapless_driver_client::probe::ProbeError;
+use snapless_driver_client::volume::NotAVolumeName;
 use snapless_installer::error::SetupError;
 use snapless_link::LinkError;
 use snapless_link::question::RefusedKind;
@@ -20,6 +21,9 @@ pub enum CliError {
     /// The driver cannot be reached, or refused.
     #[error(transparent)]
     Driver(#[from] DriverError),
+    /// What stands in the place of a volume is none.
+    #[error(transparent)]
+    VolumeName(#[from] NotAVolumeName),
     /// The volume has no session.
     #[error("volume {0} has no session: it is not protected")]
     NotProtected(String),
@@ -147,6 +151,7 @@ impl CliError {
             Absent, AccessDenied, NoSuchSession, NoSuchVolume, NotFound, SessionEnded,
         };
         match self {
+            Self::VolumeName(_) => 2,
             Self::Driver(Absent) => 3,
             Self::NotProtected(_)
             | Self::NotFiltered(_)
@@ -174,6 +179,7 @@ impl CliError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use snapless_driver_client::VolumeName;
     use snapless_driver_client::error::Call;
 
     #[test]
@@ -182,6 +188,7 @@ mod tests {
         assert_eq!(CliError::from(DriverError::NotFound(Call::Stop)).code(), 4);
         assert_eq!(CliError::NotProtected("D:".into()).code(), 4);
         assert_eq!(CliError::from(DriverError::AccessDenied(Call::Open)).code(), 5);
+        assert_eq!(CliError::from("x".parse::<VolumeName>().unwrap_err()).code(), 2);
         assert_eq!(CliError::Differs.code(), 6);
         assert_eq!(CliError::from(DriverError::Busy(Call::Start)).code(), 1);
     }

@@ -158,7 +158,7 @@ mod tests {
         let volume = "D:".to_owned();
         let server = Some("backup:4850".to_owned());
         let mut stream = Stream(Cursor::new(Vec::new()), Vec::new());
-        let protect = Request::Protect { volume: volume.clone(), server };
+        let protect = Request::Protect { volume: volume.clone(), server, group: None };
         assert!(matches!(ask(&mut stream, &protect), Err(ExchangeError::Closed)));
         let line = String::from_utf8(stream.1).unwrap();
         let expected = "{\"version\":1,\"message\":{\"verb\":\"protect\",\"volume\":\"D:\",\
@@ -166,7 +166,11 @@ mod tests {
         assert_eq!(line, expected);
         for request in [
             protect,
-            Request::Protect { volume: volume.clone(), server: None },
+            Request::Protect {
+                volume: volume.clone(),
+                server: None,
+                group: Some("sql".to_owned()),
+            },
             Request::Unprotect { volume: volume.clone() },
             Request::Pause { volume: volume.clone() },
             Request::Resume { volume: volume.clone() },
@@ -177,6 +181,8 @@ mod tests {
                 consistency: Consistency::Application,
                 or_crash: true,
             },
+            Request::GroupPoints { group: "sql".to_owned() },
+            Request::GroupBookmark { group: "sql".to_owned(), name: "before".to_owned() },
             Request::Throttle { bytes_per_second: Some(1 << 20) },
             Request::Throttle { bytes_per_second: None },
             Request::Reload,

@@ -1,7 +1,7 @@
 //! Requests and answers.
 
 use serde::{Deserialize, Serialize};
-use snapless_link::question::{Bookmarked, Consistency, Points};
+use snapless_link::question::{Bookmarked, Consistency, Points, Stretch};
 
 /// What an administrator asks for. A volume is named as people name it: `{GUID}`, a drive letter
 /// or a device path.
@@ -16,6 +16,9 @@ pub enum Request {
         /// the machine has enrolled.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         server: Option<String>,
+        /// The consistency group; none for none, or for the one in which it is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        group: Option<String>,
     },
     /// Protect a volume no longer. The server keeps what it has.
     Unprotect {
@@ -57,6 +60,18 @@ pub enum Request {
         #[serde(default)]
         or_crash: bool,
     },
+    /// Ask the server what can be restored of all volumes of a consistency group at once.
+    GroupPoints {
+        /// The group.
+        group: String,
+    },
+    /// Have the server give the present instant of all volumes of a consistency group a name.
+    GroupBookmark {
+        /// The group.
+        group: String,
+        /// The name.
+        name: String,
+    },
 }
 
 /// What the service answers.
@@ -69,6 +84,10 @@ pub enum Answer {
     Points(Points),
     /// The instant has its name, to [`Request::Bookmark`].
     Bookmarked(Box<Made>),
+    /// What can be restored of all volumes at once, to [`Request::GroupPoints`].
+    GroupPoints(Box<GroupPoints>),
+    /// The instant has its name, to [`Request::GroupBookmark`].
+    GroupBookmarked(GroupBookmarked),
     /// Nothing has changed.
     Refused(Refusal),
 }
@@ -87,12 +106,77 @@ pub struct Made {
     pub notes: Vec<String>,
 }
 
+/// What can be restored of all volumes of a consistency group at once. Times are RFC 3339, of the
+/// machine's wall clock.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct GroupPoints {
+    /// The group.
+    pub group: String,
+    /// Its volumes.
+    pub volumes: Vec<GroupVolume>,
+    /// The first instant that they have in common.
+    pub first: Option<String>,
+    /// The last one.
+    pub latest: Option<String>,
+    /// Stretches of instants that they have in common.
+    pub points: Vec<Stretch>,
+    /// The instants to which all of them were given this name at once.
+    pub bookmarks: Vec<CommonBookmark>,
+    /// Stretches, gaps and bookmarks that are left out, the oldest ones.
+    pub left_out: u64,
+}
+
+/// A volume of a consistency group.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct GroupVolume {
+    /// Its name on the machine.
+    pub name: String,
+    /// Its name at the server.
+    pub volume: String,
+    /// The last instant of it that can be restored.
+    pub latest: Option<String>,
+}
+
+/// A named instant of all volumes of a consistency group.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CommonBookmark {
+    /// The name.
+    pub name: String,
+    /// The instant.
+    pub time: String,
+}
+
+/// An instant that has got a name, of all volumes of a consistency group.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct GroupBookmarked {
+    /// The group.
+    pub group: String,
+    /// The name.
+    pub name: String,
+    /// The instant.
+    pub time: String,
+    /// Its volumes.
+    pub volumes: Vec<GroupSession>,
+}
+
+/// The session of a volume of a consistency group.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct GroupSession {
+    /// The volume's name on the machine.
+    pub name: String,
+    /// Its name at the server.
+    pub volume: String,
+    /// The session.
+    pub session: String,
+}
+
 /// What was done.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Done {
     /// The volume's name at the server, a GUID in braces; none for [`Request::Reload`].
     pub volume: Option<String>,
-    /// The server that the volumes go to, `host:port`.
+    /// The server that the volume goes to, `host:port`; that of volumes that name no other one, if
+    /// the request was about none.
     pub server: Option<String>,
     /// False if it was so before.
     pub changed: bool,

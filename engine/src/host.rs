@@ -63,7 +63,7 @@ pub trait Host {
     /// Monotonic time.
     fn now(&self) -> Tick;
 
-    /// The time that records carry, in any unit.
+    /// The time that records carry: a clock in ticks that may be set.
     fn clock(&self) -> u64;
 
     /// Makes the worker call its verb again, now or when it next would wait. Called under the
@@ -101,6 +101,14 @@ impl Call {
     /// A call that wakes no worker yet.
     pub fn new(now: Tick, clock: u64) -> Self {
         Self { now, clock, woken: 0, all: 0 }
+    }
+
+    /// The call is about a write that arrived at `since`. Its thread may have read the clocks
+    /// before that, and waited for the lock.
+    pub fn not_before(&mut self, since: Tick) {
+        let late = if sabotaged!(TimeBeforeArrival) { 0 } else { since.since(self.now) };
+        self.now = self.now.after(late);
+        self.clock = self.clock.saturating_add(late);
     }
 
     /// Wakes a worker.

@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 pub const STRETCHES_MAX: usize = 2_000;
 /// Bookmarks that machines make of a volume; an administrator of the server makes more.
 pub const BOOKMARKS_MAX: usize = 1_000;
+/// Volumes that get a common bookmark at a time.
+pub const GROUP_MAX: usize = 24;
 /// The longest question, in bytes.
 pub const QUESTION_MAX: usize = 4 << 10;
 /// The longest reply, in bytes.
@@ -46,6 +48,15 @@ pub enum Question {
         /// How many VSS writers were frozen at the instant.
         #[serde(default, skip_serializing_if = "is_zero")]
         writers: u16,
+    },
+    /// Give an instant that volumes have in common a name: for all of them or for none.
+    CommonBookmark {
+        /// The volumes, [`GROUP_MAX`] at most.
+        points: Vec<CommonPoint>,
+        /// The instant, as of [`Question::Bookmark`]: for people, and for the retention policy.
+        time: u64,
+        /// The name.
+        name: String,
     },
     /// Open a point of a volume, whose content is fetched then.
     Restore {
@@ -104,6 +115,18 @@ fn known<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Consistency
     Ok(said.and_then(|said| Consistency::ALL.into_iter().find(|it| it.name() == said)))
 }
 
+/// Where a volume's stream had come to at an instant that volumes have in common.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CommonPoint {
+    /// The volume.
+    pub volume: String,
+    /// The session.
+    pub session: String,
+    /// The last record up to the instant.
+    pub seq: u64,
+}
+
 /// What the server answers.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -114,6 +137,8 @@ pub enum Reply {
     Bookmarked(Bookmarked),
     /// A point is open.
     Opened(Box<Opened>),
+    /// The name was given to the instant of all volumes, in the order of the question.
+    CommonBookmarked(Vec<Bookmarked>),
     /// It was not done.
     Refused(Refused),
 }

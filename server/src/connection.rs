@@ -114,15 +114,15 @@ fn serve_question(
         Ok(question) => question,
         Err(why) => return refused(link, Reply::refused(RefusedKind::Question, why)),
     };
-    let volume = match questions::volume_of(&question) {
-        Ok(volume) => watch.pass.known_volume(volume)?,
+    let known: Result<Option<Vec<_>>> = match questions::volumes_of(&question) {
+        Ok(volumes) => volumes.into_iter().map(|it| watch.pass.known_volume(it)).collect(),
         Err(reply) => return refused(link, reply),
     };
-    let Some(volume) = volume else { return refused(link, questions::unknown()) };
+    let Some(volumes) = known? else { return refused(link, questions::unknown()) };
     let stop = StopFlag::default();
     let speaker = link.speaker();
     let must_end = || if place.must_end() { Err(Error::MadeRoom) } else { watch.check() };
-    if let Question::Restore { session, at, is_key, .. } = &question {
+    if let (Question::Restore { session, at, is_key, .. }, &[volume]) = (&question, &volumes[..]) {
         if let Some(why) = watch.pass.restore_refusal()? {
             return refused(link, Reply::refused(RefusedKind::NotAllowed, why));
         }
@@ -136,9 +136,14 @@ fn serve_question(
             Err(reply) => refused(link, reply),
         };
     }
-    let look = || questions::reply(host, volume, &question, &stop);
+    let look = || questions::reply(host, &volumes, &question, &stop);
     let reply = attend_thread("question", host, &speaker, &must_end, &stop, look)?;
-    if let Reply::Bookmarked(Bookmarked { volume, session, name, time, .. }) = &reply {
+    let made = match &reply {
+        Reply::Bookmarked(made) => std::slice::from_ref(made),
+        Reply::CommonBookmarked(made) => made,
+        Reply::Points(_) | Reply::Opened(_) | Reply::Refused(_) => &[],
+    };
+    for Bookmarked { volume, session, name, time, .. } in made {
         let about = format!("volume {volume}, session {session}, as of {time}, as {name}");
         watch.pass.note_act(Act::BookmarkAdded, &about);
     }

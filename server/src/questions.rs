@@ -7,14 +7,16 @@
 
 use snapless_link::LinkError;
 use snapless_link::question::{
-    self, BOOKMARKS_MAX, Bookmarked, Points, Question, RefusedKind, Reply, Stretch,
+    self, BOOKMARKS_MAX, Bookmarked, CommonPoint, GROUP_MAX, Points, Question, RefusedKind, Reply,
+    Stretch,
 };
+use snapless_types::Seq;
 use snapless_wire::frame::FrameKind;
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 
 use crate::bookmarks::{Shown, new_name};
 use crate::error::{Error, Result};
-use crate::format::bookmark::Making;
+use crate::format::bookmark::{Bookmark, Making};
 use crate::host::Host;
 use crate::list::{self, Content, Stream};
 use crate::naming::name_point;
@@ -23,45 +25,65 @@ use crate::repository::Repository;
 use crate::restore::{Found, Source};
 use crate::stop::StopFlag;
 use crate::time;
-use crate::timeline::At;
+use crate::timeline::{At, Cut};
 
 /// What reads for a machine, in the pins of sessions.
 const COMMAND: &str = "question";
 
-/// The volume that a question is about, as the machine calls it.
+/// The volumes that a question is about, as the machine calls them; one or more.
 ///
 /// # Errors
 /// Why the question is none.
-pub(crate) fn volume_of(question: &Question) -> Result<VolumeGuid, Reply> {
-    let (Question::Points { volume }
-    | Question::Bookmark { volume, .. }
-    | Question::Restore { volume, .. }) = question;
-    let found = VolumeGuid::parse(volume).filter(|guid| !guid.is_nil());
-    found.ok_or_else(|| {
-        Reply::refused(RefusedKind::Question, format!("\"{volume}\" is no volume's GUID"))
-    })
+pub(crate) fn volumes_of(question: &Question) -> Result<Vec<VolumeGuid>, Reply> {
+    let volumes: Vec<&str> = match question {
+        Question::Points { volume }
+        | Question::Bookmark { volume, .. }
+        | Question::Restore { volume, .. } => vec![volume],
+        Question::CommonBookmark { points, .. } => points.iter().map(|it| &*it.volume).collect(),
+    };
+    if !(1..=GROUP_MAX).contains(&volumes.len()) {
+        let why = format!("a common bookmark is of 1 to {GROUP_MAX} volumes");
+        return Err(Reply::refused(RefusedKind::Question, why));
+    }
+    let mut found: Vec<VolumeGuid> = Vec::new();
+    for volume in volumes {
+        match VolumeGuid::parse(volume) {
+            Some(guid) if !guid.is_nil() && !found.contains(&guid) => found.push(guid),
+            _ => {
+                let why = format!("\"{volume}\" is no volume's GUID, or is named twice");
+                return Err(Reply::refused(RefusedKind::Question, why));
+            }
+        }
+    }
+    Ok(found)
 }
 
-/// The reply to a question about `volume`, which is the machine's own.
+/// The reply to a question about `volumes`, which are the machine's own.
 pub(crate) fn reply(
     host: &Host,
-    volume: VolumeGuid,
+    volumes: &[VolumeGuid],
     question: &Question,
     stop: &StopFlag,
 ) -> Reply {
     let repository = host.repository.repository().clone().pinned_for(COMMAND);
-    let replied = match question {
-        Question::Points { .. } => {
+    let replied = match (question, volumes) {
+        (Question::Points { .. }, &[volume]) => {
             let request = Request { volume, session: None, quiet: false };
             points(&repository, &request, stop, |_, _| ()).map(|report| Reply::Points(told(report)))
         }
-        Question::Bookmark { session, time, name, consistency, writers, .. } => {
+        (Question::Bookmark { session, time, name, consistency, writers, .. }, &[volume]) => {
             let at = FileTime::new(*time);
             let making = Making { consistency: *consistency, writers: *writers };
             bookmark(&repository, volume, (session, at), name, making, stop)
         }
+        (Question::CommonBookmark { points, time, name }, volumes) => {
+            let points: Vec<_> = volumes.iter().copied().zip(points).collect();
+            common_bookmark(&repository, &points, FileTime::new(*time), name, stop)
+        }
         // The connection opens points itself, and goes on with them.
-        Question::Restore { .. } => Err(LinkError::OutOfPlace(FrameKind::Question).into()),
+        (Question::Restore { .. }, _) => Err(LinkError::OutOfPlace(FrameKind::Question).into()),
+        // Each of these is about one volume.
+        (Question::Points { .. } | Question::Bookmark { .. }, _) => Ok(unknown()),
     };
     replied.unwrap_or_else(|error| Reply::refused(kind_of(&error), error))
 }
@@ -92,31 +114,93 @@ fn bookmark(
     making: Making,
     stop: &StopFlag,
 ) -> Result<Reply> {
-    let Some(session) = SessionId::parse(session) else {
-        let why = format!("\"{session}\" is no session's id");
-        return Ok(Reply::refused(RefusedKind::Question, why));
-    };
     let name = match new_name(name) {
         Ok(name) => name,
         Err(why) => return Ok(Reply::refused(RefusedKind::Name, why)),
+    };
+    let session = match session_for(repository, volume, session)? {
+        Ok(session) => session,
+        Err(refused) => return Ok(refused),
+    };
+    let source = Source { volume, session: Some(session), at: At::Time(time) };
+    let found = Found::find(repository, &source, stop)?;
+    let made = name_point(repository, &found, name, making, None, stop)?;
+    Ok(Reply::Bookmarked(told_made(&made)))
+}
+
+/// Names the instant at which the stream of each volume had come to a record: of all of them or,
+/// unless the server is killed meanwhile, of none.
+fn common_bookmark(
+    repository: &Repository,
+    points: &[(VolumeGuid, &CommonPoint)],
+    time: FileTime,
+    name: &str,
+    stop: &StopFlag,
+) -> Result<Reply> {
+    let name = match new_name(name) {
+        Ok(name) => name,
+        Err(why) => return Ok(Reply::refused(RefusedKind::Name, why)),
+    };
+    let mut all = Vec::new();
+    for &(volume, CommonPoint { session, seq, .. }) in points {
+        let session = match session_for(repository, volume, session)? {
+            Ok(session) => session,
+            Err(refused) => return Ok(refused),
+        };
+        if repository.bookmarks(Some(volume))?.iter().any(|it| it.name == name) {
+            return Err(Error::BookmarkExists { volume, name });
+        }
+        let find = |at| {
+            let source = Source { volume, session: Some(session), at };
+            Found::find(repository, &source, stop)
+        };
+        // The retention policy takes the machine's word for when it was.
+        find(At::Time(time))?;
+        all.push(find(At::Exact { time, cut: Cut::Through(Seq::new(*seq)) })?);
+    }
+    let mut made: Vec<Bookmark> = Vec::new();
+    for found in &all {
+        match name_point(repository, found, name.clone(), Making::default(), None, stop) {
+            Ok(bookmark) => made.push(bookmark),
+            Err(error) => {
+                for bookmark in &made {
+                    repository.remove_bookmark(bookmark.volume, &bookmark.name)?;
+                }
+                return Err(error);
+            }
+        }
+    }
+    Ok(Reply::CommonBookmarked(made.iter().map(told_made).collect()))
+}
+
+/// The session of a volume that may get another bookmark; otherwise the reply that says why not.
+fn session_for(
+    repository: &Repository,
+    volume: VolumeGuid,
+    session: &str,
+) -> Result<std::result::Result<SessionId, Reply>> {
+    let Some(session) = SessionId::parse(session) else {
+        let why = format!("\"{session}\" is no session's id");
+        return Ok(Err(Reply::refused(RefusedKind::Question, why)));
     };
     if repository.bookmarks(Some(volume))?.len() >= BOOKMARKS_MAX {
         let why = format!(
             "the volume has {BOOKMARKS_MAX} bookmarks, as many as a machine makes: have the \
              server's administrator remove some with `snapless-server bookmark remove`"
         );
-        return Ok(Reply::refused(RefusedKind::Name, why));
+        return Ok(Err(Reply::refused(RefusedKind::Name, why)));
     }
-    let source = Source { volume, session: Some(session), at: At::Time(time) };
-    let found = Found::find(repository, &source, stop)?;
-    let made = name_point(repository, &found, name, making, None, stop)?;
-    Ok(Reply::Bookmarked(Bookmarked {
-        volume: volume.to_string(),
+    Ok(Ok(session))
+}
+
+fn told_made(made: &Bookmark) -> Bookmarked {
+    Bookmarked {
+        volume: made.volume.to_string(),
         session: made.session.to_string(),
         name: made.name.to_string(),
         time: time::to_text(made.time),
         consistency: Some(made.making.consistency),
-    }))
+    }
 }
 
 /// The report as machines are told it.

@@ -30,6 +30,7 @@ use crate::state::StateError;
 use crate::supervisor::Supervisor;
 use crate::verification::unix_ms;
 
+mod groups;
 mod instant;
 mod points;
 
@@ -40,6 +41,8 @@ pub struct Administration {
     supervisor: Mutex<Supervisor>,
     /// One at a time has applications prepared for an instant.
     preparing: Mutex<()>,
+    /// Held while an instant is looked for that volumes have in common.
+    common: Mutex<()>,
 }
 
 /// Why a request is not carried out.
@@ -65,10 +68,21 @@ enum AdministrationError {
     )]
     NoServer,
     #[error(
-        "the volumes of this machine go to {configured}, not to {asked}: change `server` in \
-         {file} and run `snapless reload`"
+        "{volume} goes to {configured}, not to {asked}: to begin anew there, run `snapless \
+         unprotect {volume}` and protect it again; if {configured} itself has another address now, \
+         change `server` in {file} and run `snapless reload`"
     )]
-    OtherServer { configured: String, asked: String, file: String },
+    OtherServer { volume: VolumeName, configured: String, asked: String, file: String },
+    #[error(
+        "no volume is in group {0}: `snapless protect D: --group {0}` puts one into it, also one \
+         that is protected already"
+    )]
+    NoGroup(String),
+    #[error(
+        "the volumes have no instant in common: a session of theirs has begun anew meanwhile; try \
+         again once `snapless status` shows that all stream"
+    )]
+    NoCommonInstant,
     #[error("{what} has changed: that counts when the service is started again")]
     Folder { what: &'static str },
     #[error(transparent)]
@@ -124,7 +138,8 @@ impl AdministrationError {
             Self::Name(_) => RefusalKind::Request,
             Self::Driver(DriverError::NoSuchVolume(_))
             | Self::Session(SessionError::NotFiltered(_))
-            | Self::NotConfigured(_) => RefusalKind::NoSuchVolume,
+            | Self::NotConfigured(_)
+            | Self::NoGroup(_) => RefusalKind::NoSuchVolume,
             Self::Session(_) => RefusalKind::Unprotectable,
             Self::Driver(_) => RefusalKind::Driver,
             Self::Settings(_)
@@ -147,6 +162,7 @@ impl AdministrationError {
             | Self::NoSession { .. }
             | Self::FirstSync { .. }
             | Self::Gap { .. }
+            | Self::NoCommonInstant
             | Self::NotArrived { .. } => RefusalKind::NotRestorable,
             Self::NotConsistent { .. } => RefusalKind::NotConsistent,
             Self::State(_) | Self::Trust(_) | Self::Preparing => RefusalKind::Other,
@@ -163,6 +179,13 @@ struct Wanted {
     or_crash: bool,
 }
 
+/// Where a volume is to go, and with which others.
+#[derive(Clone, Copy)]
+struct Placement<'a> {
+    server: Option<&'a str>,
+    group: Option<&'a str>,
+}
+
 /// Whether anything has changed, and for which volume.
 struct Outcome {
     volume: Option<VolumeGuid>,
@@ -172,7 +195,9 @@ struct Outcome {
 impl Administration {
     /// Of a service that runs `supervisor`, as the file says.
     pub fn new(settings: SettingsFile, driver: Arc<dyn Driver>, supervisor: Supervisor) -> Self {
-        Self { settings, driver, supervisor: Mutex::new(supervisor), preparing: Mutex::new(()) }
+        let (supervisor, preparing, common) =
+            (Mutex::new(supervisor), Mutex::default(), Mutex::default());
+        Self { settings, driver, supervisor, preparing, common }
     }
 
     /// What runs. A request that is being carried out is waited for.
@@ -189,8 +214,9 @@ impl Administration {
     /// Carries out a request.
     pub fn carry_out(&self, request: Request) -> Answer {
         let answer = match &request {
-            Request::Protect { volume, server } => {
-                self.change(|supervisor| self.protect(supervisor, volume, server.as_deref()))
+            Request::Protect { volume, server, group } => {
+                let asked = Placement { server: server.as_deref(), group: group.as_deref() };
+                self.change(|supervisor| self.protect(supervisor, volume, asked))
             }
             Request::Unprotect { volume } => {
                 self.change(|supervisor| self.unprotect(supervisor, volume))
@@ -211,6 +237,12 @@ impl Administration {
                 let made = self.bookmark(volume, name, wanted);
                 made.map(|made| Answer::Bookmarked(Box::new(made)))
             }
+            Request::GroupPoints { group } => {
+                self.group_points(group).map(|points| Answer::GroupPoints(Box::new(points)))
+            }
+            Request::GroupBookmark { group, name } => {
+                self.group_bookmark(group, name).map(Answer::GroupBookmarked)
+            }
         };
         answer.unwrap_or_else(|error| {
             log::warn!("a request of an administrator was refused: {error}");
@@ -226,9 +258,11 @@ impl Administration {
         let mut supervisor = self.supervisor();
         let Outcome { volume, changed } = how(&mut supervisor)?;
         let config = supervisor.config();
-        let (server, volumes) = (config.server.clone(), config.volumes.len());
         let is_it = |it: &&VolumeConfig| Some(it.guid) == volume;
-        let paused = config.volumes.iter().find(is_it).is_some_and(|it| it.paused);
+        let found = config.volumes.iter().find(is_it);
+        let paused = found.is_some_and(|it| it.paused);
+        let own = found.and_then(|it| it.server.clone());
+        let (server, volumes) = (own.or_else(|| config.server.clone()), config.volumes.len());
         let volume = volume.map(|volume| format!("{{{volume}}}"));
         let schedule = scheduled(&supervisor);
         Ok(Answer::Done(Done { volume, server, changed, paused, volumes, schedule }))
@@ -238,34 +272,48 @@ impl Administration {
         &self,
         supervisor: &mut Supervisor,
         volume: &str,
-        server: Option<&str>,
+        asked: Placement<'_>,
     ) -> Result<Outcome, AdministrationError> {
         let name: VolumeName = volume.parse()?;
         let device = self.driver.device_of(&name)?;
         let config = self.settings.config()?;
-        if let (Some(asked), Some(configured)) = (server, &config.server)
-            && asked != configured
-        {
-            let (configured, asked) = (configured.clone(), asked.to_owned());
-            let file = self.settings.path().display().to_string();
-            return Err(AdministrationError::OtherServer { configured, asked, file });
-        }
-        if let Some((_, volume)) = self.configured(&config, &name, Some(&device)) {
-            // Its session may have been ended.
+        if let Some((place, volume)) = self.configured(&config, &name, Some(&device)) {
             let guid = volume.guid;
-            let mut changed = run(supervisor, config)?;
+            let configured = config.server_of(volume).unwrap_or_default();
+            if let Some(asked) = asked.server.filter(|asked| *asked != configured) {
+                let (configured, asked) = (configured.to_owned(), asked.to_owned());
+                let (volume, file) = (name, self.settings.path().display().to_string());
+                return Err(AdministrationError::OtherServer { volume, configured, asked, file });
+            }
+            let mut changed = match asked.group {
+                Some(group) if volume.group.as_deref() != Some(group) => {
+                    let edited = self.settings.edit(Change::Group(place, group))?;
+                    self.write_and_run(supervisor, edited)?;
+                    let text = format!("{name}: an administrator has put it into group {group}");
+                    notice::report(Event::ConfigurationChanged, &text);
+                    true
+                }
+                _ => run(supervisor, config)?,
+            };
+            // Its session may have been ended.
             changed |= supervisor.begin_again(guid);
             return Ok(Outcome { volume: Some(guid), changed });
         }
-        let server = match server.map(str::to_owned).or_else(|| config.server.clone()) {
+        let server = match asked.server.map(str::to_owned).or_else(|| config.server.clone()) {
             Some(server) => server,
             None => KeyStore::new(&config.state_dir)
                 .find()?
                 .map(|it| it.server)
                 .ok_or(AdministrationError::NoServer)?,
         };
+        if config.server.as_ref().is_some_and(|main| *main != server)
+            && let Some(store) = config.connector_to(&server).identity()?
+        {
+            store.load()?;
+        }
         let name = self.lasting_name(&device)?;
-        let edited = self.settings.edit(Change::Add { name: &name, server: &server })?;
+        let add = Change::Add { name: &name, server: &server, group: asked.group };
+        let edited = self.settings.edit(add)?;
         let Some(added) = edited.config.volumes.last() else {
             return Err(AdministrationError::NotConfigured(name));
         };

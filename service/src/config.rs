@@ -18,6 +18,8 @@
 //!
 //! [[volumes]]
 //! volume = "{71a27cdd-812a-11d0-bec7-08002be2092f}"   # as `mountvol` shows it
+//! server = "other.example.com:4850"   # absent: the one above
+//! group = "sql"               # the volumes of a group get common bookmarks
 //! block_size = "64 KiB"       # 16 KiB to 4 MiB, a power of two
 //! queue_size = "256 MiB"      # nonpaged memory of the capture queue: 64 MiB to 2 GiB
 //! hold_limit_ms = 200         # how long the queue may stay full before a gap: 1 to 50000
@@ -49,6 +51,7 @@ use jiff::civil::DateTime;
 use serde::Deserialize;
 use snapless_driver_client::identity::volume_of_device;
 use snapless_driver_client::{VolumeName, paths};
+use snapless_link::question::GROUP_MAX;
 use snapless_trust::{regular, text};
 use snapless_types::{Geometry, Overflow};
 use snapless_wire::id::VolumeGuid;
@@ -82,10 +85,15 @@ const RESEND_WINDOW: RangeInclusive<u64> = 16 << 20..=1 << 30;
 /// Default hold limit in milliseconds.
 const HOLD_LIMIT_DEFAULT_MS: u32 = 200;
 
+/// What a server's address is.
+const ADDRESS: &str = "host:port, such as \"backup.example.com:4850\" or \"[::1]:4850\"";
+/// What a group's name is.
+pub const GROUP_NAME: &str = "1 to 64 letters, digits, '-', '_' and '.', all of ASCII";
+
 /// The checked configuration.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Config {
-    /// Address of the server, `host:port`; there is one if there are volumes.
+    /// Address of the server, `host:port`, of volumes that name no other one.
     pub server: Option<String>,
     /// Without TLS, to a server on this machine.
     pub insecure: bool,
@@ -112,6 +120,10 @@ pub struct VolumeConfig {
     pub name: VolumeName,
     /// The volume's name at the server.
     pub guid: VolumeGuid,
+    /// Another server than [`Config::server`], `host:port`.
+    pub server: Option<String>,
+    /// The consistency group.
+    pub group: Option<String>,
     /// Bytes of a block.
     pub block_size: u32,
     /// Bytes of the capture queue.
@@ -151,14 +163,41 @@ impl Config {
         Ok(text.to_string())
     }
 
-    /// How the server is reached; `None` if none is named.
-    pub fn connector(&self) -> Option<Connector> {
-        let server = self.server.as_deref()?;
-        Some(if self.insecure {
+    /// The server that a volume goes to. There is one if the configuration was checked.
+    pub fn server_of<'a>(&'a self, volume: &'a VolumeConfig) -> Option<&'a str> {
+        volume.server.as_deref().or(self.server.as_deref())
+    }
+
+    /// How a server is reached.
+    pub fn connector_to(&self, server: &str) -> Connector {
+        if self.insecure {
             Connector::insecure(server)
-        } else {
+        } else if self.server.as_deref() == Some(server) {
             Connector::tls(server, &self.state_dir)
-        })
+        } else {
+            Connector::other_tls(server, &self.state_dir)
+        }
+    }
+
+    /// How a volume's server is reached.
+    pub fn connector_of(&self, volume: &VolumeConfig) -> Option<Connector> {
+        Some(self.connector_to(self.server_of(volume)?))
+    }
+
+    /// How each server is reached, that of volumes that name no other one first.
+    pub fn connectors(&self) -> Vec<Connector> {
+        let mut servers: Vec<&str> = self.server.as_deref().into_iter().collect();
+        for server in self.volumes.iter().filter_map(|volume| volume.server.as_deref()) {
+            if !servers.contains(&server) {
+                servers.push(server);
+            }
+        }
+        servers.into_iter().map(|server| self.connector_to(server)).collect()
+    }
+
+    /// The volumes of a consistency group.
+    pub fn group<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a VolumeConfig> {
+        self.volumes.iter().filter(move |volume| volume.group.as_deref() == Some(name))
     }
 
     /// How fast is sent at an instant of the machine's local time.
@@ -173,6 +212,15 @@ impl Config {
             source: Box::new(source),
         })?;
         Checker::of(file).config(raw)
+    }
+}
+
+impl VolumeConfig {
+    /// True if a pipeline of this volume does the same with other settings; where it sends to is
+    /// the [`Connector`]'s matter.
+    pub fn runs_as(&self, other: &Self) -> bool {
+        let own = |it: &Self| Self { server: None, group: None, ..it.clone() };
+        own(self) == own(other)
     }
 }
 
@@ -210,6 +258,8 @@ struct RawConfig {
 struct RawVolume {
     volume: Option<String>,
     device: Option<String>,
+    server: Option<String>,
+    group: Option<String>,
     block_size: Option<Size>,
     queue_size: Option<Size>,
     hold_limit_ms: Option<u64>,
@@ -233,22 +283,7 @@ enum RawOverflow {
 
 impl Checker<'_> {
     fn config(&self, raw: RawConfig) -> Result<Config, ConfigError> {
-        const ADDRESS: &str = "host:port, such as \"backup.example.com:4850\" or \"[::1]:4850\"";
-        match &raw.server {
-            Some(server) if !is_address(server) => {
-                return Err(self.not_allowed("server", format!("{server:?}"), ADDRESS));
-            }
-            None if !raw.volumes.is_empty() => {
-                return Err(self.not_allowed("server", "nothing", ADDRESS));
-            }
-            _ => {}
-        }
-        let is_here = raw.server.as_deref().is_none_or(is_loopback);
-        if raw.insecure && !is_here {
-            let allowed = "false, or a server on this machine (127.0.0.1 or [::1]): without TLS, \
-                           others on the network read and change what is sent";
-            return Err(self.not_allowed("insecure", true, allowed));
-        }
+        let server = raw.server.map(|text| self.server("server", text)).transpose()?;
         let mut volumes: Vec<VolumeConfig> = Vec::new();
         for (index, raw) in raw.volumes.iter().enumerate() {
             let volume = self.volume(&format!("volumes[{index}]"), raw)?;
@@ -258,8 +293,18 @@ impl Checker<'_> {
             }
             volumes.push(volume);
         }
+        if server.is_none() && volumes.iter().any(|volume| volume.server.is_none()) {
+            return Err(self.not_allowed("server", "nothing", ADDRESS));
+        }
+        let mut servers = server.iter().chain(volumes.iter().filter_map(|it| it.server.as_ref()));
+        if raw.insecure && !servers.all(|server| is_loopback(server)) {
+            let allowed = "false, or servers on this machine (127.0.0.1 or [::1]): without TLS, \
+                           others on the network read and change what is sent";
+            return Err(self.not_allowed("insecure", true, allowed));
+        }
+        self.groups(server.as_deref(), &volumes)?;
         Ok(Config {
-            server: raw.server,
+            server,
             insecure: raw.insecure,
             send_rate: self.send_rate(raw.send_rate)?,
             send_rates: self.send_rates(&raw.send_rates)?,
@@ -285,9 +330,14 @@ impl Checker<'_> {
                 return Err(self.not_allowed(key, "neither volume nor device", allowed));
             }
         };
+        let own = |name: &str| format!("{key}.{name}");
+        let server = raw.server.clone().map(|text| self.server(&own("server"), text));
+        let group = raw.group.clone().map(|text| self.group(&own("group"), text));
         Ok(VolumeConfig {
             name,
             guid,
+            server: server.transpose()?,
+            group: group.transpose()?,
             block_size: self.block_size(key, raw.block_size.unwrap_or(BLOCK_SIZE_DEFAULT))?,
             queue_bytes: self.queue_bytes(key, raw.queue_size.unwrap_or(QUEUE_SIZE_DEFAULT))?,
             hold_limit_ms: self.milliseconds(
@@ -314,6 +364,44 @@ impl Checker<'_> {
             write_intent_log: raw.write_intent_log.unwrap_or(true),
             paused: raw.paused,
         })
+    }
+
+    fn server(&self, key: &str, text: String) -> Result<String, ConfigError> {
+        if is_address(&text) {
+            return Ok(text);
+        }
+        Err(self.not_allowed(key, format!("{text:?}"), ADDRESS))
+    }
+
+    fn group(&self, key: &str, text: String) -> Result<String, ConfigError> {
+        if is_group_name(&text) {
+            return Ok(text);
+        }
+        Err(self.not_allowed(key, format!("{text:?}"), GROUP_NAME))
+    }
+
+    /// A common bookmark is made by one server, of all volumes or of none.
+    fn groups(&self, main: Option<&str>, volumes: &[VolumeConfig]) -> Result<(), ConfigError> {
+        for (index, volume) in volumes.iter().enumerate() {
+            let is_mate = |it: &&VolumeConfig| it.group.is_some() && it.group == volume.group;
+            let server = |it: &VolumeConfig| it.server.clone().or(main.map(str::to_owned));
+            let Some(first) = volumes.iter().find(is_mate) else { continue };
+            if server(first) != server(volume) {
+                let group = volume.group.as_deref().unwrap_or_default();
+                let key = format!("volumes[{index}].group");
+                let allowed = "a group whose other volumes go to the same server";
+                return Err(self.not_allowed(&key, format!("{group:?}"), allowed));
+            }
+        }
+        for volume in volumes {
+            let Some(group) = volume.group.as_deref() else { continue };
+            let count = volumes.iter().filter(|it| it.group.as_deref() == Some(group)).count();
+            if count > GROUP_MAX {
+                let allowed = format!("at most {GROUP_MAX} volumes in a group");
+                return Err(self.not_allowed("group", format!("{group:?}"), allowed));
+            }
+        }
+        Ok(())
     }
 
     fn guid(&self, key: &str, text: &str) -> Result<VolumeGuid, ConfigError> {
@@ -390,6 +478,12 @@ impl Checker<'_> {
             }
         }
     }
+}
+
+/// True for a name that a consistency group can have.
+pub fn is_group_name(text: &str) -> bool {
+    let is_name_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    (1..=64).contains(&text.len()) && text.bytes().all(is_name_byte)
 }
 
 /// True for `host:port`. An IPv6 address is in brackets.
@@ -561,6 +655,47 @@ mod tests {
         assert!(parse(&twice).unwrap_err().to_string().contains("volumes[1]"));
         assert!(parse(&volume).unwrap_err().to_string().contains("server = nothing"));
         assert!(parse("server = \"s:1\"\n[[volumes]]\n").is_err(), "no name");
+    }
+
+    #[test]
+    fn a_volume_may_name_its_server_and_a_group_has_one() {
+        let volumes = |lines: [&str; 2]| {
+            let [one, two] = lines;
+            let other = GUID.replace("71a27cdd", "00000001");
+            format!(
+                "[[volumes]]\nvolume = \"{GUID}\"\n{one}\n[[volumes]]\nvolume = \"{other}\"\n{two}\n"
+            )
+        };
+        let (own, group) = ("server = \"other:1\"", "group = \"sql\"");
+        let config = parse(&format!("server = \"s:1\"\n{}", volumes([own, group]))).unwrap();
+        let servers: Vec<_> = config.volumes.iter().map(|it| config.server_of(it)).collect();
+        assert_eq!(servers, [Some("other:1"), Some("s:1")]);
+        let connectors = config.connectors();
+        let servers: Vec<_> = connectors.iter().map(Connector::server).collect();
+        assert_eq!(servers, ["s:1", "other:1"]);
+        assert_eq!(config.group("sql").count(), 1);
+        assert!(parse(&volumes([own, own])).is_ok(), "none is needed for all");
+        let refused = |text: &str| parse(text).unwrap_err().to_string();
+        assert!(refused(&volumes([own, ""])).contains("server = nothing"));
+        let both = format!("{own}\n{group}");
+        let apart = format!("server = \"s:1\"\n{}", volumes([&both, group]));
+        assert!(refused(&apart).contains("volumes[1].group"), "{}", refused(&apart));
+        let together = format!("server = \"other:1\"\n{}", volumes([&both, group]));
+        assert_eq!(parse(&together).unwrap().group("sql").count(), 2);
+        let insecure = "insecure = true\nserver = \"127.0.0.1:1\"\n";
+        let elsewhere = "server = \"192.0.2.1:1\"";
+        assert!(refused(&format!("{insecure}{}", volumes([elsewhere, ""]))).contains("insecure"));
+        for (line, key) in [("server = \"x\"", ".server"), ("group = \"s q\"", ".group")] {
+            let message = error_of(line);
+            assert!(message.contains(&format!("volumes[0]{key}")), "{message}");
+        }
+        let section = |number: usize| {
+            let guid = GUID.replace("71a27cdd", &format!("{number:08x}"));
+            format!("[[volumes]]\nvolume = \"{guid}\"\n{both}\n")
+        };
+        let many = |count: usize| (0..count).map(section).collect::<String>();
+        assert!(parse(&many(GROUP_MAX)).is_ok());
+        assert!(refused(&many(GROUP_MAX + 1)).contains("at most 24"));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::drained::Drained;
 use crate::report::{Activity, REPORT_VERSION, Report};
 use crate::verification::{Verification, unix_ms};
 use snapless_types::{EpochId, Seq};
@@ -29,6 +30,7 @@ pub struct Counters {
     frames: AtomicU64,
     connections: AtomicU64,
     older_driver_reported: AtomicBool,
+    stream: Drained,
     facts: Mutex<Facts>,
 }
 
@@ -61,6 +63,7 @@ impl Counters {
             frames: AtomicU64::new(0),
             connections: AtomicU64::new(0),
             older_driver_reported: AtomicBool::new(false),
+            stream: Drained::default(),
             facts: Mutex::new(Facts {
                 activity: Activity::Connecting,
                 device: None,
@@ -76,6 +79,11 @@ impl Counters {
     /// How long they have been counting.
     pub fn age(&self) -> Duration {
         self.begun.elapsed()
+    }
+
+    /// Up to where the stream has been drained.
+    pub fn stream(&self) -> &Drained {
+        &self.stream
     }
 
     /// Counts bytes drained from the driver.

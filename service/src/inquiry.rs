@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use snapless_link::LinkError;
 use snapless_link::client::LinkLimits;
 use snapless_link::question::{
-    Bookmarked, Consistency, Points, Question, Refused, RefusedKind, Reply,
+    Bookmarked, CommonPoint, Consistency, Points, Question, Refused, RefusedKind, Reply,
 };
 use snapless_wire::frame::{FrameError, FrameKind};
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
@@ -26,7 +26,7 @@ pub enum InquiryError {
     #[error(transparent)]
     Link(LinkError),
     /// The server does not know questions.
-    #[error("the server is of an older release, which answers no questions: {0}")]
+    #[error("the server is of an older release, which does not answer this question: {0}")]
     Older(String),
     /// The server refuses.
     #[error("the server refused: {}", .0.text)]
@@ -106,6 +106,28 @@ pub fn bookmark(
         {
             let plain = Instance { consistency: Consistency::Crash, writers: 0, ..instance };
             bookmark(connector, limits, plain)
+        }
+        other => Err(not_asked_for(other)),
+    }
+}
+
+/// Has the server name an instant that volumes have in common: all of them or none.
+///
+/// # Errors
+/// [`InquiryError`].
+pub fn common_bookmark(
+    connector: &Connector,
+    limits: &LinkLimits,
+    points: Vec<CommonPoint>,
+    time: FileTime,
+    name: &str,
+) -> Result<Vec<Bookmarked>, InquiryError> {
+    let count = points.len();
+    let question = Question::CommonBookmark { points, time: time.get(), name: name.to_owned() };
+    match ask(connector, limits, &question)? {
+        Reply::CommonBookmarked(made) if made.len() == count => Ok(made),
+        Reply::Refused(Refused { kind: RefusedKind::Question, text }) => {
+            Err(InquiryError::Older(text))
         }
         other => Err(not_asked_for(other)),
     }

@@ -16,6 +16,7 @@
 //! | [`throttle`], [`schedule`], [`local_time`] | how fast all of them send; at which times |
 //! | [`links`] | window → server, acknowledgements → driver, one link after another |
 //! | [`batch`] | the records of one drain: zeros dropped, cut into frames |
+//! | [`drained`] | up to where a stream had come at an instant of several volumes |
 //! | [`compare`] | what the server has already is not sent |
 //! | [`state`], [`counters`] | memory across restarts, counters |
 //! | [`watch`] | events of a stream: gaps, unreadable blocks, base complete |
@@ -36,6 +37,7 @@ pub mod config;
 pub mod connector;
 mod consistent;
 pub mod counters;
+pub mod drained;
 pub mod event;
 mod files;
 pub mod inquiry;

@@ -1,4 +1,4 @@
-//! Renews the machine's certificate by itself, when two thirds of its time are over.
+//! Renews the machine's certificate at a server by itself, when two thirds of its time are over.
 
 use std::time::{Duration, SystemTime};
 
@@ -20,9 +20,10 @@ const FIRST_LOOK: Duration = Duration::from_secs(10);
 
 /// Looks until `stop` is set. Returns at once without TLS.
 pub fn run(connector: &Connector, limits: &LinkLimits, stop: &StopSignal) {
-    if connector.identity().is_none() {
+    if matches!(connector.identity(), Ok(None)) {
         return;
     }
+    let server = connector.server();
     let mut wait = FIRST_LOOK;
     let mut has_failed = false;
     while !stop.wait_for(wait) {
@@ -30,11 +31,12 @@ pub fn run(connector: &Connector, limits: &LinkLimits, stop: &StopSignal) {
         match renew_if_due(connector, limits, stop) {
             Ok(Some(until)) => {
                 has_failed = false;
-                log::info!("the machine's certificate was renewed; it is valid until {until}");
+                log::info!("the machine's certificate at {server} was renewed, until {until}");
             }
             Ok(None) => {}
             Err(error) => {
-                let text = format!("the machine's certificate cannot be renewed: {error}");
+                let text =
+                    format!("the machine's certificate at {server} cannot be renewed: {error}");
                 if has_failed {
                     log::warn!("{text}");
                 } else {
@@ -55,7 +57,7 @@ pub fn renew_if_due(
     limits: &LinkLimits,
     stop: &StopSignal,
 ) -> Result<Option<String>, LinkError> {
-    let Some(store) = connector.identity() else { return Ok(None) };
+    let Some(store) = connector.identity().map_err(TlsError::from)? else { return Ok(None) };
     // A machine that has not enrolled is told so by its pipelines.
     let Some(credentials) = store.find().map_err(TlsError::from)? else { return Ok(None) };
     if !credentials.is_renewal_due(SystemTime::now()) {

@@ -12,6 +12,7 @@ use snapless_trust::private;
 
 use crate::administration::Administration;
 use crate::config::Config;
+use crate::connector::Connector;
 use crate::event::Event;
 use crate::local_time::LocalClock;
 use crate::notice;
@@ -90,17 +91,16 @@ fn clean_up() {
 
 fn started(config: &Config) -> String {
     let release = env!("CARGO_PKG_VERSION");
-    let Config { volumes, server, .. } = config;
-    match server {
-        Some(server) => format!(
-            "Snapless service {release} started: {} volume(s), server {server}",
-            volumes.len()
-        ),
-        None => format!(
+    let connectors = config.connectors();
+    let servers: Vec<_> = connectors.iter().map(Connector::server).collect();
+    if servers.is_empty() {
+        return format!(
             "Snapless service {release} started: nothing is configured yet; `snapless enroll` and \
              `snapless protect` do that"
-        ),
+        );
     }
+    let (volumes, servers) = (config.volumes.len(), servers.join(", "));
+    format!("Snapless service {release} started: {volumes} volume(s), server {servers}")
 }
 
 /// Takes the requests of administrators. Protection goes on without them.

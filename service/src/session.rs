@@ -474,6 +474,8 @@ mod tests {
 
     fn config() -> VolumeConfig {
         VolumeConfig {
+            server: None,
+            group: None,
             name: VolumeName::Device(DEVICE.into()),
             guid: VolumeGuid([1; 16]),
             block_size: 128 << 10,

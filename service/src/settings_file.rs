@@ -19,21 +19,27 @@ const SERVER: &str = "server";
 const VOLUMES: &str = "volumes";
 const SEND_RATE: &str = "send_rate";
 const PAUSED: &str = "paused";
+const GROUP: &str = "group";
 
 /// A change to the configuration. A volume has its place in [`Config::volumes`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Change<'a> {
-    /// Another volume, and the server if none is named.
+    /// Another volume. Its server becomes that of all volumes that name no other one, if there is
+    /// none yet.
     Add {
         /// The volume's name.
         name: &'a VolumeName,
         /// The server, `host:port`.
         server: &'a str,
+        /// The consistency group.
+        group: Option<&'a str>,
     },
     /// A volume less.
     Remove(usize),
     /// A volume is paused, or goes on.
     Pause(usize, bool),
+    /// A volume is in this consistency group.
+    Group(usize, &'a str),
     /// So many bytes are sent per second at most; `None`: as many as the link takes.
     SendRate(Option<u64>),
 }
@@ -155,6 +161,7 @@ fn apply(document: &mut DocumentMut, change: Change<'_>) -> Option<()> {
     {
         document.insert(SERVER, value(server));
     }
+    let main = document.get(SERVER).and_then(Item::as_str).map(str::to_owned);
     if let Change::SendRate(rate) = change {
         match rate {
             Some(rate) => _ = document.insert(SEND_RATE, value(Size(rate).to_string())),
@@ -164,10 +171,16 @@ fn apply(document: &mut DocumentMut, change: Change<'_>) -> Option<()> {
     }
     let volumes = volumes(document)?;
     match change {
-        Change::Add { name, .. } => {
+        Change::Add { name, server, group } => {
             let mut section = Table::new();
             let key = if let VolumeName::Device(_) = name { "device" } else { "volume" };
             section.insert(key, value(name.to_string()));
+            if main.as_deref() != Some(server) {
+                section.insert(SERVER, value(server));
+            }
+            if let Some(group) = group {
+                section.insert(GROUP, value(group));
+            }
             volumes.push(section);
         }
         Change::Remove(place) => {
@@ -179,6 +192,9 @@ fn apply(document: &mut DocumentMut, change: Change<'_>) -> Option<()> {
         }
         Change::Pause(place, false) => {
             volumes.get_mut(place)?.remove(PAUSED);
+        }
+        Change::Group(place, group) => {
+            volumes.get_mut(place)?.insert(GROUP, value(group));
         }
         Change::SendRate(_) => {}
     }
@@ -228,19 +244,38 @@ mod tests {
         }
     }
 
+    /// Another volume, at the server that the files have.
+    fn add(name: &VolumeName) -> Change<'_> {
+        Change::Add { name, server: "backup:4850", group: None }
+    }
+
     #[test]
     fn a_volume_is_added_and_taken_out_and_the_rest_stays_as_it_was_written() {
         let folder = Folder::with(BY_HAND);
         let name = OTHER.parse().unwrap();
-        let added = folder.change(Change::Add { name: &name, server: "another:1" }).unwrap();
+        let added = folder.change(add(&name)).unwrap();
         assert_eq!(added, format!("{BY_HAND}\n[[volumes]]\nvolume = \"{OTHER}\"\n"));
         let device = r"\Device\X".parse().unwrap();
-        let added = folder.change(Change::Add { name: &device, server: "another:1" }).unwrap();
+        let added = folder.change(add(&device)).unwrap();
         assert!(added.ends_with("device = '\\Device\\X'\n"), "{added}");
         folder.change(Change::Remove(2)).unwrap();
         assert_eq!(folder.change(Change::Remove(1)).unwrap(), BY_HAND);
         let none = folder.change(Change::Remove(0)).unwrap();
         assert!(none.starts_with("# our backup\nserver") && !none.contains("volume"), "{none}");
+    }
+
+    #[test]
+    fn a_volume_may_go_to_a_server_of_its_own_and_be_in_a_group() {
+        let folder = Folder::with(BY_HAND);
+        let name = OTHER.parse().unwrap();
+        let change = Change::Add { name: &name, server: "another:1", group: Some("sql") };
+        let added = folder.change(change).unwrap();
+        let section = format!("volume = \"{OTHER}\"\nserver = \"another:1\"\ngroup = \"sql\"\n");
+        assert_eq!(added, format!("{BY_HAND}\n[[volumes]]\n{section}"));
+        let moved = folder.change(Change::Group(1, "mail")).unwrap();
+        assert_eq!(moved, added.replace("sql", "mail"));
+        let refused = folder.change(Change::Group(0, "mail")).unwrap_err().to_string();
+        assert!(refused.contains("same server"), "{refused}");
     }
 
     #[test]
@@ -271,13 +306,13 @@ mod tests {
         assert!(limited.contains("\nsend_rate = \"20 MiB\"\n"), "{limited}");
         assert!(limited.ends_with(schedule), "{limited}");
         let name = OTHER.parse().unwrap();
-        folder.change(Change::Add { name: &name, server: "another:1" }).unwrap();
+        folder.change(add(&name)).unwrap();
         folder.change(Change::Remove(1)).unwrap();
         let same = folder.change(Change::SendRate(None)).unwrap();
         assert_eq!(same, format!("{BY_HAND}\n{schedule}"));
         // Alone in a file, too.
         let folder = Folder::with(schedule);
-        let added = folder.change(Change::Add { name: &name, server: "another:1" }).unwrap();
+        let added = folder.change(add(&name)).unwrap();
         assert!(added.contains(schedule) && added.starts_with("server"), "{added}");
     }
 
@@ -289,7 +324,8 @@ mod tests {
         let file = SettingsFile::default_at(path.clone());
         assert_eq!(file.config().unwrap().volumes, []);
         let name = GUID.parse().unwrap();
-        file.write(&file.edit(Change::Add { name: &name, server: "s:1" }).unwrap()).unwrap();
+        file.write(&file.edit(Change::Add { name: &name, server: "s:1", group: None }).unwrap())
+            .unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(text, format!("server = \"s:1\"\n\n[[volumes]]\nvolume = \"{GUID}\"\n"));
     }
@@ -299,7 +335,9 @@ mod tests {
         let folder = Folder::with(&format!(
             "server = \"s:1\"\nvolumes = [{{ volume = \"{GUID}\", compare = false }}]\n"
         ));
-        folder.change(Change::Add { name: &OTHER.parse().unwrap(), server: "s:1" }).unwrap();
+        folder
+            .change(Change::Add { name: &OTHER.parse().unwrap(), server: "s:1", group: None })
+            .unwrap();
         let config = SettingsFile::named(folder.path()).config().unwrap();
         assert_eq!(config.volumes.iter().map(|it| it.compare).collect::<Vec<_>>(), [false, true]);
     }
@@ -313,12 +351,13 @@ mod tests {
         ] {
             let folder = Folder::with(text);
             let name = OTHER.parse().unwrap();
-            let refused = folder.change(Change::Add { name: &name, server: "s:1" }).unwrap_err();
+            let refused =
+                folder.change(Change::Add { name: &name, server: "s:1", group: None }).unwrap_err();
             assert!(refused.to_string().contains(why), "{refused}");
             assert_eq!(std::fs::read_to_string(folder.path()).unwrap(), text);
         }
         let folder = Folder::with(BY_HAND);
-        let twice = folder.change(Change::Add { name: &GUID.parse().unwrap(), server: "s:1" });
+        let twice = folder.change(add(&GUID.parse().unwrap()));
         assert!(twice.unwrap_err().to_string().contains("each volume once"));
         assert!(folder.change(Change::Remove(7)).is_err());
         assert_eq!(std::fs::read_to_string(folder.path()).unwrap(), BY_HAND);

@@ -112,6 +112,7 @@ impl Stream<'_> {
             return Ok(StreamEnd::Diverged(reason));
         }
         let geometry = self.dialling.hello.geometry().map_err(|_| StreamError::Unexplained)?;
+        self.counters.stream().begin(self.session);
         let (events, happened) = mpsc::channel();
         thread::scope(|scope| {
             let (drained, linked) = (events.clone(), events);
@@ -249,12 +250,15 @@ impl Stream<'_> {
                 Err(DriverError::Cancelled(_)) if halted.is_set() => return Ok(()),
                 Err(error) => return Err(error.into()),
             }
+            let mut seeing = self.counters.stream().seeing();
             let elided = batch.prepare(|record| {
                 watch.see(record);
+                seeing.see(record);
                 if record.kind() == RecordKind::Check {
                     self.counters.checked(record.seq());
                 }
             });
+            drop(seeing);
             self.counters.elided(elided.map_err(StreamError::Records)?);
             let put = |frame: Frame<&[u8]>| {
                 let question = touched.as_mut().and_then(|it| it.note(frame.payload));

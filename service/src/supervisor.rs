@@ -33,12 +33,20 @@ pub struct Supervisor {
     rate: InForce,
     config: Config,
     volumes: Vec<Supervised>,
-    renewal: Option<Thread>,
+    /// One for each server.
+    renewals: Vec<Renewal>,
+}
+
+/// What renews the machine's certificate at a server.
+struct Renewal {
+    connector: Connector,
+    thread: Thread,
 }
 
 /// One volume.
 struct Supervised {
     config: VolumeConfig,
+    connector: Connector,
     counters: Arc<Counters>,
     /// `None` while it is paused.
     pipeline: Option<Thread>,
@@ -66,7 +74,7 @@ impl Supervisor {
             rate: InForce::default(),
             config: Config { server: None, volumes: Vec::new(), ..config.clone() },
             volumes: Vec::new(),
-            renewal: None,
+            renewals: Vec::new(),
         };
         supervisor.apply(config);
         supervisor
@@ -82,29 +90,36 @@ impl Supervisor {
     pub fn apply(&mut self, config: Config) {
         // What still flushes keeps to it, too.
         self.keep_to(config.send_rate_at((self.clock)()));
-        let reaches = |config: &Config| (config.server.clone(), config.insecure);
-        let is_elsewhere = reaches(&self.config) != reaches(&config);
-        let (stay, go) = std::mem::take(&mut self.volumes)
+        let (mut running, go): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.volumes).into_iter().partition(|it: &Supervised| {
+                config.volumes.iter().any(|volume| it.goes_on_as(volume, &config))
+            });
+        let connectors = config.connectors();
+        let (stay, over): (Vec<_>, Vec<_>) = std::mem::take(&mut self.renewals)
             .into_iter()
-            .partition(|it: &Supervised| !is_elsewhere && config.volumes.contains(&it.config));
-        self.volumes = stay;
-        let renewal = self.renewal.take_if(|_| is_elsewhere);
-        end(go.into_iter().filter_map(|it| it.pipeline).chain(renewal));
-        self.config = config;
-        let Some(connector) = self.config.connector() else { return };
-        if self.renewal.is_none() {
-            let (connector, link) = (connector.clone(), self.limits.link);
-            self.renewal = Some(Thread::begin(move |stop| renewal::run(&connector, &link, stop)));
+            .partition(|it: &Renewal| connectors.iter().any(|to| it.connector.is_same(to)));
+        self.renewals = stay;
+        let pipelines = go.into_iter().filter_map(|it| it.pipeline);
+        end(pipelines.chain(over.into_iter().map(|it| it.thread)));
+        for connector in connectors {
+            if !self.renewals.iter().any(|it| it.connector.is_same(&connector)) {
+                let (to, link) = (connector.clone(), self.limits.link);
+                let thread = Thread::begin(move |stop| renewal::run(&to, &link, stop));
+                self.renewals.push(Renewal { connector, thread });
+            }
         }
-        let mut running = std::mem::take(&mut self.volumes);
-        for volume in &self.config.volumes {
-            let place = running.iter().position(|it| it.config == *volume);
+        for volume in &config.volumes {
+            let place = running.iter().position(|it| it.goes_on_as(volume, &config));
             let supervised = match place {
-                Some(place) => running.swap_remove(place),
-                None => self.begin(volume, &connector),
+                Some(place) => Supervised { config: volume.clone(), ..running.swap_remove(place) },
+                None => match config.connector_of(volume) {
+                    Some(connector) => self.begin(volume, connector),
+                    None => continue,
+                },
             };
             self.volumes.push(supervised);
         }
+        self.config = config;
     }
 
     /// Sends at the rate that the configuration has for this instant.
@@ -127,11 +142,10 @@ impl Supervisor {
 
     /// Begins again with a volume whose session an administrator has ended; true if it had been.
     pub fn begin_again(&mut self, volume: VolumeGuid) -> bool {
-        let Some(connector) = self.config.connector() else { return false };
         let is_over = |it: &Supervised| it.config.guid == volume && it.is_over();
         let Some(place) = self.volumes.iter().position(is_over) else { return false };
-        let config = self.volumes[place].config.clone();
-        self.volumes[place] = self.begin(&config, &connector);
+        let Supervised { config, connector, .. } = &self.volumes[place];
+        self.volumes[place] = self.begin(config, connector.clone());
         true
     }
 
@@ -153,7 +167,7 @@ impl Supervisor {
     /// Ends every pipeline: each flushes first.
     pub fn end(&mut self) {
         let pipelines = self.volumes.iter_mut().filter_map(|it| it.pipeline.take());
-        end(pipelines.chain(self.renewal.take()));
+        end(pipelines.chain(self.renewals.drain(..).map(|it| it.thread)));
     }
 
     /// The counters of a volume that is configured.
@@ -179,15 +193,19 @@ impl Supervisor {
         }
     }
 
-    fn begin(&self, config: &VolumeConfig, connector: &Connector) -> Supervised {
+    fn begin(&self, config: &VolumeConfig, connector: Connector) -> Supervised {
         let counters = Arc::new(Counters::new(config.guid, connector.server()));
-        let mut supervised =
-            Supervised { config: config.clone(), counters: Arc::clone(&counters), pipeline: None };
+        let mut supervised = Supervised {
+            config: config.clone(),
+            connector: connector.clone(),
+            counters: Arc::clone(&counters),
+            pipeline: None,
+        };
         if config.paused {
             counters.set_activity(Activity::Paused);
             return supervised;
         }
-        let (config, connector) = (config.clone(), connector.clone());
+        let config = config.clone();
         let (driver, limits) = (Arc::clone(&self.driver), self.limits);
         let (store, throttle) = (self.store(config.guid), Arc::clone(&self.throttle));
         supervised.pipeline = Some(Thread::begin(move |stop| {
@@ -199,6 +217,12 @@ impl Supervisor {
 }
 
 impl Supervised {
+    /// True if it goes on undisturbed as this volume of a configuration.
+    fn goes_on_as(&self, volume: &VolumeConfig, config: &Config) -> bool {
+        self.config.runs_as(volume)
+            && config.connector_of(volume).is_some_and(|it| it.is_same(&self.connector))
+    }
+
     /// True if an administrator has ended the session.
     fn is_over(&self) -> bool {
         self.pipeline.as_ref().is_some_and(|pipeline| pipeline.handle.is_finished())

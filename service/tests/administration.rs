@@ -110,7 +110,11 @@ impl Machine {
     }
 
     fn protect(&self) -> Request {
-        Request::Protect { volume: DEVICE.into(), server: Some(self.server.address().into()) }
+        Self::protect_at(self.server.address())
+    }
+
+    fn protect_at(server: &str) -> Request {
+        Request::Protect { volume: DEVICE.into(), server: Some(server.into()), group: None }
     }
 
     /// A volume that is protected, and its session.
@@ -332,7 +336,8 @@ fn what_cannot_be_protected_is_refused_in_words_and_nothing_changes() {
     let text = machine.text();
     let server = Some(machine.server.address().to_owned());
     let refused = |volume: &str, server: &Option<String>| {
-        machine.refused(&Request::Protect { volume: volume.into(), server: server.clone() })
+        let (volume, server) = (volume.into(), server.clone());
+        machine.refused(&Request::Protect { volume, server, group: None })
     };
     let none = refused(DEVICE, &None);
     assert_eq!(none.kind, RefusalKind::Configuration);
@@ -351,11 +356,10 @@ fn what_cannot_be_protected_is_refused_in_words_and_nothing_changes() {
 }
 
 #[test]
-fn volumes_go_to_one_server_and_its_change_is_a_change_of_the_file() {
+fn a_volume_does_not_change_its_server_by_itself_and_a_new_address_is_a_change_of_the_file() {
     let (machine, session) = Machine::protected();
     machine.streams(session);
-    let other = Request::Protect { volume: volume(), server: Some("127.0.0.1:9".into()) };
-    let refused = machine.refused(&other);
+    let refused = machine.refused(&Machine::protect_at("127.0.0.1:9"));
     assert_eq!(refused.kind, RefusalKind::Configuration);
     assert!(refused.text.contains("snapless reload"), "{refused}");
     let moved = FakeServer::new();

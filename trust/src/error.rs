@@ -79,12 +79,23 @@ pub enum TrustError {
          administrator and run `snapless enroll SERVER --token TOKEN`", .0.display()
     )]
     NotEnrolled(PathBuf),
+    /// The machine has not enrolled at this server, a further one.
+    #[error(
+        "this machine is not enrolled at {0}: get a token from that server's administrator and run \
+         `snapless enroll {0} --token TOKEN`"
+    )]
+    NotEnrolledAt(String),
     /// The machine has enrolled before.
     #[error(
-        "this machine is enrolled already ({}): `--renew` extends its certificate, `--force` \
-         replaces its identity with a new one", .0.display()
+        "this machine is enrolled at this server already, which it calls {server} ({}): `--renew` \
+         extends its certificate, `--force` replaces its identity with a new one", .file.display()
     )]
-    Enrolled(PathBuf),
+    Enrolled {
+        /// The identity's file.
+        file: PathBuf,
+        /// The server, by the address that the configuration may name.
+        server: String,
+    },
     /// The server that answered is not the one that the token is for.
     #[error(
         "the server is not the one that the token was made for, or another program answers in its \

@@ -3,7 +3,13 @@
 //! The file is replaced as a whole, so that key and certificate always belong together. The key is
 //! made here and never leaves the machine; on Windows it is sealed, so that a copy of the file is
 //! of no use elsewhere.
+//!
+//! Each server has an authority of its own, so a machine has an identity for each. The one of its
+//! first enrolment is `identity/identity.json`; that for a further server is in a folder beside it,
+//! which the server's address names.
 
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -28,6 +34,8 @@ const FILE: &str = "identity.json";
 #[derive(Clone, Debug)]
 pub struct KeyStore {
     folder: PathBuf,
+    /// The server that it is for; `None` for the one of the first enrolment.
+    server: Option<String>,
 }
 
 /// A machine's identity.
@@ -75,9 +83,82 @@ impl std::fmt::Debug for Applicant {
 }
 
 impl KeyStore {
-    /// The identity in a service's state folder.
+    /// The identity in a service's state folder: that of the machine's first enrolment.
     pub fn new(state_dir: &Path) -> Self {
-        Self { folder: state_dir.join(FOLDER) }
+        Self { folder: state_dir.join(FOLDER), server: None }
+    }
+
+    /// The identity for the server that volumes go to unless they name another one. The first
+    /// enrolment counts under whatever address: a server may have got another one since.
+    ///
+    /// # Errors
+    /// A folder cannot be looked at.
+    pub fn for_main_server(state_dir: &Path, server: &str) -> Result<Self, TrustError> {
+        let own = Self::own(state_dir, server);
+        Ok(if own.exists()? { own } else { Self::new(state_dir) })
+    }
+
+    /// The identity for another server: its own, or that of the first enrolment if it was there.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn for_other_server(state_dir: &Path, server: &str) -> Result<Self, TrustError> {
+        let (own, first) = (Self::own(state_dir, server), Self::new(state_dir));
+        Ok(if !own.exists()? && first.is_of(server)? { first } else { own })
+    }
+
+    /// Where the identity goes that a machine gets at a server by a token; and the address of the
+    /// server if the machine has one of it already, under that or another address. A damaged one
+    /// may be of any.
+    ///
+    /// # Errors
+    /// A folder cannot be looked at.
+    pub fn for_enrolment(
+        state_dir: &Path,
+        server: &str,
+        token: &Token,
+    ) -> Result<(Self, Option<String>), TrustError> {
+        let (own, first) = (Self::own(state_dir, server), Self::new(state_dir));
+        if own.exists()? {
+            return Ok((own, Some(server.to_owned())));
+        }
+        let stored = match files::read_json::<Stored>(&first.file()) {
+            Ok(None) => return Ok((first, None)),
+            Ok(Some(stored)) => stored,
+            Err(_) => return Ok((first, Some(server.to_owned()))),
+        };
+        if stored.is_of(server) || stored.has_authority(&token.fingerprint) {
+            return Ok((first, Some(stored.server)));
+        }
+        let mut further = first.further()?.into_iter();
+        let same = further.find(|it| it.has_authority(&token.fingerprint));
+        Ok((own, same.map(|it| it.server)))
+    }
+
+    /// The identities beside the first one; one that cannot be read is none.
+    fn further(&self) -> Result<Vec<Stored>, TrustError> {
+        let failed = TrustError::file("list", &self.folder);
+        let listed: io::Result<Vec<_>> = fs::read_dir(&self.folder).and_then(Iterator::collect);
+        let files = listed.map_err(failed)?.into_iter().map(|entry| entry.path().join(FILE));
+        Ok(files.filter_map(|file| files::read_json(&file).ok().flatten()).collect())
+    }
+
+    /// The identity that only this server has given.
+    fn own(state_dir: &Path, server: &str) -> Self {
+        let folder = state_dir.join(FOLDER).join(folder_name(server));
+        Self { folder, server: Some(server.to_owned()) }
+    }
+
+    /// True if there is something in its place.
+    fn exists(&self) -> Result<bool, TrustError> {
+        let file = self.file();
+        file.try_exists().map_err(TrustError::file("look at", &file))
+    }
+
+    /// True if this server has given it.
+    fn is_of(&self, server: &str) -> Result<bool, TrustError> {
+        let stored = files::read_json::<Stored>(&self.file())?;
+        Ok(stored.is_some_and(|it| it.is_of(server)))
     }
 
     /// The file.
@@ -88,9 +169,13 @@ impl KeyStore {
     /// The identity.
     ///
     /// # Errors
-    /// [`TrustError::NotEnrolled`], or a file that cannot be read or opened by this machine.
+    /// [`TrustError::NotEnrolled`], [`TrustError::NotEnrolledAt`], or a file that cannot be read or
+    /// opened by this machine.
     pub fn load(&self) -> Result<Credentials, TrustError> {
-        self.find()?.ok_or_else(|| TrustError::NotEnrolled(self.folder.clone()))
+        self.find()?.ok_or_else(|| match &self.server {
+            None => TrustError::NotEnrolled(self.folder.clone()),
+            Some(server) => TrustError::NotEnrolledAt(server.clone()),
+        })
     }
 
     /// The identity, if the machine has one.
@@ -120,8 +205,11 @@ impl KeyStore {
     /// # Errors
     /// A file cannot be written.
     pub fn save(&self, credentials: &Credentials) -> Result<(), TrustError> {
-        if !self.folder.is_dir() {
-            files::create_folder(&self.folder)?;
+        let parent = self.folder.parent().filter(|_| self.server.is_some());
+        for folder in parent.into_iter().chain([&*self.folder]) {
+            if !folder.is_dir() {
+                files::create_folder(folder)?;
+            }
         }
         let file = self.file();
         let sealed = private::seal(credentials.key.secret_pkcs8_der())
@@ -133,6 +221,19 @@ impl KeyStore {
             sealed_key: hex::encode(&sealed),
         };
         files::replace(&file, &files::to_json(&stored)?)
+    }
+}
+
+impl Stored {
+    /// True if the server of this address has given it.
+    fn is_of(&self, server: &str) -> bool {
+        self.server.eq_ignore_ascii_case(server)
+    }
+
+    /// True if the server that gave it has this authority.
+    fn has_authority(&self, wanted: &[u8; 32]) -> bool {
+        let authority = hex::decode_any(&self.authority).map(CertificateDer::from);
+        authority.is_some_and(|it| fingerprint(&it) == *wanted)
     }
 }
 
@@ -216,5 +317,35 @@ impl Credentials {
     /// Refuses a certificate that is not for the key.
     fn check(self) -> Result<Self, TrustError> {
         self.config(Purpose::Link).map(|_| self)
+    }
+}
+
+/// The folder of a server's identity: its address, with `%` and two digits for each character that
+/// a file's name cannot have everywhere.
+fn folder_name(server: &str) -> String {
+    let mut name = String::new();
+    for byte in server.to_ascii_lowercase().bytes() {
+        if byte.is_ascii_alphanumeric() || b"-.".contains(&byte) {
+            name.push(char::from(byte));
+        } else {
+            name.push('%');
+            name.push_str(&hex::encode(&[byte]));
+        }
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_server_has_a_folder_of_its_own_whose_name_is_one_everywhere() {
+        let names = ["backup:4850", "BACKUP:4850", "[::1]:1", "a_b:1", "a%5fb:1", "../x:1"];
+        let folders = names.map(folder_name);
+        assert_eq!(folders[0], "backup%3a4850");
+        assert_eq!(folders[0], folders[1], "a host's name has no case");
+        assert_eq!(folders[2], "%5b%3a%3a1%5d%3a1");
+        assert_eq!(folders[3..], ["a%5fb%3a1", "a%255fb%3a1", "..%2fx%3a1"]);
     }
 }

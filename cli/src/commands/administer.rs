@@ -11,6 +11,7 @@ use snapless_service::size::Size;
 
 use super::common::print_json;
 use super::service::{ask, other_answer};
+use crate::arguments::ProtectArguments;
 use crate::error::CliError;
 
 /// What is printed for scripts.
@@ -23,6 +24,36 @@ struct Line<'a> {
     schedule: Option<Scheduled>,
 }
 
+impl<'a> Line<'a> {
+    fn of(done: &'a Done) -> Self {
+        let Done { volume, server, changed, paused, schedule, .. } = done;
+        let (volume, server) = (volume.as_deref(), server.as_deref());
+        let (changed, paused, schedule) = (*changed, *paused, *schedule);
+        Self { volume, server, changed, paused, schedule }
+    }
+}
+
+/// Has volumes protected, one after the other.
+pub(crate) fn protect(
+    arguments: &ProtectArguments,
+    channel: &Path,
+    out: &mut dyn Write,
+) -> Result<(), CliError> {
+    let ProtectArguments { volumes, to, group, json } = arguments;
+    for volume in volumes {
+        let (volume, server, group) = (volume.to_string(), to.clone(), group.clone());
+        let request = Request::Protect { volume, server, group };
+        if *json && volumes.len() > 1 {
+            let Answer::Done(done) = ask(request, channel)? else { return Err(other_answer()) };
+            serde_json::to_writer(&mut *out, &Line::of(&done))?;
+            writeln!(out)?;
+        } else {
+            run(request, *json, channel, out)?;
+        }
+    }
+    Ok(())
+}
+
 /// Asks the service that listens at `channel`.
 pub(crate) fn run(
     request: Request,
@@ -32,11 +63,7 @@ pub(crate) fn run(
 ) -> Result<(), CliError> {
     let Answer::Done(done) = ask(request.clone(), channel)? else { return Err(other_answer()) };
     if json {
-        let Done { volume, server, changed, paused, schedule, .. } = &done;
-        let (volume, server) = (volume.as_deref(), server.as_deref());
-        let (changed, paused, schedule) = (*changed, *paused, *schedule);
-        let line = Line { volume, server, changed, paused, schedule };
-        return print_json(&line, out);
+        return print_json(&Line::of(&done), out);
     }
     write!(out, "{}", told(&request, &done)?)?;
     if let (Request::Throttle { .. } | Request::Reload, Some(schedule)) = (&request, done.schedule)
@@ -85,12 +112,19 @@ fn told(request: &Request, done: &Done) -> Result<String, CliError> {
         }
         (Request::Reload, false) => "the configuration has not changed".to_owned(),
         // These have answers of their own.
-        (Request::Points { .. } | Request::Bookmark { .. }, _) => return Err(other_answer()),
+        (
+            Request::Points { .. }
+            | Request::Bookmark { .. }
+            | Request::GroupPoints { .. }
+            | Request::GroupBookmark { .. },
+            _,
+        ) => return Err(other_answer()),
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
     use std::thread;
 
     use snapless_control::channel::Channel;
@@ -119,7 +153,7 @@ mod tests {
         thread::spawn(move || channel.serve(move |_| answer.clone()));
         let volume = || "D:".to_owned();
         let requests = [
-            Request::Protect { volume: volume(), server: None },
+            Request::Protect { volume: volume(), server: None, group: None },
             Request::Unprotect { volume: volume() },
             Request::Pause { volume: volume() },
             Request::Resume { volume: volume() },
@@ -193,6 +227,40 @@ mod tests {
             });
             assert_eq!(value, expected);
         }
+    }
+
+    #[test]
+    fn several_volumes_are_protected_and_a_script_gets_a_line_of_each() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("control");
+        let (channel, asked) = (Channel::open(&path).unwrap(), Arc::<Mutex<Vec<_>>>::default());
+        let heard = Arc::clone(&asked);
+        thread::spawn(move || {
+            channel.serve(move |request| {
+                heard.lock().unwrap().push(request);
+                done(true)
+            });
+        });
+        let mut arguments = ProtectArguments {
+            volumes: ["D:", "E:"].map(|it| it.parse().unwrap()).into(),
+            to: None,
+            group: Some("sql".to_owned()),
+            json: true,
+        };
+        let mut out = Vec::new();
+        protect(&arguments, &path, &mut out).unwrap();
+        let lines = String::from_utf8(out).unwrap();
+        assert_eq!(lines.lines().count(), 2);
+        lines.lines().for_each(|line| _ = crate::schema::parse("change", line));
+        let request = |volume: &str| {
+            let (volume, group) = (volume.to_owned(), Some("sql".to_owned()));
+            Request::Protect { volume, server: None, group }
+        };
+        assert_eq!(*asked.lock().unwrap(), [request("D:"), request("E:")]);
+        arguments.json = false;
+        let mut out = Vec::new();
+        protect(&arguments, &path, &mut out).unwrap();
+        assert!(String::from_utf8(out).unwrap().contains("E: is protected"));
     }
 
     #[test]

@@ -15,7 +15,6 @@ use snapless_link::client::LinkLimits;
 use snapless_service::config::{Config, ConfigError};
 use snapless_service::connector::Connector;
 use snapless_trust::audit::text_of;
-use snapless_trust::keystore::KeyStore;
 
 use super::common::restart_needed;
 use crate::error::CliError;
@@ -50,9 +49,11 @@ impl Machine<'_> {
         let (config, configuration) = self.configuration();
         let mut findings = vec![driver, self.service(), configuration];
         if let Some(config) = &config {
-            if let Some(connector) = config.connector() {
-                findings.push(self.identity(config, &connector));
-                findings.push(server(&connector));
+            for connector in config.connectors() {
+                let is_main = config.server.as_deref() == Some(connector.server());
+                let of = if is_main { String::new() } else { format!(" {}", connector.server()) };
+                findings.push(self.identity(format!("identity{of}"), &connector));
+                findings.push(server(format!("server{of}"), &connector));
             }
             if let Some(port) = &port {
                 findings.extend(volumes::look(self.driver, &**port, config, self.now));
@@ -104,26 +105,30 @@ impl Machine<'_> {
                 (Some(config), Finding::warning(PART, nothing))
             }
             Ok(config) => {
-                let (count, server) = (config.volumes.len(), config.server.clone());
-                let text = format!("{count} volume(s), server {}", server.unwrap_or_default());
-                (Some(config), Finding::ok(PART, text))
+                let connectors = config.connectors();
+                let servers: Vec<_> = connectors.iter().map(Connector::server).collect();
+                let (count, servers) = (config.volumes.len(), servers.join(", "));
+                (Some(config), Finding::ok(PART, format!("{count} volume(s), server {servers}")))
             }
         }
     }
 
-    fn identity(&self, config: &Config, connector: &Connector) -> Finding {
-        const PART: &str = "identity";
-        if connector.identity().is_none() {
-            return Finding::warning(PART, "none: `insecure` is set, which is for tests only");
-        }
-        let credentials = match KeyStore::new(&config.state_dir).load() {
+    fn identity(&self, part: String, connector: &Connector) -> Finding {
+        let credentials = match connector.identity() {
+            Ok(None) => {
+                return Finding::warning(part, "none: `insecure` is set, which is for tests only");
+            }
+            Ok(Some(store)) => store.load(),
+            Err(error) => Err(error),
+        };
+        let credentials = match credentials {
             Ok(credentials) => credentials,
-            Err(error) => return Finding::failed(PART, error.to_string()),
+            Err(error) => return Finding::failed(part, error.to_string()),
         };
         let (name, to) = (&credentials.certified.identity.name, credentials.certified.validity.to);
         match to.duration_since(self.now) {
             Err(_) => Finding::failed(
-                PART,
+                part,
                 format!(
                     "the certificate of {name} expired at {}: enrol again, with a token of \
                      `snapless-server token create --machine`",
@@ -131,14 +136,15 @@ impl Machine<'_> {
                 ),
             ),
             Ok(left) if left < VALID_MIN => Finding::warning(
-                PART,
+                part,
                 format!(
                     "the certificate of {name} expires at {} and was not renewed when that was \
-                     due: `snapless enroll --renew`",
-                    text_of(to)
+                     due: `snapless enroll --renew {}`",
+                    text_of(to),
+                    connector.server()
                 ),
             ),
-            Ok(_) => Finding::ok(PART, format!("{name}, valid until {}", text_of(to))),
+            Ok(_) => Finding::ok(part, format!("{name}, valid until {}", text_of(to))),
         }
     }
 }
@@ -147,12 +153,11 @@ fn unusable(error: &ConfigError) -> String {
     format!("{error}; the service does not start with it, and one that runs does not follow it")
 }
 
-fn server(connector: &Connector) -> Finding {
-    const PART: &str = "server";
+fn server(part: String, connector: &Connector) -> Finding {
     let limits = LinkLimits { connect: SERVER_LIMIT, welcome: SERVER_LIMIT, send: SERVER_LIMIT };
     match connector.connect(&limits, &|| false) {
-        Ok(_) => Finding::ok(PART, format!("{} answers, and is trusted", connector.server())),
-        Err(error) => Finding::failed(PART, error.to_string()),
+        Ok(_) => Finding::ok(part, format!("{} answers, and is trusted", connector.server())),
+        Err(error) => Finding::failed(part, error.to_string()),
     }
 }
 
@@ -244,6 +249,21 @@ mod tests {
         drop(listener);
         let (verdict, text) = look(&machine, "server").unwrap();
         assert!(verdict == Verdict::Failed && text.contains(&address), "{text}");
+    }
+
+    #[test]
+    fn each_server_is_looked_at() {
+        let config = insecure("127.0.0.1:9").replace("insecure = true", "insecure = false");
+        let folder = Folder::new(&format!("{config}server = \"127.0.0.1:8\"\n"));
+        let driver = TestDriver::protecting();
+        let machine = folder.machine(&driver);
+        let (_, text) = look(&machine, "configuration").unwrap();
+        assert!(text.contains("127.0.0.1:9, 127.0.0.1:8"), "{text}");
+        for part in ["identity 127.0.0.1:8", "server 127.0.0.1:8"] {
+            let (verdict, text) = look(&machine, part).unwrap();
+            let is_told = text.contains("snapless enroll 127.0.0.1:8");
+            assert!(verdict == Verdict::Failed && is_told, "{text}");
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `snapless enroll`: gets this machine its identity at the server, or renews it.
+//! `snapless enroll`: gets this machine its identity at a server, or renews it.
 //!
 //! The key is made on this machine and does not leave it. The token names the server's authority,
 //! so that the token is sent to no other server.
@@ -42,14 +42,18 @@ pub(crate) fn run(
     out: &mut dyn Write,
 ) -> Result<(), CliError> {
     let state_dir: PathBuf = arguments.state_dir.clone().unwrap_or_else(|| state_dir.to_owned());
-    let store = KeyStore::new(&state_dir);
     let limits = LinkLimits::default();
-    let credentials = if arguments.renew {
+    let (store, credentials) = if arguments.renew {
+        let store = match &arguments.server {
+            Some(server) => KeyStore::for_main_server(&state_dir, server)?,
+            None => KeyStore::new(&state_dir),
+        };
         let known = store.load()?;
         let server = arguments.server.as_ref().unwrap_or(&known.server);
-        renew(&known, server, &limits, &|| false)?
+        let renewed = renew(&known, server, &limits, &|| false)?;
+        (store, renewed)
     } else {
-        first(arguments, &store, &limits)?
+        first(arguments, &state_dir, &limits)?
     };
     if !state_dir.is_dir() {
         private::create_folders(&state_dir)
@@ -69,19 +73,21 @@ pub(crate) fn run(
     Ok(())
 }
 
+/// A new identity, and where it goes.
 fn first(
     arguments: &EnrollArguments,
-    store: &KeyStore,
+    state_dir: &Path,
     limits: &LinkLimits,
-) -> Result<Credentials, CliError> {
-    // A damaged identity is replaced with --force too.
-    if !arguments.force && (store.file().exists() || store.find()?.is_some()) {
-        return Err(TrustError::Enrolled(store.file()).into());
-    }
+) -> Result<(KeyStore, Credentials), CliError> {
     let token: Token = token_text(arguments)?.parse()?;
     let server = arguments.server.as_deref().ok_or(CliError::NoServer)?;
+    let (store, known) = KeyStore::for_enrolment(state_dir, server, &token)?;
+    if let Some(server) = known.filter(|_| !arguments.force) {
+        return Err(TrustError::Enrolled { file: store.file(), server }.into());
+    }
     let name = arguments.name.clone().unwrap_or_else(own_name);
-    Ok(enrol(Applicant::new(&token, &name, server)?, server, limits)?)
+    let enrolled = enrol(Applicant::new(&token, &name, server)?, server, limits)?;
+    Ok((store, enrolled))
 }
 
 /// The token; `-` stands for standard input, so that it is in no list of processes.
@@ -138,13 +144,17 @@ mod tests {
         fn serve(&self) -> String {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let address = listener.local_addr().unwrap().to_string();
+            self.answer(listener);
+            address
+        }
+
+        fn answer(&self, listener: TcpListener) {
             let trust = Arc::clone(&self.trust);
             thread::spawn(move || {
                 let (stream, peer) = listener.accept().unwrap();
                 // The client says how it went.
                 drop(ServerLink::accept_tls(stream, peer, &trust, &|| false));
             });
-            address
         }
 
         fn state_dir(&self) -> PathBuf {
@@ -199,6 +209,38 @@ mod tests {
         assert_eq!(said["machine"], other.to_string());
         assert_eq!((&said["name"], &said["renewed"]), (&"web-1".into(), &false.into()));
         assert_ne!(other, identity.certified.identity.machine);
+    }
+
+    #[test]
+    fn a_machine_has_an_identity_for_each_server() {
+        let (site, other) = (Site::new(), Site::new());
+        let (at, further) = (site.serve(), other.serve());
+        site.run(&arguments(Some(at.clone()), Some(site.token()))).unwrap();
+        let first = site.identity().certified;
+        site.run(&arguments(Some(further.clone()), Some(other.token()))).unwrap();
+        assert_eq!(site.identity().certified, first, "it stays");
+        let for_other = |server: &str| {
+            let store = KeyStore::for_other_server(&site.state_dir(), server).unwrap();
+            store.load().map(|it| it.certified).map_err(|error| error.to_string())
+        };
+        let second = for_other(&further).unwrap();
+        assert_ne!(second.identity.machine, first.identity.machine);
+        assert_eq!(for_other(&at).unwrap(), first, "where the machine enrolled first");
+        let unknown = for_other("third:1").unwrap_err();
+        assert!(unknown.contains("snapless enroll third:1"), "{unknown}");
+
+        // A server is known by its authority, under whatever address.
+        for (site_of, known) in [(&site, &at), (&other, &further)] {
+            let alias = arguments(Some(site_of.serve()), Some(site_of.token()));
+            let refused = site.run(&alias).unwrap_err();
+            assert!(refused.contains(&format!("calls {known}")), "{refused}");
+        }
+        let renew = EnrollArguments { renew: true, ..arguments(Some(further.clone()), None) };
+        let listener = TcpListener::bind(&*further).unwrap();
+        other.answer(listener);
+        site.run(&renew).unwrap();
+        assert_ne!(for_other(&further).unwrap().serial, second.serial);
+        assert_eq!(site.identity().certified, first);
     }
 
     #[test]

@@ -27,14 +27,15 @@ pub(crate) fn list(
 
 /// Gives the present instant a name.
 pub(crate) fn bookmark(
+    (volume, name): (&VolumeName, &str),
     arguments: &BookmarkArguments,
     channel: &Path,
     out: &mut dyn Write,
 ) -> Result<(), CliError> {
-    let BookmarkArguments { volume, name, consistency, or_crash, json } = arguments;
+    let BookmarkArguments { consistency, or_crash, json, .. } = arguments;
     let request = Request::Bookmark {
         volume: volume.to_string(),
-        name: name.clone(),
+        name: name.to_owned(),
         consistency: (*consistency).into(),
         or_crash: *or_crash,
     };
@@ -175,8 +176,9 @@ mod tests {
         thread::spawn(move || channel.serve(move |_| answer.clone()));
         let volume: VolumeName = "D:".parse().unwrap();
         let arguments = BookmarkArguments {
-            volume: volume.clone(),
-            name: "before".to_owned(),
+            first: "D:".to_owned(),
+            second: Some("before".to_owned()),
+            group: None,
             consistency: ConsistencyArgument::Application,
             or_crash: false,
             json,
@@ -185,7 +187,7 @@ mod tests {
         let (mut listed, mut made) = (Vec::new(), Vec::new());
         [
             list(&volume, json, &path, &mut listed).map(|()| text(listed)),
-            bookmark(&arguments, &path, &mut made).map(|()| text(made)),
+            bookmark((&volume, "before"), &arguments, &path, &mut made).map(|()| text(made)),
         ]
     }
 

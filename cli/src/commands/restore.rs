@@ -38,12 +38,9 @@ pub(crate) fn run(
     out: &mut dyn Write,
 ) -> Result<(), CliError> {
     let config = load(config)?;
-    let connector = connector(&config)?;
-    let wanted = Wanted {
-        volume: guid_of(&arguments.volume, driver, &config)?,
-        session: arguments.session,
-        at: arguments.at.clone(),
-    };
+    let volume = guid_of(&arguments.volume, driver, &config)?;
+    let connector = connector(&config, volume)?;
+    let wanted = Wanted { volume, session: arguments.session, at: arguments.at.clone() };
     let options =
         Options { whole: arguments.whole, compare: !arguments.no_compare, ..Options::default() };
     let target = Target::checked(arguments, driver, &config)?;
@@ -76,10 +73,13 @@ fn load(file: &Path) -> Result<Config, CliError> {
     }
 }
 
-/// The server: that of the configuration, or the one at which the machine has enrolled.
-fn connector(config: &Config) -> Result<Connector, CliError> {
-    if let Some(connector) = config.connector() {
-        return Ok(connector);
+/// The server: that of the volume or else of the configuration, or the one at which the machine has
+/// enrolled.
+fn connector(config: &Config, volume: VolumeGuid) -> Result<Connector, CliError> {
+    let of_volume = config.volumes.iter().find(|it| it.guid == volume);
+    let own = of_volume.and_then(|it| config.server_of(it));
+    if let Some(server) = own.or(config.server.as_deref()) {
+        return Ok(config.connector_to(server));
     }
     let credentials = KeyStore::new(&config.state_dir).load()?;
     Ok(Connector::tls(&credentials.server, &config.state_dir))

@@ -32,6 +32,28 @@ fn a_trim_waits_for_old_content_and_overlapping_writes_and_takes_no_memory() {
 }
 
 #[test]
+fn a_held_trim_has_no_time_before_it_arrived() {
+    let session = session(|_| ());
+    session.begin();
+    session.host().now.set(100);
+    assert_held(&clear(&session, Clearing::Trim, 0, BLOCK));
+    // The threads that read its block and dispatch it waited for the lock meanwhile.
+    session.host().now.set(60);
+    let old = read(session.hold());
+    done(&session, old, true);
+    complete_issued(&session, dispatched(&session));
+    let mut trims = Vec::new();
+    while let Step::Do(drained) = session.drain(u64::MAX) {
+        let record = drained.record();
+        if record.kind == RecordKind::Trim {
+            trims.push((record.monotonic, record.time));
+        }
+        session.drained(drained);
+    }
+    assert_eq!(trims, [(Tick(100), 1_100)]);
+}
+
+#[test]
 fn a_failed_zero_write_leaves_its_blocks_dirty() {
     let session = synced(|_| ());
     let Submission::Issue(issue) = clear(&session, Clearing::Zero, 0, 3 * BLOCK) else {

@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, TryLockError};
 
-use snapless_driver_client::{Driver, DriverError, VolumeName};
+use snapless_driver_client::{Driver, DriverError, SessionStatus, VolumeName};
 use snapless_link::question::Consistency;
 use snapless_wire::id::{FileTime, SessionId};
 use snapless_wire::ioctl::DeviceName;
@@ -35,6 +35,12 @@ pub(super) struct At {
 impl Source {
     /// The present instant, if it can be restored. No disk is read or written: writes may be held.
     pub(super) fn now(&self) -> Result<At, AdministrationError> {
+        let (session, status) = self.whole()?;
+        Ok(At { session, time: status.time })
+    }
+
+    /// The session, in which the present instant can be restored.
+    pub(super) fn whole(&self) -> Result<(SessionId, SessionStatus), AdministrationError> {
         let volume = || self.volume.clone();
         let port = self.driver.open()?;
         let Some(session) = port.find(&self.device)?.and_then(|it| it.session) else {
@@ -52,7 +58,7 @@ impl Source {
         if !status.base_complete {
             return Err(AdministrationError::FirstSync { volume: volume() });
         }
-        Ok(At { session, time: status.time })
+        Ok((session, status))
     }
 
     /// The volume's name for VSS.

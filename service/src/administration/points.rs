@@ -22,12 +22,12 @@ use crate::inquiry::{self, ARRIVAL_LIMIT, Instance};
 use crate::scripts::Scripts;
 
 /// A configured volume, and how its server is asked about it.
-struct Asked {
-    volume: VolumeConfig,
-    counters: Arc<Counters>,
-    connector: Connector,
-    limits: LinkLimits,
-    scripts: Scripts,
+pub(super) struct Asked {
+    pub volume: VolumeConfig,
+    pub counters: Arc<Counters>,
+    pub connector: Connector,
+    pub limits: LinkLimits,
+    pub scripts: Scripts,
 }
 
 impl Administration {
@@ -83,7 +83,8 @@ impl Administration {
             return Err(not_configured(name.clone(), device));
         };
         let volume = volume.clone();
-        let asked = supervisor.config().connector().zip(supervisor.counters(volume.guid));
+        let connector = supervisor.config().connector_of(&volume);
+        let asked = connector.zip(supervisor.counters(volume.guid));
         let (connector, counters) = asked.ok_or(AdministrationError::NoServer)?;
         let (limits, scripts) = (supervisor.link_limits(), supervisor.config().scripts.clone());
         Ok(Asked { volume, counters, connector, limits, scripts })

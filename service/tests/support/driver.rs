@@ -1,6 +1,7 @@
 //! A fake driver: one volume, at most one session, claimed by a handle as in the real driver.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use snapless_driver_client::error::Call;
@@ -27,6 +28,12 @@ pub const LENGTH: u64 = 1 << 30;
 pub const SAVED_BYTES: u64 = 3 << 20;
 /// What the wall clock shows when a session begins: 2020-01-01T00:00:00Z.
 const TIME: u64 = 132_223_104_000_000_000;
+
+/// A clock that several volumes share, in ticks: it goes on with each question for a status.
+pub type Clock = Arc<AtomicU64>;
+
+/// Ticks by which a question for a status sets it on.
+const STATUS_TICKS: u64 = 10_000;
 
 /// A call that the driver has seen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -90,6 +97,8 @@ struct State {
     /// A session that is on a copy of the volume.
     on_copy: Option<SessionId>,
     next_port: u64,
+    /// A clock of the machine; without it each record is a tick.
+    clock: Option<Clock>,
     session: Option<Session>,
     seen: Vec<Seen>,
 }
@@ -100,6 +109,8 @@ struct Session {
     id: SessionId,
     /// Bytes of the volume when it began.
     length: u64,
+    /// The clock of the machine.
+    clock: Option<Clock>,
     /// How far the clocks have gone without a record.
     passed: u64,
     /// How often the machine was restarted before it.
@@ -149,6 +160,15 @@ pub struct Memory(Session);
 
 impl FakeDriver {
     pub fn new(device: &str) -> Arc<Self> {
+        Self::with(device, None)
+    }
+
+    /// One of several volumes of a machine.
+    pub fn with_clock(device: &str, clock: &Clock) -> Arc<Self> {
+        Self::with(device, Some(Arc::clone(clock)))
+    }
+
+    fn with(device: &str, clock: Option<Clock>) -> Arc<Self> {
         let state = State {
             present: true,
             length: LENGTH,
@@ -170,6 +190,7 @@ impl FakeDriver {
             saved_ends: Vec::new(),
             on_copy: None,
             next_port: 1,
+            clock,
             session: None,
             seen: Vec::new(),
         };
@@ -446,6 +467,11 @@ impl FakeDriver {
         self.state.change(|state| state.session = None);
     }
 
+    /// The name of the volume's device.
+    pub fn device(&self) -> &str {
+        &self.device
+    }
+
     pub fn session(&self) -> Option<SessionId> {
         self.state.lock().session.as_ref().map(|session| session.id)
     }
@@ -467,6 +493,7 @@ impl State {
         Session {
             id,
             length: self.length,
+            clock: self.clock.clone(),
             passed: 0,
             boot: self.boot,
             origin: 0,
@@ -514,10 +541,14 @@ impl Session {
     /// A restart takes an hour.
     fn time(&self) -> FileTime {
         let hours = self.boot * 3_600 * FileTime::TICKS_PER_SECOND;
-        FileTime::new(TIME + hours + self.last_seq + self.passed)
+        let passed = self.clock.as_ref().map_or(self.last_seq + self.passed, |_| self.monotonic());
+        FileTime::new(TIME + hours + passed)
     }
 
     fn monotonic(&self) -> u64 {
+        if let Some(clock) = &self.clock {
+            return clock.load(Ordering::SeqCst);
+        }
         self.last_seq - self.origin + self.passed
     }
 
@@ -811,6 +842,9 @@ impl DriverPort for FakePort {
     fn status(&self, id: SessionId) -> Result<SessionStatus, DriverError> {
         let mut state = self.shared.lock();
         state.asked += 1;
+        if let Some(clock) = &state.clock {
+            clock.fetch_add(STATUS_TICKS, Ordering::SeqCst);
+        }
         let length = state.length;
         let session = state
             .session

@@ -138,6 +138,8 @@ pub fn config() -> VolumeConfig {
     VolumeConfig {
         name: VolumeName::Device(DEVICE.into()),
         guid: VOLUME,
+        server: None,
+        group: None,
         block_size: 64 << 10,
         queue_bytes: 64 << 20,
         hold_limit_ms: 200,

@@ -14,6 +14,7 @@
 //! | `disk`, `memory`, `link`, `lulls`, `writer` | the models |
 //! | `far_end` | the real server, over a disk that loses power |
 //! | `reboots` | the simulator of restarts alone |
+//! | `group` | the simulator of consistency groups alone |
 //! | `storage` | the server's disk |
 //! | `store` | the simulator of the store alone |
 //! | `ledger` | what really happened |
@@ -25,6 +26,7 @@ mod check;
 mod disk;
 mod failure;
 mod far_end;
+pub mod group;
 mod host;
 mod ledger;
 mod link;

@@ -52,6 +52,15 @@ each_is_found! {
     }
 }
 
+#[test]
+fn a_record_with_a_time_before_its_write_arrived_breaks_order_in_a_group() {
+    Sabotage::choose(Some(Sabotage::TimeBeforeArrival));
+    let found = (1..=SEEDS).find_map(|seed| snapless_sim::group::play(seed, None).err());
+    Sabotage::choose(None);
+    let why = found.expect("it is found");
+    assert!(why.contains("ORDER"), "{why}");
+}
+
 /// The simulator of restarts finds this breach, by one of these rules.
 fn restarts_find(breach: Sabotage, rules: &[&str]) {
     Sabotage::choose(Some(breach));

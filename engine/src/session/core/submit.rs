@@ -435,6 +435,8 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
 
     pub(super) fn release(&mut self, held: &HeldWrite) -> Option<W> {
         let (write, since) = self.state.in_flight.release(held.slot)?;
+        // ORDER: a write on another volume may have completed just before this one arrived.
+        self.call.not_before(since);
         self.count_hold(since);
         Some(write)
     }

@@ -19,6 +19,7 @@ mod folders;
 #[cfg(target_os = "linux")]
 mod foreign;
 mod golden;
+mod groups;
 mod history;
 mod images;
 mod index;

@@ -5,14 +5,17 @@ use std::net::SocketAddr;
 
 use crate::common::{self, Client, Driver, Running, SECTOR, SESSION, Said, VOLUME};
 use snapless_link::client::{Link, LinkLimits, Message};
-use snapless_link::question::{BOOKMARKS_MAX, Consistency, Points, Question, RefusedKind, Reply};
+use snapless_link::question::{
+    BOOKMARKS_MAX, CommonPoint, Consistency, Points, Question, RefusedKind, Reply,
+};
 use snapless_server::format::bookmark::{Bookmark, BookmarkName, Making};
 use snapless_server::repository::Repository;
 use snapless_server::restore::{Found, Source};
 use snapless_server::stop::StopFlag;
 use snapless_server::timeline::{At, Cut};
-use snapless_wire::frame::FrameKind;
-use snapless_wire::id::FileTime;
+use snapless_wire::frame::{FrameKind, Hello};
+use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
+use zerocopy::IntoBytes;
 
 fn ask(address: SocketAddr, question: &Question) -> Reply {
     let limits = LinkLimits::default();
@@ -119,6 +122,81 @@ fn an_instant_gets_a_name_and_is_restored_by_it() {
     // The volume streams all the while.
     client.records(&[driver.write(0, SECTOR, 9), driver.epoch_end()].concat());
     assert!(matches!(client.hear(), Said::Acknowledge { .. }));
+}
+
+#[test]
+fn an_instant_that_volumes_have_in_common_gets_a_name_for_all_of_them_or_for_none() {
+    let dir = common::scratch();
+    let root = dir.path().join("repository");
+    let server = Running::start(&root);
+    let (mut client, mut driver) = server.synced();
+    let (twin, of_twin) = (VolumeGuid([0x12; 16]), SessionId([0x23; 16]));
+    let mut second = Client::connect(server.address);
+    let hello = Hello::new(twin, of_twin, &common::geometry(common::LENGTH));
+    second.send(FrameKind::Hello, hello.as_bytes());
+    assert!(matches!(second.hear(), Said::Welcome { .. }));
+    let mut other = Driver::default();
+    second.records(&other.first_sync());
+    assert!(matches!(second.hear(), Said::Acknowledge { .. }));
+    for (client, driver) in [(&mut client, &mut driver), (&mut second, &mut other)] {
+        let writes = [7, 8].map(|byte| driver.write(0, SECTOR, byte)).concat();
+        client.records(&[writes, driver.epoch_end()].concat());
+        assert!(matches!(client.hear(), Said::Acknowledge { .. }));
+    }
+    let point = |volume: VolumeGuid, session: SessionId, seq| CommonPoint {
+        volume: volume.to_string(),
+        session: session.to_string(),
+        seq,
+    };
+    // One volume with the first of its writes, the other without.
+    let (with, without) = (driver.seq - 2, other.seq - 3);
+    let points = vec![point(VOLUME, SESSION, with), point(twin, of_twin, without)];
+    let time = driver.time - 2 * driver.tick;
+    let common = |name: &str, points: &[CommonPoint]| {
+        let (points, name) = (points.to_vec(), name.to_owned());
+        ask(server.address, &Question::CommonBookmark { points, time, name })
+    };
+    let Reply::CommonBookmarked(made) = common("Both", &points) else { panic!() };
+    assert_eq!(
+        made.iter().map(|it| &*it.volume).collect::<Vec<_>>(),
+        [VOLUME.to_string(), twin.to_string()]
+    );
+    let repository = Repository::open(&root).unwrap();
+    let named = |volume, name: &str| {
+        let found = repository.bookmark(volume, &BookmarkName::parse(name).unwrap());
+        found.map_err(|error| error.to_string())
+    };
+    for (volume, has_write) in [(VOLUME, true), (twin, false)] {
+        let Bookmark { session, time: at, cut, .. } = named(volume, "both").unwrap();
+        assert_eq!(at, FileTime::new(time), "all show the same");
+        let mut want = common::base_image();
+        if has_write {
+            common::patch(&mut want, 0, SECTOR, 7);
+        }
+        let at = At::Exact { time: at, cut };
+        let to = dir.path().join(volume.to_string());
+        let source = Source { volume, session: Some(session), at };
+        common::restore_to(&root, source, &to).unwrap();
+        assert!(std::fs::read(to).unwrap() == want, "{volume}");
+    }
+
+    // What one volume refuses no other gets.
+    let time = other.time - other.tick;
+    let (volume, session, name) = (twin.to_string(), of_twin.to_string(), "taken".to_owned());
+    let (consistency, writers) = (Consistency::Crash, 0);
+    let taken = Question::Bookmark { volume, session, time, name, consistency, writers };
+    assert!(matches!(ask(server.address, &taken), Reply::Bookmarked(_)));
+    refused(common("taken", &points), RefusedKind::Name, "taken");
+    let later = [points[0].clone(), point(twin, of_twin, other.seq + 1)];
+    refused(common("later", &later), RefusedKind::NotRestorable, "");
+    let unknown = [points[0].clone(), point(VolumeGuid([1; 16]), of_twin, 1)];
+    refused(common("unknown", &unknown), RefusedKind::NoSuchVolume, "");
+    let twice = [points[0].clone(), points[0].clone()];
+    refused(common("twice", &twice), RefusedKind::Question, "twice");
+    refused(common("empty", &[]), RefusedKind::Question, "1 to");
+    for name in ["taken", "later", "unknown", "twice", "empty"] {
+        assert!(named(VOLUME, name).is_err(), "{name}");
+    }
 }
 
 #[test]

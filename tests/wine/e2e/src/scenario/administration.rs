@@ -1,7 +1,7 @@
 //! Everything by commands, as an administrator does it, from the MSI to its removal: a service that
-//! has nothing to do, `protect` under load, `pause` and `resume`, `bookmark` and `points`, a
-//! `restore` over the network, a service that is killed and starts again, `unprotect`. No gap, and
-//! every image is right, that of the bookmark too.
+//! has nothing to do, `protect` under load, `pause` and `resume`, `bookmark` and `points` of the
+//! volume and of its group, a `restore` over the network, a service that is killed and starts
+//! again, `unprotect`. No gap, and every image is right, those of the bookmarks too.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -33,6 +33,9 @@ const MORE_WRITES: u64 = 50;
 const PREDICTED_SECONDS: &str = "5";
 /// The name.
 const BOOKMARK: &str = "before-the-crash";
+/// The volume's group, and the name of an instant of it.
+const GROUP: &str = "sql";
+const COMMON: &str = "of-the-group";
 const LIMIT: Duration = Duration::from_mins(1);
 
 /// The file that an instant is restored to.
@@ -89,6 +92,14 @@ struct Points {
     bookmarks: Vec<Bookmarked>,
 }
 
+/// What it says can be restored of all volumes of a group at once.
+#[derive(Deserialize)]
+struct GroupPoints {
+    first: Option<Timestamp>,
+    latest: Option<Timestamp>,
+    bookmarks: Vec<Bookmarked>,
+}
+
 /// What it says of a volume before protection.
 #[derive(Deserialize)]
 struct Prediction {
@@ -113,7 +124,7 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     begin_with_nothing(&mut run)?;
     let mut name = String::new();
     let begun = run.begin_by(true, |rig| {
-        let answer: Answer = ask(rig, &["protect", VOLUME])?;
+        let answer: Answer = ask(rig, &["protect", VOLUME, "--group", GROUP])?;
         ensure!(answer.changed, Rule, "`protect` has changed nothing");
         name = answer.volume;
         Ok(())
@@ -124,6 +135,7 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     run.disturbed = true;
     pause(&mut run)?;
     let named = bookmark(&mut run)?;
+    let common = common_bookmark(&mut run)?;
     restore(&mut run)?;
     prepare_applications(&mut run)?;
     let moment = run.live_on()?;
@@ -140,10 +152,12 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
 
     run.restore_both()?;
     run.restore(BOOKMARK)?;
+    run.restore(COMMON)?;
     let evidence = run.evidence()?;
     let prefix = run.compare_loaded(&begun, &evidence, true)?;
     run.compare_moment(BOOKMARK, named.clone(), &evidence)?;
     run.compare_moment(OVER_NETWORK, named, &evidence)?;
+    run.compare_moment(COMMON, common, &evidence)?;
     let files = run.check_ntfs("latest")?;
     run.mount(&moment, &evidence)?;
     run.folder.discard_images()?;
@@ -218,6 +232,25 @@ fn bookmark(run: &mut Run<'_>) -> Result<RangeInclusive<u64>, E2eError> {
         let is_listed = (&*listed.name, listed.time) == (BOOKMARK, made.time);
         let is_past = points.latest.is_some_and(|latest| latest >= made.time);
         ensure!(is_listed && is_past && made.name == BOOKMARK, Rule, "another bookmark is listed");
+        Ok(entries_before..=entries_after)
+    })
+}
+
+/// An instant under load of all volumes of a group gets a name: here the group has one. Returns how
+/// many entries of the journal the image may have.
+fn common_bookmark(run: &mut Run<'_>) -> Result<RangeInclusive<u64>, E2eError> {
+    let rig = &mut run.rig;
+    step(run.console, "name the present instant of a group under load", |_| {
+        let entries_before = rig.agent().counters()?.applied;
+        let made: Bookmarked = ask(rig, &["bookmark", "--group", GROUP, COMMON])?;
+        rig.written_to(MORE_WRITES)?;
+        let entries_after = rig.agent().counters()?.applied;
+        let points: GroupPoints = ask(rig, &["points", "--group", GROUP])?;
+        let is_between = points.first.is_some_and(|first| first < made.time)
+            && points.latest.is_some_and(|latest| latest >= made.time);
+        let is_it = |it: &Bookmarked| (&*it.name, it.time) == (COMMON, made.time);
+        let is_listed = points.bookmarks.iter().any(is_it);
+        ensure!(is_between && is_listed, Rule, "the group's bookmark is not listed");
         Ok(entries_before..=entries_after)
     })
 }

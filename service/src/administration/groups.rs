@@ -1,0 +1,178 @@
+//! Consistency groups: one instant of all volumes of a group gets a name, and which instants they
+//! have in common.
+//!
+//! Rule: a common bookmark shows every volume as one power cut would have left them all. Each image
+//! ends with the last record up to one time of the machine's monotonic clock ([`crate::drained`]);
+//! no write waits for it, and the wall clock decides nothing.
+
+mod common_points;
+
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use snapless_control::message::{GroupBookmarked, GroupPoints, GroupSession};
+use snapless_driver_client::SessionStatus;
+use snapless_link::question::{Bookmarked, CommonPoint};
+use snapless_types::Seq;
+use snapless_wire::id::{FileTime, SessionId};
+
+use super::instant::Source;
+use super::points::Asked;
+use super::{Administration, AdministrationError};
+use crate::config::VolumeConfig;
+use crate::drained::End;
+use crate::inquiry::{self, ARRIVAL_LIMIT};
+
+/// How far ahead the instant is, in ticks of 100 ns: the driver's clock goes on by up to 16 ms at
+/// once.
+const AHEAD: u64 = 1_000_000;
+/// How often it is looked whether it has come, and whether all up to it was drained.
+const STEP: Duration = Duration::from_millis(10);
+/// How many instants are tried: one fails if a link or a session begins anew meanwhile.
+const TRIES: u32 = 3;
+
+/// An instant, and where the stream of each volume had come to.
+struct Common {
+    time: FileTime,
+    ends: Vec<(SessionId, Seq)>,
+}
+
+impl Administration {
+    /// What can be restored of all volumes of a group at once.
+    pub(super) fn group_points(&self, group: &str) -> Result<GroupPoints, AdministrationError> {
+        let mut told = Vec::new();
+        for Asked { volume, connector, limits, .. } in self.members(group)? {
+            let points = inquiry::points(&connector, &limits, volume.guid)?;
+            told.push((volume.name.to_string(), points));
+        }
+        Ok(common_points::of(group, told))
+    }
+
+    /// Has the server name the present instant of all volumes of a group.
+    pub(super) fn group_bookmark(
+        &self,
+        group: &str,
+        name: &str,
+    ) -> Result<GroupBookmarked, AdministrationError> {
+        let members = self.members(group)?;
+        if let Some(paused) = members.iter().find(|it| it.volume.paused) {
+            return Err(AdministrationError::Paused { volume: paused.volume.name.clone() });
+        }
+        let Common { time, ends } = self.common_instant(&members)?;
+        for (member, (_, seq)) in members.iter().zip(&ends) {
+            inquiry::wait_for_arrival(time, ARRIVAL_LIMIT, || {
+                let acknowledged = member.counters.last_acknowledged();
+                // A session whose first sync is complete has records.
+                acknowledged.latest().filter(|_| acknowledged.seq() >= *seq)
+            })
+            .map_err(|latest| AdministrationError::NotArrived { latest })?;
+        }
+        let points = members.iter().zip(&ends).map(|(member, (session, seq))| CommonPoint {
+            volume: member.volume.guid.to_string(),
+            session: session.to_string(),
+            seq: seq.get(),
+        });
+        let points = points.collect();
+        let first = members.first().ok_or_else(|| no_group(group))?;
+        let made = inquiry::common_bookmark(&first.connector, &first.limits, points, time, name)?;
+        let Some(Bookmarked { name, time, .. }) = made.first().cloned() else {
+            return Err(no_group(group));
+        };
+        let named = |(member, made): (&Asked, Bookmarked)| {
+            let Bookmarked { volume, session, .. } = made;
+            GroupSession { name: member.volume.name.to_string(), volume, session }
+        };
+        let volumes = members.iter().zip(made).map(named).collect();
+        Ok(GroupBookmarked { group: group.to_owned(), name, time, volumes })
+    }
+
+    /// An instant that all volumes have in common, outside of every gap.
+    fn common_instant(&self, members: &[Asked]) -> Result<Common, AdministrationError> {
+        // Each volume has room for one question.
+        let _one = self.common.lock();
+        for _ in 0..TRIES {
+            if let Some(common) = self.try_common_instant(members)? {
+                return Ok(common);
+            }
+        }
+        Err(AdministrationError::NoCommonInstant)
+    }
+
+    /// The same; `None` if a later instant has to be tried.
+    fn try_common_instant(&self, members: &[Asked]) -> Result<Option<Common>, AdministrationError> {
+        let mut before = Vec::new();
+        for member in members {
+            before.push(self.present(&member.volume)?);
+        }
+        let newest = before.iter().map(|(_, status)| status).max_by_key(|it| it.monotonic);
+        let Some(SessionStatus { time, monotonic, .. }) = newest else { return Ok(None) };
+        let (time, at) = (FileTime::new(time.get() + AHEAD), monotonic + AHEAD);
+        for (member, (session, status)) in members.iter().zip(&before) {
+            if !member.counters.stream().ask(*session, at, status.last_seq) {
+                // Its stream has not begun yet, perhaps.
+                thread::sleep(STEP);
+                return Ok(None);
+            }
+        }
+        let begun = Instant::now();
+        let mut ends = Vec::new();
+        for (member, (session, _)) in members.iter().zip(&before) {
+            let is_late = || begun.elapsed() >= ARRIVAL_LIMIT;
+            let behind = || {
+                let latest = member.counters.last_acknowledged().latest();
+                AdministrationError::NotArrived { latest }
+            };
+            let captured = loop {
+                let (now, status) = self.present(&member.volume)?;
+                if now != *session {
+                    return Ok(None);
+                }
+                if status.monotonic > at {
+                    break status.last_seq;
+                }
+                if is_late() {
+                    return Err(behind());
+                }
+                thread::sleep(STEP);
+            };
+            let end = loop {
+                match member.counters.stream().answer(captured) {
+                    End::Known(end) => break end,
+                    End::Unknown => return Ok(None),
+                    End::NotDrained if is_late() => return Err(behind()),
+                    End::NotDrained => thread::sleep(STEP),
+                }
+            };
+            ends.push((*session, end));
+        }
+        Ok(Some(Common { time, ends }))
+    }
+
+    /// A volume's session, in which the present instant can be restored.
+    fn present(
+        &self,
+        volume: &VolumeConfig,
+    ) -> Result<(SessionId, SessionStatus), AdministrationError> {
+        let device = self.driver.device_of(&volume.name)?;
+        Source { driver: Arc::clone(&self.driver), device, volume: volume.name.clone() }.whole()
+    }
+
+    /// The volumes of a group, and how their server is asked.
+    fn members(&self, group: &str) -> Result<Vec<Asked>, AdministrationError> {
+        let supervisor = self.supervisor();
+        let config = supervisor.config();
+        let members = config.group(group).map(|volume| {
+            let asked = config.connector_of(volume).zip(supervisor.counters(volume.guid));
+            let (connector, counters) = asked.ok_or(AdministrationError::NoServer)?;
+            let (volume, limits) = (volume.clone(), supervisor.link_limits());
+            Ok(Asked { volume, counters, connector, limits, scripts: config.scripts.clone() })
+        });
+        let members: Vec<_> = members.collect::<Result<_, AdministrationError>>()?;
+        if members.is_empty() { Err(no_group(group)) } else { Ok(members) }
+    }
+}
+
+fn no_group(group: &str) -> AdministrationError {
+    AdministrationError::NoGroup(group.to_owned())
+}

@@ -1,0 +1,29 @@
+//! Consistency groups: whatever the time, the images of all volumes are as one power cut would have
+//! left them.
+
+use snapless_sim::group::{Breach, play};
+
+const SEEDS: u64 = 300;
+
+#[test]
+fn no_image_of_a_group_has_a_write_without_those_that_were_done_before_it() {
+    for seed in 1..=SEEDS {
+        play(seed, None).unwrap();
+    }
+}
+
+fn is_found(breach: Breach) {
+    let found = (1..=SEEDS).find_map(|seed| play(seed, Some(breach)).err());
+    let why = found.unwrap_or_else(|| panic!("{breach:?} is not found"));
+    assert!(why.contains("ORDER"), "{why}");
+}
+
+#[test]
+fn volumes_whose_clocks_differ_break_order() {
+    is_found(Breach::OwnClocks);
+}
+
+#[test]
+fn an_instant_of_each_volumes_own_breaks_order() {
+    is_found(Breach::OwnInstants);
+}
