@@ -110,7 +110,7 @@ mod tests {
                 bookmarks: Vec::new(),
                 left_out: 0,
             }),
-            Request::Bookmark { name, .. } => Answer::Bookmarked(Made {
+            Request::Bookmark { name, .. } => Answer::Bookmarked(Box::new(Made {
                 named: Bookmarked {
                     volume: text(),
                     session: text(),
@@ -120,7 +120,7 @@ mod tests {
                 },
                 writers: Vec::new(),
                 notes: Vec::new(),
-            }),
+            })),
             _ => Answer::Done(Done {
                 volume: None,
                 server: None,
