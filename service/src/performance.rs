@@ -88,10 +88,10 @@ impl Performance {
         performance
     }
 
-    /// Shows what runs, as it is now, also while nobody reads it: that takes the driver two requests
-    /// a second and one for each volume, as many as the watermark (`watermark`). Windows tells
-    /// a provider of its readers (`PERF_ADD_COUNTER`), but just before they read: values that were
-    /// left until then would be old in a reader's first look, and its first rates wrong.
+    /// Shows what runs, as it is now, also while nobody reads it. That takes the driver two
+    /// requests a second and one for each volume, as many as the watermark (`watermark`). Windows
+    /// tells a provider of its readers (`PERF_ADD_COUNTER`), but just before they read: values that
+    /// were left until then would be old in a reader's first look, and its first rates wrong.
     pub fn update(&mut self, driver: &dyn Driver, supervisor: &Supervisor) {
         let Some(provider) = &mut self.provider else { return };
         if let Err(error) = provider.show(&Snapshot::take(driver, supervisor)) {

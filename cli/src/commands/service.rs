@@ -28,7 +28,10 @@ pub(super) fn ask(request: Request, channel: &Path) -> Result<Answer, CliError> 
     })?;
     // A pipe has no time limit of its own.
     let (answered, answer) = mpsc::channel();
-    thread::spawn(move || answered.send(exchange::ask(&mut stream, &request)));
+    thread::spawn(move || {
+        // The caller may have given up.
+        _ = answered.send(exchange::ask(&mut stream, &request));
+    });
     match answer.recv_timeout(LIMIT) {
         Ok(Ok(Answer::Refused(refusal))) => Err(CliError::Refused(refusal)),
         Ok(answer) => answer.map_err(CliError::Service),
