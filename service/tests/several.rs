@@ -34,7 +34,7 @@ fn bookmark(name: &str) -> Request {
 
 fn named(device: &str) -> Bookmarked {
     let [session, name, time] = ["s", "now", "t"].map(str::to_owned);
-    Bookmarked { volume: device.to_owned(), session, name, time }
+    Bookmarked { volume: device.to_owned(), session, name, time, consistency: None }
 }
 
 #[test]
@@ -101,7 +101,13 @@ fn a_group_is_told_what_its_volumes_have_in_common_and_joining_it_disturbs_no_se
     assert!(!machine.done(&protect(1, None, Some(GROUP))).changed);
     assert_eq!(machine.text().matches("group = \"sql\"").count(), 2);
     let at = || "2026-11-30T14:00:00Z".to_owned();
-    let mark = Bookmark { name: "b".to_owned(), session: None, time: Some(at()), error: None };
+    let mark = Bookmark {
+        name: "b".to_owned(),
+        session: None,
+        time: Some(at()),
+        consistency: None,
+        error: None,
+    };
     let session = Session {
         session: "s".to_owned(),
         state: "complete".to_owned(),

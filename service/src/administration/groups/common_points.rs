@@ -121,6 +121,7 @@ mod tests {
             name: name.to_owned(),
             session: None,
             time: Some(at(minute)),
+            consistency: None,
             error: (name == "damaged").then(|| "damaged".to_owned()),
         };
         Points {
