@@ -20,6 +20,10 @@ const WINDOWS_PACKAGES: [&str; 6] = [
     "snapless-rig-agent",
 ];
 
+/// The target of the guest that stands in for Windows in tests of the harness. With a target of its
+/// own, build scripts are not linked statically.
+const GUEST_TARGET: &str = "x86_64-unknown-linux-gnu";
+
 /// The programs that run on Windows.
 #[derive(Debug, Clone)]
 pub struct WindowsPrograms {
@@ -77,6 +81,20 @@ pub fn server(layout: &Layout, progress: &Progress) -> Result<PathBuf> {
         .arg(layout.target())
         .run_with_progress(progress)?;
     existing(layout.target().join("debug/snapless-server"))
+}
+
+/// Builds the program in the guest of virtual machines for Linux, linked statically: the guest has
+/// no libraries.
+pub fn guest_for_linux(layout: &Layout, progress: &Progress) -> Result<PathBuf> {
+    let folder = layout.vm().join("agent");
+    host_cargo("building the program in the guest")
+        .current_dir(layout.root())
+        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        .args(["build", "--package", "snapless-vm-agent", "--target", GUEST_TARGET])
+        .arg("--target-dir")
+        .arg(&folder)
+        .run_with_progress(progress)?;
+    existing(folder.join(GUEST_TARGET).join("debug/snapless-e2e"))
 }
 
 /// Fetches the crates of the root workspace, and those of the standard library for Windows.
