@@ -11,13 +11,14 @@ use crate::layout::{Layout, WINDOWS_TARGET};
 use crate::{counter_names, message_table, version_resource};
 
 /// The packages of the programs that run on Windows.
-const WINDOWS_PACKAGES: [&str; 6] = [
+const WINDOWS_PACKAGES: [&str; 7] = [
     "snapless-service",
     "snapless-cli",
     "snapless-installer",
     "snapless-msi-action",
     "snapless-writer",
     "snapless-rig-agent",
+    "snapless-vm-agent",
 ];
 
 /// The target of the guest that stands in for Windows in tests of the harness. With a target of its
@@ -39,6 +40,8 @@ pub struct WindowsPrograms {
     pub writer: PathBuf,
     /// The rig's agent inside Wine.
     pub agent: PathBuf,
+    /// The program in the guest of virtual machines.
+    pub guest: PathBuf,
 }
 
 /// Builds the programs for Windows.
@@ -60,6 +63,7 @@ pub fn windows(layout: &Layout, progress: &Progress) -> Result<WindowsPrograms> 
         msi_action: shipped("snapless_msi_action.dll")?,
         writer: built("snapless-writer.exe")?,
         agent: built("snapless-rig-agent.exe")?,
+        guest: built("snapless-e2e.exe")?,
     })
 }
 

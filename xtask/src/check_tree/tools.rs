@@ -76,3 +76,26 @@ fn advisories() -> Option<PathBuf> {
     let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
     home.map(|home| home.join("advisory-dbs"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn each_package_that_a_workflow_names_is_a_package_of_this_workspace() {
+        let root = Layout::of_this_repository().root().to_path_buf();
+        let lock = fs::read_to_string(root.join("Cargo.lock")).expect("it is there");
+        let mut count = 0;
+        for file in files_below(&root.join(".github/workflows")).expect("they are there") {
+            let text = fs::read_to_string(&file).expect("text");
+            let words: Vec<&str> = text.split_whitespace().collect();
+            for pair in words.windows(2).filter(|pair| pair[0] == "--package") {
+                assert!(lock.contains(&format!("name = \"{}\"\n", pair[1])), "{}", pair[1]);
+                count += 1;
+            }
+        }
+        assert!(count > 10, "{count}");
+    }
+}

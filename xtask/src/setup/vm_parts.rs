@@ -1,8 +1,8 @@
 //! What virtual machines are made of where there is no Windows: QEMU with its firmware, and the
 //! kernel and busybox of a small Linux guest, from Debian's packages.
 //!
-//! The packages are unpacked below `target/`, not installed: a kernel would become the machine's own,
-//! and Debian's emulator removes newer tools of QEMU that a machine may have.
+//! The packages are unpacked below `target/`, not installed: a kernel would become the machine's
+//! own, and Debian's emulator removes newer tools of QEMU that a machine may have.
 
 use std::fs;
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! A virtual machine as QEMU's command line.
 //!
-//! The rule: everything that Windows Server has no driver for is left out, so that one ISO is enough:
-//! `NVMe`, SATA and USB disks, a PC's serial port, an Intel network card.
+//! The rule: everything that Windows Server has no driver for is left out, so that one ISO is
+//! enough: `NVMe`, SATA and USB disks, a PC's serial port, an Intel network card.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

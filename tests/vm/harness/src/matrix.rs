@@ -1,7 +1,7 @@
 //! The cases: on which machines and volumes Windows is tested. One table; `--list` prints it.
 //!
-//! The release of Windows is the ISO's: the cases are run once for each of Windows Server 2019, 2022
-//! and 2025.
+//! The release of Windows is the ISO's: the cases are run once for each of Windows Server 2019,
+//! 2022 and 2025.
 
 use crate::machine::{Bus, Firmware, Sectors};
 
@@ -45,8 +45,10 @@ pub struct Case {
     pub name: &'static str,
     /// What starts the machine.
     pub firmware: Firmware,
-    /// What its disks are attached to.
+    /// What the boot disk is attached to.
     pub bus: Bus,
+    /// What the data disk is attached to.
+    pub data_bus: Bus,
     /// Which volume is protected.
     pub protected: Protected,
     /// The data volume's file system.
@@ -68,6 +70,7 @@ const NTFS: Case = Case {
     name: "ntfs",
     firmware: Firmware::Uefi,
     bus: Bus::Nvme,
+    data_bus: Bus::Nvme,
     protected: Protected::Data,
     file_system: FileSystem::Ntfs,
     layout: Layout::Basic,
@@ -78,19 +81,21 @@ const NTFS: Case = Case {
 };
 
 /// All of them.
-pub const CASES: [Case; 15] = [
+pub const CASES: [Case; 16] = [
     NTFS,
     Case { name: "boot-volume", protected: Protected::Boot, ..NTFS },
-    Case { name: "bios", firmware: Firmware::Bios, bus: Bus::Sata, ..NTFS },
+    Case { name: "bios", firmware: Firmware::Bios, bus: Bus::Sata, data_bus: Bus::Sata, ..NTFS },
     Case {
         name: "bios-boot-volume",
         firmware: Firmware::Bios,
         bus: Bus::Sata,
+        data_bus: Bus::Sata,
         protected: Protected::Boot,
         ..NTFS
     },
     Case { name: "secure-boot", firmware: Firmware::SecureBoot, ..NTFS },
-    Case { name: "virtio", bus: Bus::Virtio, ..NTFS },
+    Case { name: "virtio", bus: Bus::Virtio, data_bus: Bus::Virtio, ..NTFS },
+    Case { name: "pulled-out", data_bus: Bus::Usb, ..NTFS },
     Case { name: "refs", file_system: FileSystem::Refs, ..NTFS },
     Case { name: "fat", file_system: FileSystem::Fat, ..NTFS },
     Case { name: "512e", sectors: Sectors::Emulated512, ..NTFS },
@@ -103,15 +108,15 @@ pub const CASES: [Case; 15] = [
 ];
 
 impl Case {
-    /// True if the driver has to come signed by Microsoft: Secure Boot and test signing exclude each
-    /// other.
+    /// True if the driver has to come signed by Microsoft: Secure Boot and test signing exclude
+    /// each other.
     pub fn needs_signed_driver(&self) -> bool {
         self.firmware == Firmware::SecureBoot
     }
 
     /// True if Windows has to get drivers of virtio at its installation.
     pub fn needs_virtio(&self) -> bool {
-        self.bus == Bus::Virtio
+        self.bus == Bus::Virtio || self.data_bus == Bus::Virtio
     }
 
     /// The volume that is protected, by its letter.
@@ -135,10 +140,11 @@ impl Case {
             Sectors::Native4096 => "4Kn",
         };
         let mut line = format!(
-            "{:17} {:?}, {:?} disks, protects {}, {file_system} on {:?}, {sectors}",
+            "{:17} {:?}, {:?} and {:?}, protects {}, {file_system} on {:?}, {sectors}",
             self.name,
             self.firmware,
             self.bus,
+            self.data_bus,
             self.volume(),
             self.layout
         );
@@ -180,8 +186,8 @@ mod tests {
         {
             assert!(has(&|case| case.layout == layout));
         }
-        for bus in [Bus::Nvme, Bus::Sata, Bus::Virtio] {
-            assert!(has(&|case| case.bus == bus));
+        for bus in [Bus::Nvme, Bus::Sata, Bus::Usb, Bus::Virtio] {
+            assert!(has(&|case| case.data_bus == bus));
         }
         assert!(has(&|case| case.bit_locker) && has(&|case| case.shadow_copy));
         assert!(has(&|case| case.trim) && has(&|case| case.protected == Protected::Boot));

@@ -88,8 +88,8 @@ pub fn make_results(image: &Path, bytes: u64) -> Result<(), VmError> {
     made.map_err(VmError::file("make", image))
 }
 
-/// What a result disk has: the outcomes that the guest has kept. Files go into `folder`. A disk that
-/// cannot be read has none: the machine may have stopped at any instant.
+/// What a result disk has: the outcomes that the guest has kept. Files go into `folder`. A disk
+/// that cannot be read has none: the machine may have stopped at any instant.
 pub fn read_results(image: &Path, folder: &Path) -> Result<Vec<Kept>, VmError> {
     let disk = File::open(image).map_err(VmError::file("open", image))?;
     let Ok(volume) = FileSystem::new(ReadOnly(disk), FsOptions::new()) else { return Ok(vec![]) };

@@ -1,8 +1,8 @@
-//! A small Linux guest that plays the part of Windows: the harness's own tests run the same program,
-//! protocol and machines with it, by emulation and without an ISO.
+//! A small Linux guest that plays the part of Windows: the harness's own tests run the same
+//! program, protocol and machines with it, by emulation and without an ISO.
 //!
-//! Its kernel is Debian's, its first file system has busybox, the program and what both need. The
-//! rule: it has no disk of its own; the medium and the result disk are those of any run.
+//! Its kernel is Debian's, its first file system has busybox and what it needs. The program comes
+//! by the medium and results go to the result disk, as in a run with Windows.
 
 use std::fs::{self, File};
 use std::io;
@@ -12,7 +12,7 @@ use cpio::newc::{self, Builder};
 
 use crate::error::VmError;
 use crate::machine::{Accelerator, Bus, Disk, Firmware, Kernel, Machine, Qemu};
-use crate::medium;
+use crate::medium::{self, Content};
 
 /// What the guest is made of; the set-up of `cargo xtask test` makes it.
 #[derive(Clone, Debug)]
@@ -34,15 +34,18 @@ const MODULES: [&str; 6] = [
     "drivers/misc/pvpanic/pvpanic.ko",
     "drivers/misc/pvpanic/pvpanic-mmio.ko",
 ];
+/// The kernel's command line. On a host that is busy, the timer of an emulated machine is late,
+/// which the kernel would take for a defect.
+const ARGUMENTS: &str = "console=ttyS0 quiet no_timer_check panic=1 unknown_nmi_panic=1";
 /// Bytes of the result disk.
 const RESULTS: u64 = 40 << 20;
 const DIRECTORY: u32 = 0o040_755;
 const PROGRAM: u32 = 0o100_755;
 const LINK: u32 = 0o120_777;
 /// What busybox is called by.
-const TOOLS: [&str; 12] = [
-    "sh", "mount", "insmod", "reboot", "poweroff", "sleep", "uname", "echo", "cat", "kill", "ls",
-    "dd",
+const TOOLS: [&str; 13] = [
+    "sh", "mount", "umount", "insmod", "reboot", "poweroff", "sleep", "uname", "echo", "cat",
+    "kill", "ls", "dd",
 ];
 /// The guest's first program. `rehearse=mute` on the kernel's command line: the guest never says
 /// hello.
@@ -54,11 +57,18 @@ mount -t tmpfs tmp /tmp
 exec >/dev/console 2>&1
 echo 1 >/proc/sys/kernel/sysrq
 for module in /modules/*; do insmod "$module"; done
+while [ ! -b /dev/nvme0n1 ] || [ ! -b /dev/nvme1n1 ]; do sleep 1; done
 mount -t vfat -o sync /dev/nvme0n1 /results
+mount -t vfat /dev/nvme1n1 /media
+if [ ! -e /media/snapless-e2e ]; then
+    umount /results /media
+    mount -t vfat -o sync /dev/nvme1n1 /results
+    mount -t vfat /dev/nvme0n1 /media
+fi
 case "$(cat /proc/cmdline)" in
 *rehearse=mute*) sleep 1000 ;;
 esac
-snapless-e2e --line /dev/ttyS1 --results /results
+/media/snapless-e2e --line /dev/ttyS1 --results /results
 echo "snapless-e2e has ended"
 poweroff -f
 "#;
@@ -82,6 +92,8 @@ impl Parts {
         self.write_initrd(&initrd)?;
         let results = folder.join("results.img");
         medium::make_results(&results, RESULTS)?;
+        let medium = folder.join("medium.img");
+        medium::make(&medium, &[Content::file(&self.agent)])?;
         let data = folder.join("data.img");
         medium::empty_disk(&data, 1 << 20)?;
         let machine = Machine {
@@ -93,16 +105,15 @@ impl Parts {
             processors: 1,
             disks: vec![
                 Disk::new("results", &results, Bus::Nvme),
-                Disk::new("data", &data, Bus::Nvme),
+                Disk::new("medium", &medium, Bus::Nvme),
+                Disk::new("data", &data, Bus::Usb),
             ],
             discs: Vec::new(),
             tpm: None,
             kernel: Some(Kernel {
                 image: self.kernel()?,
                 initrd,
-                arguments: format!(
-                    "console=ttyS0 quiet panic=1 unknown_nmi_panic=1 random.trust_cpu=on {mood}"
-                ),
+                arguments: format!("{ARGUMENTS} {mood}"),
             }),
             network: false,
             hyper_v: false,
@@ -117,12 +128,12 @@ impl Parts {
     fn write_initrd(&self, path: &Path) -> Result<(), VmError> {
         let modules = one_in(&self.root.join("lib/modules"), "")?.join("kernel");
         let busybox = self.root.join("bin/busybox");
-        let mut entries: Vec<Entry> = ["bin", "dev", "modules", "proc", "results", "sys", "tmp"]
-            .map(|folder| Entry::new(folder, DIRECTORY, Vec::new()))
-            .into();
+        let mut entries: Vec<Entry> =
+            ["bin", "dev", "media", "modules", "proc", "results", "sys", "tmp"]
+                .map(|folder| Entry::new(folder, DIRECTORY, Vec::new()))
+                .into();
         entries.push(Entry::new("init", PROGRAM, INIT.into()));
         entries.push(Entry::new("bin/busybox", PROGRAM, read(&busybox)?));
-        entries.push(Entry::new("bin/snapless-e2e", PROGRAM, read(&self.agent)?));
         for tool in TOOLS {
             entries.push(Entry::new(&format!("bin/{tool}"), LINK, b"busybox".to_vec()));
         }

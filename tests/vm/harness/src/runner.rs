@@ -72,15 +72,14 @@ const PRESS: Duration = Duration::from_secs(1);
 const TORN: Duration = Duration::from_secs(3);
 
 impl Run<'_> {
-    /// Starts the machine, does the steps, and collects what is there at the end. `tell` gets a line
-    /// for each step.
+    /// Starts the machine, does the steps, and collects what is there at the end. `tell` gets a
+    /// line for each step.
     pub fn carry_out(&self, tell: &mut dyn FnMut(&str)) -> Result<Found, VmError> {
         fs::create_dir_all(self.folder).map_err(VmError::file("create", self.folder))?;
         let mut guest = Guest {
             vm: Vm::start(self.machine, self.folder)?,
             patience: self.patience,
             last_heard: Instant::now(),
-            last_poll: Instant::now(),
             unplugged: Vec::new(),
             instance: None,
             system: None,
@@ -147,7 +146,6 @@ struct Guest {
     vm: Vm,
     patience: Patience,
     last_heard: Instant,
-    last_poll: Instant,
     unplugged: Vec<String>,
     instance: Option<u64>,
     system: Option<String>,
@@ -325,7 +323,6 @@ impl Guest {
                 Happening::Unplugged { device } => self.unplugged.push(device),
             }
         }
-        self.last_poll = Instant::now();
         Ok(end)
     }
 
@@ -370,7 +367,8 @@ impl Guest {
     }
 }
 
-/// Files on their way from the guest. The rule: a name stays in the folder, and parts come in order.
+/// Files on their way from the guest. The rule: a name stays in the folder, and parts come in
+/// order.
 struct Files {
     folder: PathBuf,
     lengths: BTreeMap<String, u64>,

@@ -3,22 +3,26 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
-use snapless_vm::machine::Firmware;
+use snapless_vm::machine::{Accelerator, Firmware};
+use snapless_vm::matrix::CASES;
 use snapless_vm::plan::{Doing, Plan, Step};
 use snapless_vm::rehearsal::Parts;
 use snapless_vm::report;
 use snapless_vm::runner::{Found, Patience, Run};
+use snapless_vm::session::{self, Setting};
 use snapless_vm::verdict::Verdict;
+use snapless_vm::vm::Vm;
 use vm_protocol::message::{Command, Deed, Outcome};
 
 /// Generous: other tests run at the same time. Nothing waits this long unless it fails.
-const LONG: Duration = Duration::from_mins(3);
+const LONG: Duration = Duration::from_mins(10);
 const PATIENCE: Patience = Patience {
     first_boot: LONG,
     restart: LONG,
-    silence: Duration::from_secs(20),
+    silence: Duration::from_secs(30),
     press_return: Duration::ZERO,
 };
 
@@ -60,6 +64,14 @@ impl Rehearsal {
     }
 }
 
+impl Drop for Rehearsal {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            let _ = fs::remove_dir_all(&self.folder);
+        }
+    }
+}
+
 fn guest(name: &str, deed: Deed) -> Step {
     Step::guest(name, deed, LONG)
 }
@@ -86,6 +98,7 @@ fn steps_restarts_power_cuts_and_files_make_a_run_that_passes() {
         guest("restart", Deed::Restart),
         sh(large),
         guest("collect", Deed::Collect { paths: vec!["/tmp/MEMORY.DMP".into(), "/no".into()] }),
+        Step::new("a disk is pulled out", Doing::Unplug { disk: "data".into() }, LONG),
         Step::new("power cut", Doing::PowerCut, LONG),
         Step::new("crash", Doing::Crash, LONG),
         sh("echo alive"),
@@ -104,7 +117,8 @@ fn steps_restarts_power_cuts_and_files_make_a_run_that_passes() {
 
 #[test]
 fn uefi_starts_the_guest_too() {
-    let rehearsal = Rehearsal { firmware: Firmware::Uefi, ..Rehearsal::new("uefi") };
+    let mut rehearsal = Rehearsal::new("uefi");
+    rehearsal.firmware = Firmware::Uefi;
     let found = rehearsal.run(vec![sh("ls /sys/firmware/efi")]);
     assert_eq!(found.verdict, Verdict::Passed, "{found:#?}");
 }
@@ -154,11 +168,9 @@ fn a_guest_without_a_sign_of_life_hangs_though_its_step_has_time_left() {
 
 #[test]
 fn a_guest_that_never_says_hello_has_never_booted() {
-    let rehearsal = Rehearsal {
-        mood: "rehearse=mute",
-        patience: Patience { first_boot: Duration::from_secs(25), ..PATIENCE },
-        ..Rehearsal::new("never-booted")
-    };
+    let mut rehearsal = Rehearsal::new("never-booted");
+    rehearsal.mood = "rehearse=mute";
+    rehearsal.patience.first_boot = Duration::from_secs(25);
     let found = rehearsal.run(vec![sh("echo never")]);
     assert_eq!(found.verdict, Verdict::NeverBooted, "{found:#?}");
     assert_eq!(found.system, None);
@@ -170,4 +182,38 @@ fn noise_on_the_line_breaks_the_protocol_and_the_result_disk_has_what_was_done()
     let found = Rehearsal::new("broken").run(vec![sh("echo done"), noise]);
     assert!(matches!(found.verdict, Verdict::ProtocolBroken { .. }), "{found:#?}");
     assert_eq!(found.kept.len(), 1, "the first step's outcome came by the disk: {found:#?}");
+}
+
+#[test]
+fn qemu_begins_the_machine_of_every_case() {
+    let vm = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../target/vm");
+    let dir = tempfile::tempdir().expect("a folder");
+    let iso = dir.path().join("server.iso");
+    fs::write(&iso, vec![0; 1 << 20]).expect("written");
+    let setting = Setting {
+        iso: iso.clone(),
+        virtio: Some(iso),
+        folder: dir.path().to_path_buf(),
+        qemu: Parts::in_folder(&vm).qemu,
+        accelerator: Accelerator::Tcg,
+        memory_mib: 256,
+        package: dir.path().to_path_buf(),
+        programs: Vec::new(),
+        server: PathBuf::new(),
+        image_index: 1,
+        product_key: None,
+        is_signed: true,
+        certificates: Vec::new(),
+    };
+    for case in &CASES {
+        let folder = dir.path().join(case.name);
+        fs::create_dir_all(&folder).expect("a folder");
+        let machine = session::machine(&setting, case, &folder, None).expect("its disks");
+        for image in ["medium.img", "results.img"] {
+            fs::write(folder.join(image), vec![0; 1 << 20]).expect("written");
+        }
+        let mut vm = Vm::start(&machine, &folder).unwrap_or_else(|e| panic!("{}: {e}", case.name));
+        vm.monitor.happened().unwrap_or_else(|e| panic!("{}: {e}", case.name));
+        vm.monitor.press_return().unwrap_or_else(|e| panic!("{}: {e}", case.name));
+    }
 }

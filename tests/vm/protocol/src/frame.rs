@@ -1,7 +1,7 @@
 //! A message on the line: its checksum in hexadecimal, a space, JSON, and a line feed.
 //!
-//! The rule: a line that is not exactly this is an error, whatever made it: a program that prints to
-//! the same port, a lost byte, another version. Nothing is guessed.
+//! The rule: a line that is not exactly this is an error, whatever made it: a program that prints
+//! to the same port, a lost byte, another version. Nothing is guessed.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -127,8 +127,11 @@ impl Answers {
             Ok(())
         })?;
         parent(xml, "ModifyPartitions", |xml| {
-            let formats: &[(u32, &str)] =
-                if self.is_uefi() { &[(1, "FAT32"), (3, "NTFS")] } else { &[(1, "NTFS"), (2, "NTFS")] };
+            let formats: &[(u32, &str)] = if self.is_uefi() {
+                &[(1, "FAT32"), (3, "NTFS")]
+            } else {
+                &[(1, "NTFS"), (2, "NTFS")]
+            };
             for (order, (partition, format)) in (1..).zip(formats) {
                 added(xml, "ModifyPartition", order, |xml| {
                     leaf(xml, "PartitionID", &partition.to_string())?;
@@ -201,7 +204,11 @@ fn password(xml: &mut Xml) -> io::Result<()> {
     leaf(xml, "PlainText", "true")
 }
 
-fn pass(xml: &mut Xml, name: &str, inner: impl FnOnce(&mut Xml) -> io::Result<()>) -> io::Result<()> {
+fn pass(
+    xml: &mut Xml,
+    name: &str,
+    inner: impl FnOnce(&mut Xml) -> io::Result<()>,
+) -> io::Result<()> {
     xml.create_element("settings")
         .with_attribute(("pass", name))
         .write_inner_content(inner)
