@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::{
     build, check_sys, check_tree, demo, engine_tests, forward, fuzz, instructions, lint, mutants,
-    package, selftest, setup, test, tsan,
+    package, selftest, setup, test, tsan, vm,
 };
 
 /// Builds and tests Snapless on Linux.
@@ -75,6 +75,8 @@ enum Task {
     Bench(forward::Options),
     /// Count the engine's instructions, and compare them with the table
     Instructions(instructions::Options),
+    /// Test on real Windows in virtual machines, of which its ISO is given
+    Vm(vm::Options),
     /// Play the simulator: the engine under a seeded scheduler, checked against a model
     #[command(disable_help_flag = true)]
     Sim(forward::Options),
@@ -112,6 +114,7 @@ impl Task {
             Self::Mutants(options) => mutants::run(layout, &options),
             Self::Tsan(options) => tsan::run(layout, &options),
             Self::Fuzz(options) => fuzz::run(layout, &options),
+            Self::Vm(options) => vm::run(layout, &options),
             Self::Sim(options) => forward::sim(layout, &options),
             Self::Test(options) => test::run(layout, &options),
         }

@@ -1,4 +1,4 @@
-//! `cargo xtask sim` and `cargo xtask bench`: build a program, and pass it all further arguments,
+//! `cargo xtask sim`, `bench` and `vm`: build a program, and pass it all further arguments,
 //! `--help` included. What it prints and its exit status are the task's own.
 
 use crate::build::programs;
@@ -17,12 +17,12 @@ pub struct Options {
 }
 
 impl Options {
-    fn arguments(&self) -> impl Iterator<Item = &String> {
+    pub(crate) fn arguments(&self) -> impl Iterator<Item = &String> {
         // cargo-make passes the `--` on that ended its own arguments.
         self.arguments.iter().skip_while(|argument| *argument == "--")
     }
 
-    fn has(&self, option: &str) -> bool {
+    pub(crate) fn has(&self, option: &str) -> bool {
         self.arguments().any(|argument| argument.split('=').next() == Some(option))
     }
 }
@@ -67,7 +67,7 @@ pub fn bench(layout: &Layout, options: &Options) -> Result<()> {
     run_through(tool, options)
 }
 
-fn run_through(tool: Tool, options: &Options) -> Result<()> {
+pub(crate) fn run_through(tool: Tool, options: &Options) -> Result<()> {
     let status = tool.args(options.arguments()).status()?;
     if status.success() {
         return Ok(());

@@ -152,6 +152,12 @@ impl Layout {
         self.target.join("wine")
     }
 
+    /// What virtual machines are made of, and their runs.
+    #[must_use]
+    pub fn vm(&self) -> PathBuf {
+        self.target.join("vm")
+    }
+
     /// Stamps of finished setup steps.
     #[must_use]
     pub fn stamps(&self) -> PathBuf {

@@ -36,3 +36,4 @@ pub mod stamp;
 pub mod test;
 pub mod tsan;
 pub mod version_resource;
+pub mod vm;

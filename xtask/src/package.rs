@@ -118,8 +118,18 @@ pub fn for_run(layout: &Layout, windows: &ForWindows, folder: &Path) -> Result<P
 /// How many steps the task takes besides those of its builds, and of its test.
 const STEPS: usize = 3;
 
+/// Makes the package for machines that are tested, with a driver that comes signed if there is one;
+/// returns the programs that it was made of.
+pub fn for_machines(layout: &Layout, driver: Option<PathBuf>) -> Result<WindowsPrograms> {
+    make(layout, &Options { driver, url: "https://snapless.example".to_owned(), test: false })
+}
+
 /// Runs the task.
 pub fn run(layout: &Layout, options: &Options) -> Result<()> {
+    make(layout, options).map(drop)
+}
+
+fn make(layout: &Layout, options: &Options) -> Result<WindowsPrograms> {
     process::catch_interrupts()?;
     let signed = options.driver.as_deref().map(signed_driver).transpose()?;
     let built = 1 + build::PREREQUISITE_STEPS + build::SHIPPED_STEPS;
@@ -148,7 +158,7 @@ pub fn run(layout: &Layout, options: &Options) -> Result<()> {
     for file in files_below(&target)? {
         say(&format!("  {}", file.display()));
     }
-    Ok(())
+    Ok(programs)
 }
 
 /// Copies a PE file without the symbols that its compiler has put into it: nine tenths of it.

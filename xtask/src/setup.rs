@@ -8,6 +8,7 @@ pub mod crates;
 pub mod import_library;
 pub mod packages;
 pub mod tools;
+pub mod vm_parts;
 pub mod wdk_build;
 pub mod wdk_root;
 pub mod wine_prefix;

@@ -30,6 +30,7 @@ use crate::selftest;
 use crate::setup::{self, tools};
 use crate::space::{self, Need};
 use crate::tsan;
+use crate::vm;
 
 /// The seed of the runs that are the same every time.
 const FIXED_SEED: u64 = 1;
@@ -97,7 +98,7 @@ const WINDOWS_LINTS: [Part; 3] = [Part::Windows, Part::Driver, Part::Kernel];
 /// How many steps [`quick_checks`] takes.
 const QUICK_CHECKS: usize = QUICK_LINTS.len() + check_tree::STEPS + 1;
 /// How many steps [`slow_checks`] takes.
-const SLOW_CHECKS: usize = 4;
+const SLOW_CHECKS: usize = 4 + vm::STEPS;
 /// How many steps [`windows_checks`] takes.
 const WINDOWS_CHECKS: usize = WINDOWS_LINTS.len() + 3 + tsan::STEPS;
 /// How many steps the fuzz targets take: one on each side.
@@ -189,7 +190,11 @@ fn slow_checks(layout: &Layout, steps: &Steps, tally: &mut Tally) -> Result<()> 
         run_tests(flagged.tool(layout, None), steps, tally, flagged.name)?;
     }
     let counted = steps.run(instructions::NAME, |progress| instructions::check(layout, progress));
-    tally.count(instructions::NAME, counted)
+    tally.count(instructions::NAME, counted)?;
+    match vm::prepare(steps, layout) {
+        Ok(()) => run_tests(vm::rehearsal(layout), steps, tally, vm::NAME),
+        Err(error) => tally.fail(vm::NAME, &error, 1),
+    }
 }
 
 fn windows_checks(

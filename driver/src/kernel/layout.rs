@@ -9,7 +9,12 @@
 //!   `LIST_ENTRY`), and follow from the x64 calling convention's alignment;
 //! - framework structures: their fields in the framework's published source
 //!   (`src/publicinc/wdf/kmdf/1.27`), aligned in the same way.
-#![cfg(target_arch = "x86_64")]
+//!
+//! They hold for arm64 as well: the headers have no part of these structures for one of the two
+//! only, and Windows' calling convention for arm64 gives every type the size and the alignment that
+//! it has on x64 ("Overview of ARM64 ABI conventions", learn.microsoft.com). Windows CI compiles
+//! them.
+#![cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 
 use core::mem::{align_of, offset_of, size_of};
 

@@ -11,14 +11,19 @@ use crate::layout::{Layout, WINDOWS_TARGET};
 use crate::{counter_names, message_table, version_resource};
 
 /// The packages of the programs that run on Windows.
-const WINDOWS_PACKAGES: [&str; 6] = [
+const WINDOWS_PACKAGES: [&str; 7] = [
     "snapless-service",
     "snapless-cli",
     "snapless-installer",
     "snapless-msi-action",
     "snapless-writer",
     "snapless-rig-agent",
+    "snapless-vm-agent",
 ];
+
+/// The target of the guest that stands in for Windows in tests of the harness. With a target of its
+/// own, build scripts are not linked statically.
+const GUEST_TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// The programs that run on Windows.
 #[derive(Debug, Clone)]
@@ -35,6 +40,8 @@ pub struct WindowsPrograms {
     pub writer: PathBuf,
     /// The rig's agent inside Wine.
     pub agent: PathBuf,
+    /// The program in the guest of virtual machines.
+    pub guest: PathBuf,
 }
 
 /// Builds the programs for Windows.
@@ -56,6 +63,7 @@ pub fn windows(layout: &Layout, progress: &Progress) -> Result<WindowsPrograms> 
         msi_action: shipped("snapless_msi_action.dll")?,
         writer: built("snapless-writer.exe")?,
         agent: built("snapless-rig-agent.exe")?,
+        guest: built("snapless-e2e.exe")?,
     })
 }
 
@@ -77,6 +85,20 @@ pub fn server(layout: &Layout, progress: &Progress) -> Result<PathBuf> {
         .arg(layout.target())
         .run_with_progress(progress)?;
     existing(layout.target().join("debug/snapless-server"))
+}
+
+/// Builds the program in the guest of virtual machines for Linux, linked statically: the guest has
+/// no libraries.
+pub fn guest_for_linux(layout: &Layout, progress: &Progress) -> Result<PathBuf> {
+    let folder = layout.vm().join("agent");
+    host_cargo("building the program in the guest")
+        .current_dir(layout.root())
+        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        .args(["build", "--package", "snapless-vm-agent", "--target", GUEST_TARGET])
+        .arg("--target-dir")
+        .arg(&folder)
+        .run_with_progress(progress)?;
+    existing(folder.join(GUEST_TARGET).join("debug/snapless-e2e"))
 }
 
 /// Fetches the crates of the root workspace, and those of the standard library for Windows.

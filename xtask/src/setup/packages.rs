@@ -104,18 +104,18 @@ fn is_on_path(program: &str) -> bool {
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
-fn is_root() -> Result<bool> {
+pub(super) fn is_root() -> Result<bool> {
     let user = Tool::new("asking for the user", "id").arg("-u").output()?;
     Ok(user.trim() == "0")
 }
 
-fn apt_get(verb: &str) -> Tool {
+pub(super) fn apt_get(verb: &str) -> Tool {
     Tool::new(format!("apt-get {verb}"), "apt-get")
         .env("DEBIAN_FRONTEND", "noninteractive")
         .args(["-o", "DPkg::Lock::Timeout=300"])
 }
 
-fn refuse(packages: &[&str], reason: &str) -> Error {
+pub(super) fn refuse(packages: &[&str], reason: &str) -> Error {
     Error::Packages { missing: packages.join(" "), reason: reason.to_owned() }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Programs of crates.io are built into `target/tools`, quickly instead of optimized: they run for
 //! seconds. A ready-made program is taken where there is one: cargo-nextest if the machine has it,
-//! typos and moto from their Python packages, Azurite from its npm package.
+//! typos, check-jsonschema, zizmor and moto from their Python packages, Azurite from its npm
+//! package.
 
 use std::fs;
 use std::path::PathBuf;
@@ -55,6 +56,21 @@ pub const DENY: TestTool = TestTool {
     version: "0.20.2",
     source: Source::Crates(&[]),
 };
+/// Checks documents against the schemas that it brings along, that of GitHub's workflows among
+/// them.
+pub const SCHEMAS: TestTool = TestTool {
+    package: "check-jsonschema",
+    program: "check-jsonschema",
+    version: "0.39.0",
+    source: Source::Python(&[]),
+};
+/// Finds actions that are not pinned, permissions that are not needed and the like in workflows.
+pub const ZIZMOR: TestTool = TestTool {
+    package: "zizmor",
+    program: "zizmor",
+    version: "1.32.0",
+    source: Source::Python(&[]),
+};
 /// Changes a program in small ways and runs its tests.
 pub const MUTANTS: TestTool = TestTool {
     package: "cargo-mutants",
@@ -80,7 +96,7 @@ pub const AZURITE: TestTool = TestTool {
 };
 
 /// What `cargo xtask test` runs.
-const OF_TESTS: [&TestTool; 5] = [&NEXTEST, &TYPOS, &DENY, &MOTO, &AZURITE];
+const OF_TESTS: [&TestTool; 7] = [&NEXTEST, &TYPOS, &DENY, &SCHEMAS, &ZIZMOR, &MOTO, &AZURITE];
 
 /// Installs what is missing, as one step of a longer task.
 pub fn add_to(steps: &Steps, layout: &Layout) -> Result<()> {
