@@ -32,13 +32,13 @@ import { volume } from './views/volume.js';
  */
 
 /** @type {Record<string, (main: HTMLElement, scope: Scope, route: import('./lib/router.js').Route) => View>} */
-const VIEWS = { '': overview, volumes: volume, activity, clients, audit };
+const VIEWS = { '': overview, 'volumes': volume, activity, clients, audit };
 
 const THEMES = /** @type {const} */ (['auto', 'light', 'dark']);
 const THEME_WORDS = { auto: 'as the system', light: 'light', dark: 'dark' };
 
 const main = h('main', { id: 'main', tabindex: '-1' });
-const banner = h('div', { 'class': 'banner', 'role': 'status', 'hidden': true });
+const banner = h('div', { class: 'banner', role: 'status', hidden: true });
 const nav = h('nav', { 'class': 'nav', 'aria-label': 'Console' });
 const user = h('div', { class: 'user' });
 const pulse = h('span', { class: 'pulse' });
@@ -47,12 +47,25 @@ skip.addEventListener('click', (event) => {
     event.preventDefault();
     main.focus();
 });
-const shell = h('div', { class: 'shell' },
+const shell = h(
+    'div',
+    { class: 'shell' },
     skip,
-    h('header', { class: 'top' },
-        h('a', { class: 'brand', href: '#/', title: 'Overview' }, brandMark(), h('span', null, 'Snapless')),
-        nav, h('div', { class: 'top-end' }, pulse, themeButton(), user)),
-    banner, main);
+    h(
+        'header',
+        { class: 'top' },
+        h(
+            'a',
+            { class: 'brand', href: '#/', title: 'Overview' },
+            brandMark(),
+            h('span', null, 'Snapless'),
+        ),
+        nav,
+        h('div', { class: 'top-end' }, pulse, themeButton(), user),
+    ),
+    banner,
+    main,
+);
 
 /** @type {{ scope: Scope, view: View | null } | null} */
 let current = null;
@@ -68,7 +81,10 @@ account.addEventListener('ended', () => {
 live.addEventListener('state', tellState);
 live.addEventListener('again', () => {
     if (live.restarted) notice('The server was restarted. The page has loaded everything again.');
-    estate.load().then(() => show(true)).catch((error) => notice(inWords(error), 'bad'));
+    estate
+        .load()
+        .then(() => show(true))
+        .catch((error) => notice(inWords(error), 'bad'));
 });
 for (const name of ['volumes', 'jobs', 'alarms']) estate.addEventListener(name, showNav);
 setInterval(() => {
@@ -144,7 +160,10 @@ function show(anew) {
         current.view = make(main, scope, to);
         document.title = `${current.view.title} · Snapless`;
     } catch (error) {
-        fill(main, failed(error, () => show(true)));
+        fill(
+            main,
+            failed(error, () => show(true)),
+        );
     }
     if (same) return;
     scrollTo(0, 0);
@@ -161,17 +180,29 @@ function showNav() {
     const running = [...estate.jobs.values()].filter(({ state }) => state === 'running').length;
     const alarms = [...estate.alarms.values()].filter(({ ended_ms }) => ended_ms === null).length;
     /** @type {[string, string, number, string][]} */
-    const links = [['', 'Overview', 0, ''], ['activity', 'Activity', running + alarms, 'running or alarming'],
-        ['clients', 'Clients', 0, '']];
+    const links = [
+        ['', 'Overview', 0, ''],
+        ['activity', 'Activity', running + alarms, 'running or alarming'],
+        ['clients', 'Clients', 0, ''],
+    ];
     if (account.may('administrator')) links.push(['audit', 'Audit log', 0, '']);
     if (nav.childElementCount !== links.length) {
-        fill(nav, links.map(([path, word]) => h('a', { href: link(path ? [path] : []) }, word,
-            h('span', { class: 'count', hidden: true }))));
+        fill(
+            nav,
+            links.map(([path, word]) =>
+                h(
+                    'a',
+                    { href: link(path ? [path] : []) },
+                    word,
+                    h('span', { class: 'count', hidden: true }),
+                ),
+            ),
+        );
     }
     links.forEach(([path, , count, what], index) => {
         const item = nav.children[index];
         if (!item) return;
-        set(item, 'aria-current', (path === at || (path === '' && at === 'volumes')) ? 'page' : null);
+        set(item, 'aria-current', path === at || (path === '' && at === 'volumes') ? 'page' : null);
         const number = item.querySelector('.count');
         if (!(number instanceof HTMLElement)) return;
         number.hidden = count === 0;
@@ -183,10 +214,16 @@ function showNav() {
 function showUser() {
     const session = account.session;
     if (!session) return;
-    fill(user,
-        h('span', { class: 'user-name' }, session.name,
-            h('span', { class: 'soft' }, ROLES[session.role])),
-        h('button', { type: 'button', class: 'button quiet', onclick: signOut }, 'Sign out'));
+    fill(
+        user,
+        h(
+            'span',
+            { class: 'user-name' },
+            session.name,
+            h('span', { class: 'soft' }, ROLES[session.role]),
+        ),
+        h('button', { type: 'button', class: 'button quiet', onclick: signOut }, 'Sign out'),
+    );
 }
 
 async function signOut() {
@@ -207,7 +244,12 @@ async function signOut() {
 function tellState() {
     const { state } = live;
     set(pulse, 'class', `pulse pulse-${state}`);
-    const words = { off: '', opening: 'Connecting', open: 'Live', lost: 'Not live' }[state];
+    const words = {
+        off: '',
+        opening: 'Connecting',
+        open: 'Live',
+        lost: 'Not live',
+    }[state];
     say(pulse, words);
     const wrong = state === 'lost' && account.session !== null;
     if (!wrong) {
@@ -217,9 +259,21 @@ function tellState() {
     const seconds = Math.ceil((live.nextTry - Date.now()) / 1000);
     if (banner.hidden) {
         const when = h('span', { 'aria-hidden': 'true' });
-        fill(banner, icon('warning'), h('span', null,
-            'No connection to the server: what is shown is not current. The page connects again by itself.'),
-        when, h('button', { type: 'button', class: 'button', onclick: () => live.retry() }, 'Try now'));
+        fill(
+            banner,
+            icon('warning'),
+            h(
+                'span',
+                null,
+                'No connection to the server: what is shown is not current. The page connects again by itself.',
+            ),
+            when,
+            h(
+                'button',
+                { type: 'button', class: 'button', onclick: () => live.retry() },
+                'Try now',
+            ),
+        );
         banner.hidden = false;
     }
     const when = banner.querySelector('[aria-hidden="true"]:not(svg)');
@@ -227,13 +281,17 @@ function tellState() {
 }
 
 function themeButton() {
-    const element = h('button', { type: 'button', class: 'button icon-only', onclick: () => {
-        const next = THEMES[(THEMES.indexOf(chosen()) + 1) % THEMES.length] ?? 'auto';
-        localStorage.setItem('snapless-theme', next);
-        document.documentElement.dataset['theme'] = next;
-        themeChanged();
-        tell();
-    } });
+    const element = h('button', {
+        type: 'button',
+        class: 'button icon-only',
+        onclick: () => {
+            const next = THEMES[(THEMES.indexOf(chosen()) + 1) % THEMES.length] ?? 'auto';
+            localStorage.setItem('snapless-theme', next);
+            document.documentElement.dataset['theme'] = next;
+            themeChanged();
+            tell();
+        },
+    });
     const tell = () => {
         const word = `Theme: ${THEME_WORDS[chosen()]}`;
         set(element, 'aria-label', word);

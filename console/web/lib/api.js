@@ -4,6 +4,8 @@
  * @module
  */
 
+import { capital } from './format.js';
+
 const BASE = 'api/v1';
 
 /** An error of the server, or that it cannot be reached. Its message is for people. */
@@ -55,7 +57,9 @@ export const account = new Account();
  * @param {Query} [query]
  */
 export function address(path, query = {}) {
-    const given = Object.entries(query).filter(([, value]) => value !== null && value !== undefined);
+    const given = Object.entries(query).filter(
+        ([, value]) => value !== null && value !== undefined,
+    );
     const search = new URLSearchParams(given.map(([name, value]) => [name, String(value)]));
     const joined = path.map((part) => encodeURIComponent(part)).join('/');
     return `${BASE}/${joined}${given.length > 0 ? `?${search}` : ''}`;
@@ -95,13 +99,21 @@ async function request(method, url, body, signal) {
     let answer;
     try {
         answer = await fetch(url, {
-            method, headers, signal: signal ?? null, credentials: 'same-origin', cache: 'no-store',
+            method,
+            headers,
+            signal: signal ?? null,
+            credentials: 'same-origin',
+            cache: 'no-store',
             body: body === undefined ? null : JSON.stringify(body),
         });
     } catch (error) {
         if (signal?.aborted) throw error;
-        throw new Problem('unreachable', 'The server does not answer. Check that it runs and that this '
-            + 'computer reaches it; the page tries again.', 0);
+        throw new Problem(
+            'unreachable',
+            'The server does not answer. Check that it runs and that this ' +
+                'computer reaches it; the page tries again.',
+            0,
+        );
     }
     if (answer.ok) return answer.status === 204 ? null : answer.json();
     const problem = await problemOf(answer);
@@ -119,13 +131,16 @@ async function problemOf(answer) {
     } catch {
         // Not an answer of this API: of a proxy, perhaps.
     }
-    return new Problem('unknown', `The server answered with ${answer.status} and no reason. Its log `
-        + 'may have one.', answer.status);
+    return new Problem(
+        'unknown',
+        `The server answered with ${answer.status} and no reason. Its log ` + 'may have one.',
+        answer.status,
+    );
 }
 
 /** @param {string} message */
 function sentence(message) {
-    const first = message.charAt(0).toUpperCase() + message.slice(1);
+    const first = capital(message);
     return /[.!?]$/.test(first) ? first : `${first}.`;
 }
 

@@ -41,7 +41,10 @@ class Estate extends EventTarget {
     /** Asks for everything again. */
     async load() {
         const [overview, jobs, alarms, server] = await Promise.all([
-            get(['overview']), get(['jobs']), get(['alarms']), get(['server']),
+            get(['overview']),
+            get(['jobs']),
+            get(['alarms']),
+            get(['server']),
         ]);
         live.clock(overview.now_ms);
         this.server = server;
@@ -74,7 +77,7 @@ class Estate extends EventTarget {
 
     /** @param {Api.VolumeLine} line */
     machineName(line) {
-        return line.machine === null ? '' : this.machines.get(line.machine)?.name ?? '';
+        return line.machine === null ? '' : (this.machines.get(line.machine)?.name ?? '');
     }
 
     /**

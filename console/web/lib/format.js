@@ -43,6 +43,15 @@ export function bytes(value) {
     return `${value < 0 ? '−' : ''}${short} ${UNITS[unit]}`;
 }
 
+/**
+ * A sentence's beginning.
+ *
+ * @param {string} text
+ */
+export function capital(text) {
+    return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
 /** @param {number} perSecond */
 export function rate(perSecond) {
     return `${bytes(perSecond)}/s`;
@@ -87,18 +96,33 @@ export function milliseconds(milliseconds) {
 }
 
 const clock = new Intl.DateTimeFormat('en-GB', {
-    hour: '2-digit', minute: '2-digit', second: '2-digit',
+    hour: '2-digit',
+    minute: '2-digit',
+    second: '2-digit',
 });
 const short = new Intl.DateTimeFormat('en-GB', {
-    day: 'numeric', month: 'short', hour: '2-digit', minute: '2-digit', second: '2-digit',
+    day: 'numeric',
+    month: 'short',
+    hour: '2-digit',
+    minute: '2-digit',
+    second: '2-digit',
 });
 const dated = new Intl.DateTimeFormat('en-GB', {
-    day: 'numeric', month: 'short', year: 'numeric', hour: '2-digit', minute: '2-digit',
+    day: 'numeric',
+    month: 'short',
+    year: 'numeric',
+    hour: '2-digit',
+    minute: '2-digit',
     second: '2-digit',
 });
 const long = new Intl.DateTimeFormat('en-GB', {
-    weekday: 'long', day: 'numeric', month: 'long', year: 'numeric', hour: '2-digit',
-    minute: '2-digit', second: '2-digit',
+    weekday: 'long',
+    day: 'numeric',
+    month: 'long',
+    year: 'numeric',
+    hour: '2-digit',
+    minute: '2-digit',
+    second: '2-digit',
 });
 
 /**

@@ -10,7 +10,10 @@
 export function route() {
     const [path = '', search = ''] = location.hash.replace(/^#\/?/, '').split('?', 2);
     return {
-        path: path.split('/').filter((part) => part !== '').map(unescaped),
+        path: path
+            .split('/')
+            .filter((part) => part !== '')
+            .map(unescaped),
         query: new URLSearchParams(search),
     };
 }
@@ -31,7 +34,9 @@ function unescaped(part) {
  * @param {Record<string, string | number | null | undefined>} [query]
  */
 export function link(path, query = {}) {
-    const given = Object.entries(query).filter(([, value]) => value !== null && value !== undefined);
+    const given = Object.entries(query).filter(
+        ([, value]) => value !== null && value !== undefined,
+    );
     const search = new URLSearchParams(given.map(([name, value]) => [name, String(value)]));
     const joined = path.map((part) => encodeURIComponent(part)).join('/');
     return `#/${joined}${given.length > 0 ? `?${search}` : ''}`;

@@ -31,17 +31,32 @@ export const TONES = {
 };
 
 /** @type {Record<Api.Level, string>} */
-export const LEVEL_TONES = { ok: 'ok', notice: 'info', warning: 'warn', critical: 'bad' };
+export const LEVEL_TONES = {
+    ok: 'ok',
+    notice: 'info',
+    warning: 'warn',
+    critical: 'bad',
+};
 
 /** @type {Record<Api.Level, string>} */
-export const LEVELS = { ok: 'Fine', notice: 'Notice', warning: 'Warning', critical: 'Critical' };
+export const LEVELS = {
+    ok: 'Fine',
+    notice: 'Notice',
+    warning: 'Warning',
+    critical: 'Critical',
+};
 
 /** What needs a person first. @type {Record<Api.Level, number>} */
 export const URGENCY = { critical: 0, warning: 1, notice: 2, ok: 3 };
 
 /** States of blocks, in the order of the method. */
 export const BLOCKS = /** @type {const} */ ([
-    'unsynced', 'reading', 'held', 'synced', 'dirty', 'excluded',
+    'unsynced',
+    'reading',
+    'held',
+    'synced',
+    'dirty',
+    'excluded',
 ]);
 
 /** @type {Record<typeof BLOCKS[number], string>} */
@@ -65,7 +80,11 @@ export const BLOCK_HINTS = {
 };
 
 /** @type {Record<Api.Job['kind'], string>} */
-export const JOBS = { mount: 'Mount', restore: 'Restore', verify: 'Verification' };
+export const JOBS = {
+    mount: 'Mount',
+    restore: 'Restore',
+    verify: 'Verification',
+};
 
 /** @type {Record<Api.Job['state'], { word: string, tone: string }>} */
 export const JOB_STATES = {

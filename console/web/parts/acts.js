@@ -26,7 +26,14 @@ function showJobs() {
  * @param {string} said
  */
 function about(volume, said) {
-    return h('p', null, h('b', null, estate.nameOf(volume)), ', as it was on ', h('b', null, said), '.');
+    return h(
+        'p',
+        null,
+        h('b', null, estate.nameOf(volume)),
+        ', as it was on ',
+        h('b', null, said),
+        '.',
+    );
 }
 
 /**
@@ -35,22 +42,45 @@ function about(volume, said) {
  * @param {string} said
  */
 export function askMount(volume, at, said) {
-    const transport = select([['socket', 'A socket, for this server’s user'],
-        ['port', 'A port of the loopback, for every user of the server']], 'socket');
+    const transport = select(
+        [
+            ['socket', 'A socket, for this server’s user'],
+            ['port', 'A port of the loopback, for every user of the server'],
+        ],
+        'socket',
+    );
     const writable = h('input', { type: 'checkbox', id: 'mount-writable' });
     ask({
         title: 'Mount this point?',
-        body: [about(volume, said),
-            h('p', { class: 'soft' }, 'The server offers it as a disk over NBD until it is unmounted. '
-                + 'The stored volume does not change.'),
+        body: [
+            about(volume, said),
+            h(
+                'p',
+                { class: 'soft' },
+                'The server offers it as a disk over NBD until it is unmounted. ' +
+                    'The stored volume does not change.',
+            ),
             field('Address', transport),
-            h('div', { class: 'check' }, writable, h('label', { for: 'mount-writable' },
-                'Clients may write; what they write is gone with the mount'))],
+            h(
+                'div',
+                { class: 'check' },
+                writable,
+                h(
+                    'label',
+                    { for: 'mount-writable' },
+                    'Clients may write; what they write is gone with the mount',
+                ),
+            ),
+        ],
         confirm: 'Mount',
         act: async () => {
-            started(await send('POST', ['volumes', volume, 'mounts'], {
-                at, writable: writable.checked, transport: transport.value,
-            }));
+            started(
+                await send('POST', ['volumes', volume, 'mounts'], {
+                    at,
+                    writable: writable.checked,
+                    transport: transport.value,
+                }),
+            );
             showJobs();
         },
     });
@@ -62,31 +92,63 @@ export function askMount(volume, at, said) {
  * @param {string} said
  */
 export function askRestore(volume, at, said) {
-    const { restore_folders: folders = [], restore_formats: formats = ['raw'] } = estate.server ?? {};
+    const { restore_folders: folders = [], restore_formats: formats = ['raw'] } =
+        estate.server ?? {};
     if (folders.length === 0) {
-        notice('The server has no folder for restores: its administrator names some in the console’s settings.', 'warn');
+        notice(
+            'The server has no folder for restores: its administrator names some in the console’s settings.',
+            'warn',
+        );
         return;
     }
-    const folder = select(folders.map((path) => [path, path]), folders[0] ?? '');
-    const format = select(formats.map((name) => [name, name]), formats[0] ?? 'raw');
-    const stem = estate.nameOf(volume).replace(/[^A-Za-z0-9]+/g, '-').replace(/^-|-$/g, '') || 'volume';
-    const when = (/^\d{4}-/.test(at) ? at : new Date().toISOString()).slice(0, 19).replace(/[^0-9]+/g, '-');
+    const folder = select(
+        folders.map((path) => [path, path]),
+        folders[0] ?? '',
+    );
+    const format = select(
+        formats.map((name) => [name, name]),
+        formats[0] ?? 'raw',
+    );
+    const stem =
+        estate
+            .nameOf(volume)
+            .replace(/[^A-Za-z0-9]+/g, '-')
+            .replace(/^-|-$/g, '') || 'volume';
+    const when = (/^\d{4}-/.test(at) ? at : new Date().toISOString())
+        .slice(0, 19)
+        .replace(/[^0-9]+/g, '-');
     const file = h('input', {
-        required: true, maxlength: '200', pattern: '[A-Za-z0-9_][A-Za-z0-9._ \\-]{0,199}',
-        value: `${stem}-${when}.img`, spellcheck: 'false', title: 'Letters, digits, spaces, dots, - and _',
+        required: true,
+        maxlength: '200',
+        pattern: '[A-Za-z0-9_][A-Za-z0-9._ \\-]{0,199}',
+        value: `${stem}-${when}.img`,
+        spellcheck: 'false',
+        title: 'Letters, digits, spaces, dots, - and _',
     });
     format.addEventListener('change', () => {
-        file.value = file.value.replace(/\.[A-Za-z0-9]+$/, `.${format.value === 'raw' ? 'img' : format.value}`);
+        file.value = file.value.replace(
+            /\.[A-Za-z0-9]+$/,
+            `.${format.value === 'raw' ? 'img' : format.value}`,
+        );
     });
     ask({
         title: 'Restore to a file?',
-        body: [about(volume, said), field('Folder on the server', folder),
-            field('File', file, 'A file that is there already is not overwritten.'), field('Format', format)],
+        body: [
+            about(volume, said),
+            field('Folder on the server', folder),
+            field('File', file, 'A file that is there already is not overwritten.'),
+            field('Format', format),
+        ],
         confirm: 'Restore',
         act: async () => {
-            started(await send('POST', ['volumes', volume, 'restores'], {
-                at, folder: folder.value, file: file.value, format: format.value,
-            }));
+            started(
+                await send('POST', ['volumes', volume, 'restores'], {
+                    at,
+                    folder: folder.value,
+                    file: file.value,
+                    format: format.value,
+                }),
+            );
             showJobs();
         },
     });
@@ -96,8 +158,15 @@ export function askRestore(volume, at, said) {
 export function askVerify(volume) {
     ask({
         title: 'Verify all that is stored?',
-        body: [h('p', null, 'The server reads everything of ', h('b', null, estate.nameOf(volume)),
-            ' and checks every checksum. That takes as long as reading it does; protection goes on.')],
+        body: [
+            h(
+                'p',
+                null,
+                'The server reads everything of ',
+                h('b', null, estate.nameOf(volume)),
+                ' and checks every checksum. That takes as long as reading it does; protection goes on.',
+            ),
+        ],
         confirm: 'Verify',
         act: async () => {
             started(await send('POST', ['volumes', volume, 'verifications']));
@@ -114,17 +183,34 @@ export function askVerify(volume) {
  */
 export function askBookmark(volume, at, said, changed) {
     const name = h('input', {
-        required: true, maxlength: '64', pattern: '[A-Za-z][A-Za-z0-9._\\-]{0,63}', spellcheck: 'false',
-        autocapitalize: 'none', placeholder: 'before-upgrade', title: 'A letter, then letters, digits, -, _ and .',
+        required: true,
+        maxlength: '64',
+        pattern: '[A-Za-z][A-Za-z0-9._\\-]{0,63}',
+        spellcheck: 'false',
+        autocapitalize: 'none',
+        placeholder: 'before-upgrade',
+        title: 'A letter, then letters, digits, -, _ and .',
     });
-    const keep = h('input', { pattern: SPAN, placeholder: 'as the policy says', spellcheck: 'false', title: '90d, 8w, 36h or forever' });
+    const keep = h('input', {
+        pattern: SPAN,
+        placeholder: 'as the policy says',
+        spellcheck: 'false',
+        title: '90d, 8w, 36h or forever',
+    });
     ask({
         title: 'Bookmark this point?',
-        body: [about(volume, said), field('Name', name, 'A letter, then letters, digits, -, _ and .'),
-            field('Kept for', keep, '90d, 8w, 36h or forever; empty: as the policy says.')],
+        body: [
+            about(volume, said),
+            field('Name', name, 'A letter, then letters, digits, -, _ and .'),
+            field('Kept for', keep, '90d, 8w, 36h or forever; empty: as the policy says.'),
+        ],
         confirm: 'Bookmark',
         act: async () => {
-            await send('POST', ['volumes', volume, 'bookmarks'], { name: name.value, at, keep: keep.value || null });
+            await send('POST', ['volumes', volume, 'bookmarks'], {
+                name: name.value,
+                at,
+                keep: keep.value || null,
+            });
             notice(`The point is bookmarked as ${name.value}.`);
             await changed();
         },
@@ -139,7 +225,9 @@ export function askBookmark(volume, at, said, changed) {
 export function askRemoveBookmark(volume, name, changed) {
     ask({
         title: `Remove the bookmark ${name}?`,
-        body: [h('p', null, 'The point stays for now. Retention may remove it once it has no name.')],
+        body: [
+            h('p', null, 'The point stays for now. Retention may remove it once it has no name.'),
+        ],
         confirm: 'Remove',
         danger: true,
         act: async () => {
@@ -166,28 +254,61 @@ export async function askRetention(volume, changed) {
         return;
     }
     const { own, effective } = known;
-    const span = (/** @type {'keep_all' | 'bookmarks'} */ key) => h('input', {
-        value: own[key] ?? '', placeholder: effective[key], pattern: SPAN, spellcheck: 'false', title: '14d, 8w, 36h or forever',
-    });
+    const span = (/** @type {'keep_all' | 'bookmarks'} */ key) =>
+        h('input', {
+            value: own[key] ?? '',
+            placeholder: effective[key],
+            pattern: SPAN,
+            spellcheck: 'false',
+            title: '14d, 8w, 36h or forever',
+        });
     const keepAll = span('keep_all');
     const bookmarks = span('bookmarks');
-    const zone = h('input', { value: own.time_zone ?? '', placeholder: effective.time_zone, maxlength: '100', spellcheck: 'false' });
-    const slots = SLOTS.map((slot) => h('input', {
-        type: 'number', min: '0', max: '100000', value: own[slot] ?? '', placeholder: String(effective[slot]),
-    }));
+    const zone = h('input', {
+        value: own.time_zone ?? '',
+        placeholder: effective.time_zone,
+        maxlength: '100',
+        spellcheck: 'false',
+    });
+    const slots = SLOTS.map((slot) =>
+        h('input', {
+            type: 'number',
+            min: '0',
+            max: '100000',
+            value: own[slot] ?? '',
+            placeholder: String(effective[slot]),
+        }),
+    );
     ask({
         title: `What is kept of ${estate.nameOf(volume)}`,
-        body: [h('p', { class: 'soft' }, 'An empty field is as the default policy says. What the next fold drops does not come back.'),
+        body: [
+            h(
+                'p',
+                { class: 'soft' },
+                'An empty field is as the default policy says. What the next fold drops does not come back.',
+            ),
             field('Every instant for', keepAll, '14d, 8w, 36h or forever'),
-            h('div', { class: 'fields' }, SLOTS.map((slot, index) => field(
-                `${slot.charAt(0).toUpperCase()}${slot.slice(1)} points`, /** @type {HTMLInputElement} */ (slots[index])))),
-            field('Bookmarks for', bookmarks), field('Days begin in', zone, 'Such as Europe/Berlin')],
+            h(
+                'div',
+                { class: 'fields' },
+                SLOTS.map((slot, index) =>
+                    field(
+                        `${slot.charAt(0).toUpperCase()}${slot.slice(1)} points`,
+                        /** @type {HTMLInputElement} */ (slots[index]),
+                    ),
+                ),
+            ),
+            field('Bookmarks for', bookmarks),
+            field('Days begin in', zone, 'Such as Europe/Berlin'),
+        ],
         confirm: 'Keep so',
         danger: true,
         act: async () => {
             /** @type {Record<string, string | number | null>} */
             const changes = {
-                keep_all: keepAll.value || null, bookmarks: bookmarks.value || null, time_zone: zone.value || null,
+                keep_all: keepAll.value || null,
+                bookmarks: bookmarks.value || null,
+                time_zone: zone.value || null,
             };
             SLOTS.forEach((slot, index) => {
                 const value = slots[index]?.value ?? '';

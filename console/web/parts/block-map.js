@@ -65,13 +65,28 @@ export function totals(shares) {
 /** @param {import('../lib/dom.js').Scope} scope */
 export function blockMap(scope) {
     const canvas = h('canvas', {
-        'class': 'block-map-canvas', 'role': 'slider', 'tabindex': '0', 'aria-label': 'Place in the volume',
+        'class': 'block-map-canvas',
+        'role': 'slider',
+        'tabindex': '0',
+        'aria-label': 'Place in the volume',
         'aria-valuemin': '0',
     });
     const readout = h('p', { class: 'readout small' }, HINT);
-    const legend = h('ul', { class: 'legend block-legend' }, BLOCKS.map((state) => h('li', {
-        title: BLOCK_HINTS[state],
-    }, h('span', { class: `key key-${state}` }), h('span', null, BLOCK_WORDS[state]), h('b'))));
+    const legend = h(
+        'ul',
+        { class: 'legend block-legend' },
+        BLOCKS.map((state) =>
+            h(
+                'li',
+                {
+                    title: BLOCK_HINTS[state],
+                },
+                h('span', { class: `key key-${state}` }),
+                h('span', null, BLOCK_WORDS[state]),
+                h('b'),
+            ),
+        ),
+    );
     const element = h('div', { class: 'block-map' }, legend, canvas, readout);
 
     let shares = new Uint8Array(0);
@@ -95,7 +110,8 @@ export function blockMap(scope) {
         for (let cell = 0; cell < parts; cell += 1) {
             const fresh = Math.max(0, 1 - (now - (changed[cell] ?? 0)) / FADE_MS);
             if (fresh > 0) fading = true;
-            const look = digest(shares, cell) * 32 + Math.ceil(fresh * 15) * 2 + (cell === cursor ? 1 : 0);
+            const look =
+                digest(shares, cell) * 32 + Math.ceil(fresh * 15) * 2 + (cell === cursor ? 1 : 0);
             if (painted[cell] === look) continue;
             painted[cell] = look;
             paintCell(context, shares, cell, layout, fresh, cell === cursor);
@@ -106,9 +122,16 @@ export function blockMap(scope) {
     const place = () => {
         const width = canvas.clientWidth;
         if (width === 0 || parts === 0) return;
-        const size = Math.max(CELL_MIN, Math.min(CELL_MAX, Math.floor(Math.sqrt(width * 330 / parts))));
+        const size = Math.max(
+            CELL_MIN,
+            Math.min(CELL_MAX, Math.floor(Math.sqrt((width * 330) / parts))),
+        );
         const columns = Math.max(1, Math.floor(width / size));
-        layout = { columns, size: width / columns, rows: Math.ceil(parts / columns) };
+        layout = {
+            columns,
+            size: width / columns,
+            rows: Math.ceil(parts / columns),
+        };
         painted = new Float64Array(parts).fill(-1);
         const context = prepare(canvas, width, layout.rows * layout.size);
         context.clearRect(0, 0, width, layout.rows * layout.size);
@@ -135,9 +158,20 @@ export function blockMap(scope) {
     canvas.addEventListener('pointerleave', () => point(null));
     canvas.addEventListener('blur', () => point(null));
     canvas.addEventListener('keydown', (event) => {
-        const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: layout.columns, ArrowUp: -layout.columns }[event.key];
-        const to = step !== undefined ? (cursor ?? -1) + step
-            : event.key === 'Home' ? 0 : event.key === 'End' ? parts - 1 : null;
+        const step = {
+            ArrowRight: 1,
+            ArrowLeft: -1,
+            ArrowDown: layout.columns,
+            ArrowUp: -layout.columns,
+        }[event.key];
+        const to =
+            step !== undefined
+                ? (cursor ?? -1) + step
+                : event.key === 'Home'
+                  ? 0
+                  : event.key === 'End'
+                    ? parts - 1
+                    : null;
         if (to === null || parts === 0) return;
         event.preventDefault();
         point(Math.max(0, Math.min(parts - 1, to)));
@@ -189,7 +223,8 @@ function shareWords(share) {
  */
 function digest(shares, cell) {
     let sum = 0;
-    for (let state = 0; state < STATES - 1; state += 1) sum = sum * 256 + (shares[cell * STATES + state] ?? 0);
+    for (let state = 0; state < STATES - 1; state += 1)
+        sum = sum * 256 + (shares[cell * STATES + state] ?? 0);
     return sum + (shares[cell * STATES + STATES - 1] ?? 0) / 256;
 }
 
@@ -250,12 +285,18 @@ function paintCell(context, shares, cell, layout, fresh, chosen) {
  */
 function describe(shares, cell, parts, length) {
     if (parts === 0) return 'Nothing is known';
-    const from = bytes(length / parts * cell);
-    const to = bytes(length / parts * (cell + 1));
-    const states = BLOCKS.map((state, index) => ({ state, share: shares[cell * STATES + index] ?? 0 }))
+    const from = bytes((length / parts) * cell);
+    const to = bytes((length / parts) * (cell + 1));
+    const states = BLOCKS.map((state, index) => ({
+        state,
+        share: shares[cell * STATES + index] ?? 0,
+    }))
         .filter(({ share }) => share > 0)
-        .map(({ state, share }) => `${share === FULL ? 'all' : shareWords(share / FULL)} `
-            + `${BLOCK_WORDS[state].toLowerCase()}`);
+        .map(
+            ({ state, share }) =>
+                `${share === FULL ? 'all' : shareWords(share / FULL)} ` +
+                `${BLOCK_WORDS[state].toLowerCase()}`,
+        );
     return `${from} to ${to}: ${states.join(', ') || 'nothing is known'}`;
 }
 
@@ -265,7 +306,10 @@ function describe(shares, cell, parts, length) {
  * @param {import('../lib/dom.js').Scope} scope
  */
 export function heatStrip(scope) {
-    const canvas = h('canvas', { 'role': 'img', 'aria-label': 'Changed bytes on the volume' });
+    const canvas = h('canvas', {
+        'role': 'img',
+        'aria-label': 'Changed bytes on the volume',
+    });
     const readout = h('p', { class: 'readout small' }, HEAT_HINT);
     const element = h('div', { class: 'heat-strip' }, canvas, readout);
     const HEIGHT = 56;
@@ -283,9 +327,9 @@ export function heatStrip(scope) {
         context.fillStyle = colour('heat');
         heat.forEach((value, index) => {
             if (value === 0) return;
-            const left = Math.floor(index / heat.length * width);
-            const right = Math.max(left + 1, Math.floor((index + 1) / heat.length * width));
-            context.globalAlpha = 0.15 + 0.85 * Math.log1p(value) / most;
+            const left = Math.floor((index / heat.length) * width);
+            const right = Math.max(left + 1, Math.floor(((index + 1) / heat.length) * width));
+            context.globalAlpha = 0.15 + (0.85 * Math.log1p(value)) / most;
             context.fillRect(left, 0, right - left, HEIGHT - 18);
         });
         context.globalAlpha = 1;
@@ -299,11 +343,14 @@ export function heatStrip(scope) {
     });
     canvas.addEventListener('pointermove', (event) => {
         const box = canvas.getBoundingClientRect();
-        const part = Math.floor((event.clientX - box.left) / box.width * heat.length);
+        const part = Math.floor(((event.clientX - box.left) / box.width) * heat.length);
         const value = heat[part];
         if (value === undefined) return;
-        say(readout, `${bytes(length / heat.length * part)} to ${bytes(length / heat.length * (part + 1))}: `
-            + `${bytes(value)} written`);
+        say(
+            readout,
+            `${bytes((length / heat.length) * part)} to ${bytes((length / heat.length) * (part + 1))}: ` +
+                `${bytes(value)} written`,
+        );
     });
     canvas.addEventListener('pointerleave', () => say(readout, HEAT_HINT));
     scope.resized(canvas, paint);
@@ -316,8 +363,13 @@ export function heatStrip(scope) {
             length = next.length ?? 0;
             const touched = heat.filter((value) => value > 0).length;
             const all = heat.reduce((sum, value) => sum + value, 0);
-            set(canvas, 'aria-label', heat.length === 0 ? 'Nothing was written'
-                : `${bytes(all)} written to ${counted(touched, 'part')} of ${heat.length} of the volume`);
+            set(
+                canvas,
+                'aria-label',
+                heat.length === 0
+                    ? 'Nothing was written'
+                    : `${bytes(all)} written to ${counted(touched, 'part')} of ${heat.length} of the volume`,
+            );
             paint();
         },
     };

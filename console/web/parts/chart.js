@@ -35,8 +35,13 @@ export function lineChart(scope, title, unit, options = {}) {
     const legend = h('ul', { class: 'legend' });
     const rows = h('div');
     const details = h('details', { class: 'as-table' }, h('summary', null, 'As a table'), rows);
-    const element = h('figure', { class: 'chart' },
-        h('figcaption', { class: 'chart-head' }, h('h3', null, title), legend), canvas, details);
+    const element = h(
+        'figure',
+        { class: 'chart' },
+        h('figcaption', { class: 'chart-head' }, h('h3', null, title), legend),
+        canvas,
+        details,
+    );
     /** @type {Lines} */
     let lines = { from: 0, to: 1, times: [], series: [] };
     /** @type {number | null} */
@@ -49,13 +54,18 @@ export function lineChart(scope, title, unit, options = {}) {
         context.clearRect(0, 0, width, HEIGHT);
         context.font = font(11);
         const values = lines.series.flatMap((series) => series.values);
-        const highest = values.reduce((/** @type {number} */ most, value) => Math.max(most, value ?? 0), 0);
+        const highest = values.reduce(
+            (/** @type {number} */ most, value) => Math.max(most, value ?? 0),
+            0,
+        );
         const steps = scale(Math.max(highest, options.least ?? 1), options.binary ?? false);
         const top = steps[steps.length - 1] ?? 1;
         const left = Math.max(...steps.map((step) => context.measureText(unit(step)).width)) + 10;
-        const x = (/** @type {number} */ at) => (
-            left + (at - lines.from) / Math.max(1, lines.to - lines.from) * (width - left - RIGHT));
-        const y = (/** @type {number} */ value) => HEIGHT - BOTTOM - value / top * (HEIGHT - TOP - BOTTOM);
+        const x = (/** @type {number} */ at) =>
+            left +
+            ((at - lines.from) / Math.max(1, lines.to - lines.from)) * (width - left - RIGHT);
+        const y = (/** @type {number} */ value) =>
+            HEIGHT - BOTTOM - (value / top) * (HEIGHT - TOP - BOTTOM);
 
         context.textBaseline = 'middle';
         context.textAlign = 'right';
@@ -98,10 +108,13 @@ export function lineChart(scope, title, unit, options = {}) {
         }
     };
 
-    const words = (/** @type {number} */ index) => lines.series.map((series) => {
-        const value = series.values[index];
-        return `${series.name} ${value === null || value === undefined ? 'not known' : unit(value)}`;
-    }).join(' · ');
+    const words = (/** @type {number} */ index) =>
+        lines.series
+            .map((series) => {
+                const value = series.values[index];
+                return `${series.name} ${value === null || value === undefined ? 'not known' : unit(value)}`;
+            })
+            .join(' · ');
 
     const point = (/** @type {number | null} */ index) => {
         pointed = index;
@@ -120,7 +133,7 @@ export function lineChart(scope, title, unit, options = {}) {
     canvas.addEventListener('pointermove', (event) => {
         if (lines.times.length === 0) return;
         const box = canvas.getBoundingClientRect();
-        const at = lines.from + (event.clientX - box.left) / box.width * (lines.to - lines.from);
+        const at = lines.from + ((event.clientX - box.left) / box.width) * (lines.to - lines.from);
         point(nearest(lines.times, at));
     });
     canvas.addEventListener('pointerleave', () => point(null));
@@ -132,11 +145,20 @@ export function lineChart(scope, title, unit, options = {}) {
         if (!details.open) return;
         const last = lines.times.length - 1;
         const chosen = Array.from({ length: Math.min(20, last + 1) }, (_, back) => last - back);
-        fill(rows, table(`${title}, the newest first`, ['Time', ...lines.series.map((series) => series.name)],
-            chosen.map((index) => [time(lines.times[index] ?? 0), ...lines.series.map((series) => {
-                const value = series.values[index];
-                return value === null || value === undefined ? '–' : unit(value);
-            })])));
+        fill(
+            rows,
+            table(
+                `${title}, the newest first`,
+                ['Time', ...lines.series.map((series) => series.name)],
+                chosen.map((index) => [
+                    time(lines.times[index] ?? 0),
+                    ...lines.series.map((series) => {
+                        const value = series.values[index];
+                        return value === null || value === undefined ? '–' : unit(value);
+                    }),
+                ]),
+            ),
+        );
     };
 
     return {
@@ -145,15 +167,26 @@ export function lineChart(scope, title, unit, options = {}) {
         update(next) {
             lines = next;
             if (legend.childElementCount !== next.series.length) {
-                fill(legend, next.series.map((series) => h('li', null,
-                    h('span', { class: `key key-${series.colour}` }), h('span', null, series.name),
-                    h('b', { class: 'legend-value' }))));
+                fill(
+                    legend,
+                    next.series.map((series) =>
+                        h(
+                            'li',
+                            null,
+                            h('span', { class: `key key-${series.colour}` }),
+                            h('span', null, series.name),
+                            h('b', { class: 'legend-value' }),
+                        ),
+                    ),
+                );
             }
             const last = next.times.length - 1;
             if (pointed !== null && pointed > last) pointed = null;
             figures();
-            canvas.setAttribute('aria-label', last < 0
-                ? `${title}: nothing was reported yet` : `${title}. Now ${words(last)}.`);
+            canvas.setAttribute(
+                'aria-label',
+                last < 0 ? `${title}: nothing was reported yet` : `${title}. Now ${words(last)}.`,
+            );
             paint();
         },
     };
@@ -210,7 +243,10 @@ function timeAxis(context, from, to, x, left, width) {
     for (let at = Math.ceil(from / step) * step; at <= to; at += step) {
         const place = x(at);
         if (place < left + 14 || place > width - 18) continue;
-        const clock = new Date(at).toLocaleTimeString('en-GB', { hour: '2-digit', minute: '2-digit' });
+        const clock = new Date(at).toLocaleTimeString('en-GB', {
+            hour: '2-digit',
+            minute: '2-digit',
+        });
         context.fillText(clock, place, HEIGHT - 8);
     }
 }
@@ -265,9 +301,13 @@ export function barChart(scope, title, columns) {
     const note = h('p', { class: 'chart-note small soft' });
     const rows = h('div');
     const details = h('details', { class: 'as-table' }, h('summary', null, 'As a table'), rows);
-    const element = h('figure', { class: 'chart' },
+    const element = h(
+        'figure',
+        { class: 'chart' },
         h('figcaption', { class: 'chart-head' }, h('h3', null, title), note),
-        canvas, details);
+        canvas,
+        details,
+    );
     /** @type {{ label: string, value: number, tone: string }[]} */
     let bars = [];
     const paint = framed(() => {
@@ -286,8 +326,10 @@ export function barChart(scope, title, columns) {
         context.fillRect(0, base, width, 1);
         bars.forEach((bar, index) => {
             // A few beside many have to be seen: heights are of the square roots.
-            const high = bar.value === 0 ? 0
-                : Math.max(3, Math.sqrt(bar.value / highest) * (base - TOP - 12));
+            const high =
+                bar.value === 0
+                    ? 0
+                    : Math.max(3, Math.sqrt(bar.value / highest) * (base - TOP - 12));
             context.fillStyle = colour(bar.tone);
             context.fillRect(index * slot + slot * 0.12, base - high, slot * 0.76, high);
             context.fillStyle = colour('soft');
@@ -296,8 +338,14 @@ export function barChart(scope, title, columns) {
     });
     const tabulate = () => {
         if (!details.open) return;
-        fill(rows, table(title, [columns.bar, { text: columns.value, class: 'number' }],
-            bars.map((bar) => [bar.label, String(bar.value)])));
+        fill(
+            rows,
+            table(
+                title,
+                [columns.bar, { text: columns.value, class: 'number' }],
+                bars.map((bar) => [bar.label, String(bar.value)]),
+            ),
+        );
     };
     details.addEventListener('toggle', tabulate);
     scope.resized(canvas, paint);

@@ -26,14 +26,27 @@ import { button } from './small.js';
 export function ask(question) {
     const title = newId('dialog');
     const wrong = h('p', { class: 'form-error', role: 'alert' });
-    const confirm = h('button', {
-        type: 'submit', class: `button ${question.danger ? 'danger' : 'primary'}`,
-    }, question.confirm);
-    const form = h('form', { class: 'dialog-form', novalidate: false },
+    const confirm = h(
+        'button',
+        {
+            type: 'submit',
+            class: `button ${question.danger ? 'danger' : 'primary'}`,
+        },
+        question.confirm,
+    );
+    const form = h(
+        'form',
+        { class: 'dialog-form', novalidate: false },
         h('h2', { id: title }, question.title),
         h('div', { class: 'dialog-body' }, question.body),
         wrong,
-        h('div', { class: 'dialog-acts' }, button('Cancel', () => dialog.close()), confirm));
+        h(
+            'div',
+            { class: 'dialog-acts' },
+            button('Cancel', () => dialog.close()),
+            confirm,
+        ),
+    );
     const dialog = open(title, form);
     form.addEventListener('submit', async (event) => {
         event.preventDefault();
@@ -58,10 +71,20 @@ export function ask(question) {
  */
 export function show(heading, ...body) {
     const title = newId('dialog');
-    const dialog = open(title, h('div', { class: 'dialog-form' },
-        h('h2', { id: title }, heading),
-        h('div', { class: 'dialog-body' }, body),
-        h('div', { class: 'dialog-acts' }, button('Done', () => dialog.close(), { class: 'primary' }))));
+    const dialog = open(
+        title,
+        h(
+            'div',
+            { class: 'dialog-form' },
+            h('h2', { id: title }, heading),
+            h('div', { class: 'dialog-body' }, body),
+            h(
+                'div',
+                { class: 'dialog-acts' },
+                button('Done', () => dialog.close(), { class: 'primary' }),
+            ),
+        ),
+    );
 }
 
 /**
@@ -92,9 +115,13 @@ export function field(label, input, hint) {
     input.id ||= newId('field');
     const hintId = `${input.id}-hint`;
     if (hint) input.setAttribute('aria-describedby', hintId);
-    return h('div', { class: 'field' },
-        h('label', { for: input.id }, label), input,
-        hint ? h('p', { class: 'hint', id: hintId }, hint) : null);
+    return h(
+        'div',
+        { class: 'field' },
+        h('label', { for: input.id }, label),
+        input,
+        hint ? h('p', { class: 'hint', id: hintId }, hint) : null,
+    );
 }
 
 /**
@@ -102,6 +129,9 @@ export function field(label, input, hint) {
  * @param {string} chosen
  */
 export function select(options, chosen) {
-    return h('select', null, options.map(([value, word]) => (
-        h('option', { value, selected: value === chosen }, word))));
+    return h(
+        'select',
+        null,
+        options.map(([value, word]) => h('option', { value, selected: value === chosen }, word)),
+    );
 }

@@ -7,7 +7,11 @@
 import { h } from '../lib/dom.js';
 
 const STAYS_MS = 6000;
-const list = h('div', { 'class': 'notices', 'role': 'status', 'aria-live': 'polite' });
+const list = h('div', {
+    'class': 'notices',
+    'role': 'status',
+    'aria-live': 'polite',
+});
 
 /** Puts the place of notices into the page. */
 export function place() {

@@ -36,7 +36,11 @@ const ICONS = {
 /** @param {keyof typeof ICONS} name */
 export function icon(name) {
     const path = svg('path', { d: ICONS[name] });
-    return svg('svg', { 'class': `icon icon-${name}`, 'viewBox': '0 0 16 16', 'aria-hidden': 'true' }, path);
+    return svg(
+        'svg',
+        { 'class': `icon icon-${name}`, 'viewBox': '0 0 16 16', 'aria-hidden': 'true' },
+        path,
+    );
 }
 
 /**
@@ -56,10 +60,17 @@ export function badge(tone, word) {
  */
 export function meter(label) {
     const bar = h('span', { class: 'meter-bar' });
-    const element = h('span', {
-        'class': 'meter', 'role': 'progressbar', 'aria-label': label, 'aria-valuemin': '0',
-        'aria-valuemax': '100',
-    }, bar);
+    const element = h(
+        'span',
+        {
+            'class': 'meter',
+            'role': 'progressbar',
+            'aria-label': label,
+            'aria-valuemin': '0',
+            'aria-valuemax': '100',
+        },
+        bar,
+    );
     return {
         element,
         /**
@@ -81,10 +92,18 @@ export function meter(label) {
  * @param {{ class?: string, icon?: keyof typeof ICONS, title?: string, disabled?: boolean }} [options]
  */
 export function button(text, act, options = {}) {
-    return h('button', {
-        type: 'button', class: `button ${options.class ?? ''}`.trim(), title: options.title,
-        disabled: options.disabled, onclick: act,
-    }, options.icon ? icon(options.icon) : null, h('span', null, text));
+    return h(
+        'button',
+        {
+            type: 'button',
+            class: `button ${options.class ?? ''}`.trim(),
+            title: options.title,
+            disabled: options.disabled,
+            onclick: act,
+        },
+        options.icon ? icon(options.icon) : null,
+        h('span', null, text),
+    );
 }
 
 /**
@@ -95,10 +114,17 @@ export function button(text, act, options = {}) {
  * @param {() => void} act
  */
 export function iconButton(name, label, act) {
-    return h('button', {
-        'type': 'button', 'class': 'button icon-only', 'aria-label': label, 'title': label,
-        'onclick': act,
-    }, icon(name));
+    return h(
+        'button',
+        {
+            'type': 'button',
+            'class': 'button icon-only',
+            'aria-label': label,
+            'title': label,
+            'onclick': act,
+        },
+        icon(name),
+    );
 }
 
 /**
@@ -108,7 +134,9 @@ export function iconButton(name, label, act) {
  * @param {string} what "the command"
  */
 export function copyable(text, what) {
-    return h('div', { class: 'copyable' },
+    return h(
+        'div',
+        { class: 'copyable' },
         h('code', { 'tabindex': '0', 'role': 'group', 'aria-label': what }, text),
         iconButton('copy', `Copy ${what}`, async () => {
             try {
@@ -117,7 +145,8 @@ export function copyable(text, what) {
             } catch {
                 notice('The browser does not let this page copy. Select the text instead.', 'warn');
             }
-        }));
+        }),
+    );
 }
 
 /**
@@ -128,15 +157,23 @@ export function copyable(text, what) {
  * @param {...Node} acts
  */
 export function empty(title, text, ...acts) {
-    return h('div', { class: 'empty' },
-        h('p', { class: 'empty-title' }, title), h('p', { class: 'soft' }, text),
-        acts.length > 0 ? h('div', { class: 'row' }, ...acts) : null);
+    return h(
+        'div',
+        { class: 'empty' },
+        h('p', { class: 'empty-title' }, title),
+        h('p', { class: 'soft' }, text),
+        acts.length > 0 ? h('div', { class: 'row' }, ...acts) : null,
+    );
 }
 
 /** @param {string} what "the volume" */
 export function loading(what) {
-    return h('div', { class: 'loading', role: 'status' },
-        h('span', { class: 'spinner' }), h('span', null, `Loading ${what}…`));
+    return h(
+        'div',
+        { class: 'loading', role: 'status' },
+        h('span', { class: 'spinner' }),
+        h('span', null, `Loading ${what}…`),
+    );
 }
 
 /**
@@ -144,8 +181,13 @@ export function loading(what) {
  * @param {() => void} again
  */
 export function failed(error, again) {
-    return h('div', { class: 'failed', role: 'alert' },
-        icon('warning'), h('p', null, inWords(error)), button('Try again', again));
+    return h(
+        'div',
+        { class: 'failed', role: 'alert' },
+        icon('warning'),
+        h('p', null, inWords(error)),
+        button('Try again', again),
+    );
 }
 
 /**
@@ -155,8 +197,11 @@ export function failed(error, again) {
  */
 export function facts(rows) {
     const shown = rows.filter(([, value]) => value !== null && value !== '');
-    return h('dl', { class: 'facts' },
-        shown.map(([name, value]) => h('div', null, h('dt', null, name), h('dd', null, value))));
+    return h(
+        'dl',
+        { class: 'facts' },
+        shown.map(([name, value]) => h('div', null, h('dt', null, name), h('dd', null, value))),
+    );
 }
 
 /**
@@ -168,10 +213,17 @@ export function facts(rows) {
  */
 export function panel(title, options, ...children) {
     const id = options.id ?? `panel-${title.toLowerCase().replace(/[^a-z]+/g, '-')}`;
-    return h('section', { 'class': `panel ${options.class ?? ''}`.trim(), 'aria-labelledby': id },
-        h('header', { class: 'panel-head' }, h('h2', { id }, title),
-            h('div', { class: 'row' }, options.aside ?? null)),
-        ...children);
+    return h(
+        'section',
+        { 'class': `panel ${options.class ?? ''}`.trim(), 'aria-labelledby': id },
+        h(
+            'header',
+            { class: 'panel-head' },
+            h('h2', { id }, title),
+            h('div', { class: 'row' }, options.aside ?? null),
+        ),
+        ...children,
+    );
 }
 
 /**
@@ -183,16 +235,61 @@ export function panel(title, options, ...children) {
  * @param {import('../lib/dom.js').Child[][]} rows
  */
 export function table(caption, columns, rows) {
-    const head = columns.map((column) => (typeof column === 'string' ? { text: column, class: '' } : column));
-    const name = (/** @type {string} */ text) => (text === '' ? h('span', { class: 'heard' }, 'Acts') : text);
-    const classOf = (/** @type {number} */ index) => (head[index]?.text === '' ? 'acts-cell' : head[index]?.class ?? '');
-    return h('div', { class: 'table-frame', tabindex: '0', role: 'region', 'aria-label': caption },
-        h('table', { class: 'plain', role: 'table' },
+    const head = columns.map((column) =>
+        typeof column === 'string' ? { text: column, class: '' } : column,
+    );
+    const name = (/** @type {string} */ text) =>
+        text === '' ? h('span', { class: 'heard' }, 'Acts') : text;
+    const classOf = (/** @type {number} */ index) =>
+        head[index]?.text === '' ? 'acts-cell' : (head[index]?.class ?? '');
+    return h(
+        'div',
+        {
+            'class': 'table-frame',
+            'tabindex': '0',
+            'role': 'group',
+            'aria-label': caption,
+        },
+        h(
+            'table',
+            { class: 'plain', role: 'table' },
             h('caption', { class: 'heard' }, caption),
-            h('thead', { role: 'rowgroup' }, h('tr', { role: 'row' }, head.map((column, index) => (
-                h('th', { scope: 'col', role: 'columnheader', class: classOf(index) }, name(column.text)))))),
-            h('tbody', { role: 'rowgroup' }, rows.map((cells) => h('tr', { role: 'row' },
-                cells.map((cell, index) => h('td', {
-                    'role': 'cell', 'class': classOf(index), 'data-label': head[index]?.text ?? '',
-                }, cell)))))));
+            h(
+                'thead',
+                { role: 'rowgroup' },
+                h(
+                    'tr',
+                    { role: 'row' },
+                    head.map((column, index) =>
+                        h(
+                            'th',
+                            { scope: 'col', role: 'columnheader', class: classOf(index) },
+                            name(column.text),
+                        ),
+                    ),
+                ),
+            ),
+            h(
+                'tbody',
+                { role: 'rowgroup' },
+                rows.map((cells) =>
+                    h(
+                        'tr',
+                        { role: 'row' },
+                        cells.map((cell, index) =>
+                            h(
+                                'td',
+                                {
+                                    'role': 'cell',
+                                    'class': classOf(index),
+                                    'data-label': head[index]?.text ?? '',
+                                },
+                                cell,
+                            ),
+                        ),
+                    ),
+                ),
+            ),
+        ),
+    );
 }

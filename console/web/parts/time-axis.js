@@ -10,19 +10,39 @@ const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
 
 /** Steps of the clock, which divide a day. */
-const CLOCK = [1, 2, 5, 10, 15, 30].map((step) => step * SECOND)
+const CLOCK = [1, 2, 5, 10, 15, 30]
+    .map((step) => step * SECOND)
     .concat([1, 2, 5, 10, 15, 30].map((step) => step * MINUTE))
     .concat([1, 2, 3, 6, 12].map((step) => step * HOUR));
 /** Steps of the calendar: days, or months. */
 const CALENDAR = [
-    { days: 1, months: 0 }, { days: 2, months: 0 }, { days: 7, months: 0 }, { days: 0, months: 1 },
-    { days: 0, months: 3 }, { days: 0, months: 6 }, { days: 0, months: 12 },
+    { days: 1, months: 0 },
+    { days: 2, months: 0 },
+    { days: 7, months: 0 },
+    { days: 0, months: 1 },
+    { days: 0, months: 3 },
+    { days: 0, months: 6 },
+    { days: 0, months: 12 },
 ];
 
-const minute = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit' });
-const second = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit' });
-const day = new Intl.DateTimeFormat('en-GB', { weekday: 'short', day: 'numeric', month: 'short' });
-const month = new Intl.DateTimeFormat('en-GB', { month: 'short', year: 'numeric' });
+const minute = new Intl.DateTimeFormat('en-GB', {
+    hour: '2-digit',
+    minute: '2-digit',
+});
+const second = new Intl.DateTimeFormat('en-GB', {
+    hour: '2-digit',
+    minute: '2-digit',
+    second: '2-digit',
+});
+const day = new Intl.DateTimeFormat('en-GB', {
+    weekday: 'short',
+    day: 'numeric',
+    month: 'short',
+});
+const month = new Intl.DateTimeFormat('en-GB', {
+    month: 'short',
+    year: 'numeric',
+});
 
 /**
  * @typedef {{ time: number, text: string, major: boolean }} Label
@@ -74,14 +94,18 @@ function ofCalendar(from, to, most) {
     const step = fits ?? { days: 0, months: 12 };
     const start = new Date(from);
     start.setHours(0, 0, 0, 0);
-    if (step.months > 0) start.setMonth(start.getMonth() - start.getMonth() % step.months, 1);
-    else if (step.days === 7) start.setDate(start.getDate() - (start.getDay() + 6) % 7);
+    if (step.months > 0) start.setMonth(start.getMonth() - (start.getMonth() % step.months), 1);
+    else if (step.days === 7) start.setDate(start.getDate() - ((start.getDay() + 6) % 7));
     /** @type {Label[]} */
     const found = [];
     for (let time = start; time.getTime() <= to; time = plus(time, step.days, step.months)) {
         if (time.getTime() < from) continue;
         const major = time.getDate() === 1;
-        found.push({ time: time.getTime(), text: (step.months > 0 ? month : day).format(time), major });
+        found.push({
+            time: time.getTime(),
+            text: (step.months > 0 ? month : day).format(time),
+            major,
+        });
     }
     return found;
 }

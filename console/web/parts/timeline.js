@@ -32,17 +32,31 @@ const SEEN = 2;
  * @param {{ picked: (at: number) => void, looked: (window: Span) => void }} tell
  */
 export function timeline(scope, tell) {
-    const canvas = h('canvas', { 'class': 'timeline-canvas', 'role': 'img', 'aria-label': 'Timeline' });
+    const canvas = h('canvas', {
+        'class': 'timeline-canvas',
+        'role': 'img',
+        'aria-label': 'Timeline',
+    });
     const strip = h('canvas', { 'class': 'timeline-strip', 'aria-hidden': 'true' });
     const handle = h('div', {
-        'class': 'timeline-handle', 'role': 'slider', 'tabindex': '0', 'aria-label': 'Instant',
+        'class': 'timeline-handle',
+        'role': 'slider',
+        'tabindex': '0',
+        'aria-label': 'Instant',
         'aria-describedby': 'timeline-keys',
     });
-    const element = h('div', { class: 'timeline' },
-        h('div', { class: 'timeline-stage' }, canvas, handle), strip,
-        h('p', { class: 'heard', id: 'timeline-keys' },
-            'Arrow keys move by what a pixel is, with Shift by a second. Page Up and Page Down move by a '
-            + 'tenth of what is shown. Home and End go to the first and the latest point. Plus and minus zoom.'));
+    const element = h(
+        'div',
+        { class: 'timeline' },
+        h('div', { class: 'timeline-stage' }, canvas, handle),
+        strip,
+        h(
+            'p',
+            { class: 'heard', id: 'timeline-keys' },
+            'Arrow keys move by what a pixel is, with Shift by a second. Page Up and Page Down move by a ' +
+                'tenth of what is shown. Home and End go to the first and the latest point. Plus and minus zoom.',
+        ),
+    );
     /** @type {Api.Timeline | null} */
     let data = null;
     /** All that can be shown. @type {Span} */
@@ -53,10 +67,11 @@ export function timeline(scope, tell) {
 
     const width = () => canvas.clientWidth;
     /** The place of an instant of a window, and the instant of a place. */
-    const placeIn = (/** @type {Span} */ window, /** @type {number} */ time) => (
-        SIDE + (time - window.from) / (window.to - window.from) * (width() - 2 * SIDE));
-    const timeIn = (/** @type {Span} */ window, /** @type {number} */ place) => (
-        window.from + (place - SIDE) / Math.max(1, width() - 2 * SIDE) * (window.to - window.from));
+    const placeIn = (/** @type {Span} */ window, /** @type {number} */ time) =>
+        SIDE + ((time - window.from) / (window.to - window.from)) * (width() - 2 * SIDE);
+    const timeIn = (/** @type {Span} */ window, /** @type {number} */ place) =>
+        window.from +
+        ((place - SIDE) / Math.max(1, width() - 2 * SIDE)) * (window.to - window.from);
     const x = (/** @type {number} */ time) => placeIn(shown, time);
     const timeAt = (/** @type {number} */ place) => timeIn(shown, place);
 
@@ -79,11 +94,19 @@ export function timeline(scope, tell) {
         const context = prepare(strip, width(), STRIP);
         context.clearRect(0, 0, width(), STRIP);
         const all = (/** @type {number} */ time) => placeIn(whole, time);
-        paintTrack(context, data, whole, all, width(), whole.to, { top: 7, height: 8 });
+        paintTrack(context, data, whole, all, width(), whole.to, {
+            top: 7,
+            height: 8,
+        });
         const [left, right] = [all(shown.from), all(shown.to)];
         context.strokeStyle = colour('accent');
         context.lineWidth = 1.5;
-        context.strokeRect(Math.max(0.75, left - 2), 1.75, Math.max(6, right - left + 4) - 1.5, STRIP - 3.5);
+        context.strokeRect(
+            Math.max(0.75, left - 2),
+            1.75,
+            Math.max(6, right - left + 4) - 1.5,
+            STRIP - 3.5,
+        );
     };
 
     /** @param {Span} window */
@@ -132,7 +155,11 @@ export function timeline(scope, tell) {
     const placeOf = (event) => event.clientX - canvas.getBoundingClientRect().left;
     const scrub = (/** @type {PointerEvent} */ event) => {
         const place = placeOf(event);
-        pick(data ? snapped(data, timeAt(place), (shown.to - shown.from) / width() * 6) : timeAt(place));
+        pick(
+            data
+                ? snapped(data, timeAt(place), ((shown.to - shown.from) / width()) * 6)
+                : timeAt(place),
+        );
     };
     drag(canvas, scrub);
     drag(handle, scrub);
@@ -143,24 +170,34 @@ export function timeline(scope, tell) {
         const span = shown.to - shown.from;
         look({ from: middle - span / 2, to: middle + span / 2 });
     });
-    canvas.addEventListener('wheel', (event) => {
-        const span = shown.to - shown.from;
-        if (event.ctrlKey || event.metaKey) {
-            event.preventDefault();
-            zoom(Math.exp(event.deltaY / 300), timeAt(event.offsetX));
-        } else if (Math.abs(event.deltaX) > Math.abs(event.deltaY)) {
-            event.preventDefault();
-            const by = event.deltaX / width() * span;
-            look({ from: shown.from + by, to: shown.to + by });
-        }
-    }, { passive: false });
+    canvas.addEventListener(
+        'wheel',
+        (event) => {
+            const span = shown.to - shown.from;
+            if (event.ctrlKey || event.metaKey) {
+                event.preventDefault();
+                zoom(Math.exp(event.deltaY / 300), timeAt(event.offsetX));
+            } else if (Math.abs(event.deltaX) > Math.abs(event.deltaY)) {
+                event.preventDefault();
+                const by = (event.deltaX / width()) * span;
+                look({ from: shown.from + by, to: shown.to + by });
+            }
+        },
+        { passive: false },
+    );
     handle.addEventListener('keydown', (event) => {
         const span = shown.to - shown.from;
-        const step = event.shiftKey ? SECOND : Math.max(SECOND, Math.round(span / width() / SECOND) * SECOND);
+        const step = event.shiftKey
+            ? SECOND
+            : Math.max(SECOND, Math.round(span / width() / SECOND) * SECOND);
         /** @type {Record<string, number>} */
         const moves = {
-            ArrowRight: step, ArrowUp: step, ArrowLeft: -step, ArrowDown: -step,
-            PageUp: span / 10, PageDown: -span / 10,
+            ArrowRight: step,
+            ArrowUp: step,
+            ArrowLeft: -step,
+            ArrowDown: -step,
+            PageUp: span / 10,
+            PageDown: -span / 10,
         };
         const move = moves[event.key];
         if (move !== undefined) pick(at + move);
@@ -241,11 +278,20 @@ export function restorable(data, time) {
  */
 export function judge(data, time) {
     if (restorable(data, time)) return { restorable: true, words: 'can be restored' };
-    const gap = data.gaps.find(({ from_ms, to_ms }) => time >= from_ms && (to_ms === null || time <= to_ms));
+    const gap = data.gaps.find(
+        ({ from_ms, to_ms }) => time >= from_ms && (to_ms === null || time <= to_ms),
+    );
     if (gap) return { restorable: false, words: `is in a gap: ${gap.reason_text}` };
-    if (data.end_ms === null) return { restorable: false, words: 'cannot be restored: there is no point yet' };
+    if (data.end_ms === null)
+        return {
+            restorable: false,
+            words: 'cannot be restored: there is no point yet',
+        };
     if (time > data.end_ms) return { restorable: false, words: 'is after the latest point' };
-    return { restorable: false, words: 'is not kept: retention has kept single points of this time' };
+    return {
+        restorable: false,
+        words: 'is not kept: retention has kept single points of this time',
+    };
 }
 
 /**
@@ -260,19 +306,23 @@ function snapped(data, time, reach) {
         ...data.restorable.filter(({ single }) => single).map(({ from_ms }) => from_ms),
         ...data.bookmarks.map(({ time_ms }) => time_ms ?? -Infinity),
     ];
-    const near = places.filter((place) => Math.abs(place - time) <= reach)
+    const near = places
+        .filter((place) => Math.abs(place - time) <= reach)
         .sort((one, other) => Math.abs(one - time) - Math.abs(other - time));
     return near[0] ?? Math.round(time / SECOND) * SECOND;
 }
 
 /** @param {Api.Timeline} data */
 function summary(data) {
-    if (data.begin_ms === null || data.end_ms === null) return 'Timeline: nothing can be restored yet';
+    if (data.begin_ms === null || data.end_ms === null)
+        return 'Timeline: nothing can be restored yet';
     const stretches = data.restorable.filter(({ single }) => !single).length;
     const singles = data.restorable.length - stretches;
-    return `Timeline from ${fullTime(data.begin_ms)} to ${fullTime(data.end_ms)}: ${stretches} stretches `
-        + `in which every instant can be restored, ${singles} single points, ${data.gaps.length} gaps, `
-        + `${data.bookmarks.length} bookmarks`;
+    return (
+        `Timeline from ${fullTime(data.begin_ms)} to ${fullTime(data.end_ms)}: ${stretches} stretches ` +
+        `in which every instant can be restored, ${singles} single points, ${data.gaps.length} gaps, ` +
+        `${data.bookmarks.length} bookmarks`
+    );
 }
 
 /**
@@ -321,7 +371,12 @@ function paintHeat(context, data, x, width) {
         const share = Math.log1p(value) / most;
         const high = Math.max(2, share * share * HEAT.height);
         context.globalAlpha = 0.35 + 0.65 * share;
-        context.fillRect(left, HEAT.top + HEAT.height - high, Math.max(1, right - left - 0.5), high);
+        context.fillRect(
+            left,
+            HEAT.top + HEAT.height - high,
+            Math.max(1, right - left - 0.5),
+            high,
+        );
     });
     context.globalAlpha = 1;
 }
@@ -338,7 +393,8 @@ function paintHeat(context, data, x, width) {
 function paintTrack(context, data, shown, x, width, now, lane) {
     context.fillStyle = colour('sunken');
     context.fillRect(0, lane.top, width, lane.height);
-    const visible = (/** @type {number} */ from, /** @type {number} */ to) => to >= shown.from && from <= shown.to;
+    const visible = (/** @type {number} */ from, /** @type {number} */ to) =>
+        to >= shown.from && from <= shown.to;
     context.fillStyle = colour('restorable');
     for (const { from_ms, to_ms, single } of data.restorable) {
         if (!visible(from_ms, to_ms)) continue;
@@ -401,11 +457,12 @@ function paintFlags(context, data, x, width) {
         context.fillRect(place, TRACK.top - 3, 1, TRACK.height + 8);
         context.fillText('t0', place + 3, FLAGS.top + FLAGS.height / 2);
     }
-    const marked = data.bookmarks.filter(({ time_ms }) => time_ms !== null)
+    const marked = data.bookmarks
+        .filter(({ time_ms }) => time_ms !== null)
         .sort((one, other) => Number(one.time_ms) - Number(other.time_ms));
-    let free = -Infinity;
-    for (const { name, time_ms } of marked) {
-        const place = Math.round(x(Number(time_ms)));
+    const places = marked.map(({ time_ms }) => Math.round(x(Number(time_ms))));
+    for (const [index, { name }] of marked.entries()) {
+        const place = places[index] ?? 0;
         if (place < -100 || place > width) continue;
         context.fillStyle = colour('bookmark');
         context.fillRect(place, TRACK.top - 3, 1.5, FLAGS.top + 9 - TRACK.top);
@@ -415,8 +472,8 @@ function paintFlags(context, data, x, width) {
         context.lineTo(place, FLAGS.top + 13);
         context.fill();
         const wide = context.measureText(name).width;
-        if (place < free || place + 12 + wide > width) continue;
+        const end = place + 18 + wide;
+        if (end > Math.min(width, places[index + 1] ?? width)) continue;
         context.fillText(name, place + 11, FLAGS.top + 9);
-        free = place + 22 + wide;
     }
 }

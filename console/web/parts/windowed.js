@@ -34,13 +34,19 @@ export function windowed(scope, table, make) {
     /** @type {Map<string, ReturnType<typeof make>>} */
     let shown = new Map();
     let height = 0;
+    /** Whether rows may say something else than before; scrolling alone changes none. */
+    let changed = false;
 
     const paint = framed(() => {
         if (!table.isConnected) return;
-        height = parseFloat(getComputedStyle(table).getPropertyValue('--row')) || 40;
+        if (height === 0)
+            height = parseFloat(getComputedStyle(table).getPropertyValue('--row')) || 40;
         const top = body.getBoundingClientRect().top;
         const first = Math.max(0, Math.floor(-top / height) - OVERSCAN);
         const last = Math.min(rows.length, Math.ceil((innerHeight - top) / height) + OVERSCAN);
+        const keys = new Set(rows.slice(first, last).map((row) => row.key));
+        // Those that go, first: what stays then is where it has to be, and is not moved.
+        for (const [key, part] of shown) if (!keys.has(key)) part.element.remove();
         /** @type {typeof shown} */
         const next = new Map();
         /** @type {Element} */
@@ -49,29 +55,37 @@ export function windowed(scope, table, make) {
             const row = rows[index];
             if (!row) continue;
             let part = shown.get(row.key);
-            if (part) part.update(row.item);
-            else part = make(row.item);
+            if (!part) part = make(row.item);
+            else if (changed) part.update(row.item);
             next.set(row.key, part);
             set(part.element, 'aria-rowindex', index + 2);
             if (before.nextElementSibling !== part.element) before.after(part.element);
             before = part.element;
         }
-        for (const [key, part] of shown) if (!next.has(key)) part.element.remove();
         shown = next;
+        changed = false;
         above.size(first * height);
         below.size(Math.max(0, rows.length - last) * height);
     });
 
+    const renew = () => {
+        changed = true;
+        paint();
+    };
     scope.on(window, 'scroll', paint);
-    scope.on(window, 'resize', paint);
+    scope.on(window, 'resize', () => {
+        height = 0;
+        paint();
+    });
     return {
         /** @param {Row<T>[]} next */
         update(next) {
             rows = next;
             set(table, 'aria-rowcount', next.length + 1);
-            paint();
+            renew();
         },
-        paint,
+        /** Says the same rows again: their ages have grown. */
+        renew,
     };
 }
 

@@ -22,27 +22,59 @@ export function audit(main, scope) {
         fill(place, loading('the audit log'));
         try {
             const { entries } = await get(['audit'], { limit: SHOWN }, scope.signal);
-            fill(place, entries.length === 0 ? empty('The audit log is empty.', 'What people and machines do is noted in it.')
-                : list(entries));
+            fill(
+                place,
+                entries.length === 0
+                    ? empty(
+                          'The audit log is empty.',
+                          'What people and machines do is noted in it.',
+                      )
+                    : list(entries),
+            );
         } catch (error) {
             if (!isAbort(error)) fill(place, failed(error, load));
         }
     };
-    fill(main, h('div', { class: 'page' },
-        h('header', { class: 'page-head' }, h('h1', null, 'Audit log')),
-        h('div', { class: 'grid' },
-            panel('Entries', { class: 'wide', aside: button('Load again', load, { class: 'quiet' }) }, place))));
+    fill(
+        main,
+        h(
+            'div',
+            { class: 'page' },
+            h('header', { class: 'page-head' }, h('h1', null, 'Audit log')),
+            h(
+                'div',
+                { class: 'grid' },
+                panel(
+                    'Entries',
+                    {
+                        class: 'wide',
+                        aside: button('Load again', load, { class: 'quiet' }),
+                    },
+                    place,
+                ),
+            ),
+        ),
+    );
     load();
     return { title: 'Audit log' };
 }
 
 /** @param {Api.AuditEntry[]} entries */
 function list(entries) {
-    return table('Entries of the audit log, the newest first', ['Time', 'Act', 'Who', 'From', 'About'], entries.map((entry) => [
-        entry.time_ms === null ? '–' : h('span', { title: fullTime(entry.time_ms) }, time(entry.time_ms)),
-        entry.act,
-        entry.who ?? (entry.machine === null ? '–' : estate.machines.get(entry.machine)?.name ?? entry.machine),
-        entry.peer ?? '–',
-        h('span', { class: 'break' }, entry.about),
-    ]));
+    return table(
+        'Entries of the audit log, the newest first',
+        ['Time', 'Act', 'Who', 'From', 'About'],
+        entries.map((entry) => [
+            entry.time_ms === null
+                ? '–'
+                : h('span', { title: fullTime(entry.time_ms) }, time(entry.time_ms)),
+            entry.act,
+            entry.who ??
+                (entry.machine === null
+                    ? '–'
+                    : (estate.machines.get(entry.machine)?.name ?? entry.machine)),
+            entry.peer ?? '–',
+            h('span', { class: 'break' }, entry.about),
+        ]),
+    );
 }

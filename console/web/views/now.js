@@ -6,7 +6,18 @@
 
 import { get, inWords, isAbort } from '../lib/api.js';
 import { fill, h, say } from '../lib/dom.js';
-import { ago, bytes, count, counted, fullTime, milliseconds, percent, rate, time } from '../lib/format.js';
+import {
+    ago,
+    bytes,
+    capital,
+    count,
+    counted,
+    fullTime,
+    milliseconds,
+    percent,
+    rate,
+    time,
+} from '../lib/format.js';
 import { live } from '../lib/live.js';
 import { activity, LEVEL_TONES } from '../lib/words.js';
 import { blockMap, partsFor } from '../parts/block-map.js';
@@ -27,23 +38,56 @@ export function now(body, scope, id) {
     const map = blockMap(scope);
     const mapNote = h('p', { class: 'soft small' });
     const mapPlace = h('div', null, loading('the block map'));
-    const rates = lineChart(scope, 'Rates', rate, { binary: true, least: 1024 * 1024 });
+    const rates = lineChart(scope, 'Rates', rate, {
+        binary: true,
+        least: 1024 * 1024,
+    });
     const latency = lineChart(scope, 'Latency', milliseconds, { least: 10 });
-    const queue = lineChart(scope, 'Queue', bytes, { binary: true, least: 1024 * 1024 });
-    const holds = barChart(scope, 'Holds by their length', { bar: 'From', value: 'Writes held' });
+    const queue = lineChart(scope, 'Queue', bytes, {
+        binary: true,
+        least: 1024 * 1024,
+    });
+    const holds = barChart(scope, 'Holds by their length', {
+        bar: 'From',
+        value: 'Writes held',
+    });
     const service = h('div');
     const queueMeter = meter('Queue memory in use');
     const queueText = h('span');
     const events = h('div', null, loading('events'));
     const sessions = h('div');
-    fill(body, h('div', { class: 'grid' },
-        panel('Block map', { class: 'wide', aside: mapNote }, mapPlace),
-        panel('Over time', { class: 'wide', aside: h('p', { class: 'soft small' }, `the last ${MINUTES} minutes`) },
-            h('div', { class: 'charts' }, rates.element, latency.element, queue.element, holds.element)),
-        panel('Service and queue', {}, h('div', { class: 'queue-line' }, queueText, queueMeter.element), service),
-        panel('Sessions', {}, sessions),
-        panel('Events', { class: 'wide' }, events),
-        jobList(scope, id)));
+    fill(
+        body,
+        h(
+            'div',
+            { class: 'grid' },
+            panel('Block map', { class: 'wide', aside: mapNote }, mapPlace),
+            panel(
+                'Over time',
+                {
+                    class: 'wide',
+                    aside: h('p', { class: 'soft small' }, `the last ${MINUTES} minutes`),
+                },
+                h(
+                    'div',
+                    { class: 'charts' },
+                    rates.element,
+                    latency.element,
+                    queue.element,
+                    holds.element,
+                ),
+            ),
+            panel(
+                'Service and queue',
+                {},
+                h('div', { class: 'queue-line' }, queueText, queueMeter.element),
+                service,
+            ),
+            panel('Sessions', {}, sessions),
+            jobList(scope, id),
+            panel('Events', { class: 'wide' }, events),
+        ),
+    );
 
     /** @type {Api.History['samples']} */
     let samples = [];
@@ -52,18 +96,38 @@ export function now(body, scope, id) {
         const from = to - MINUTES * 60_000;
         const kept = samples.filter((sample) => sample.time_ms >= from);
         const times = kept.map((sample) => sample.time_ms);
-        const series = (/** @type {string} */ name, /** @type {string} */ tone,
-            /** @type {(sample: Api.History['samples'][0]) => number | null} */ value) => (
-            { name, colour: tone, values: kept.map(value) });
-        rates.update({ from, to, times, series: [
-            series('Captured', 'series-1', (sample) => sample.drained),
-            series('Sent', 'series-3', (sample) => sample.sent),
-            series('Stored', 'series-2', (sample) => sample.received)] });
-        latency.update({ from, to, times, series: [
-            series('Acknowledged after', 'series-1', (sample) => sample.acknowledge_ms),
-            series('Hold, 99 of 100', 'series-3', (sample) => (
-                sample.hold_p99_us === null ? null : sample.hold_p99_us / 1000))] });
-        queue.update({ from, to, times, series: [series('In use', 'series-4', (sample) => sample.queue_used)] });
+        const series = (
+            /** @type {string} */ name,
+            /** @type {string} */ tone,
+            /** @type {(sample: Api.History['samples'][0]) => number | null} */ value,
+        ) => ({ name, colour: tone, values: kept.map(value) });
+        rates.update({
+            from,
+            to,
+            times,
+            series: [
+                series('Captured', 'series-1', (sample) => sample.drained),
+                series('Sent', 'series-3', (sample) => sample.sent),
+                series('Stored', 'series-2', (sample) => sample.received),
+            ],
+        });
+        latency.update({
+            from,
+            to,
+            times,
+            series: [
+                series('Acknowledged after', 'series-1', (sample) => sample.acknowledge_ms),
+                series('Hold, 99 of 100', 'series-3', (sample) =>
+                    sample.hold_p99_us === null ? null : sample.hold_p99_us / 1000,
+                ),
+            ],
+        });
+        queue.update({
+            from,
+            to,
+            times,
+            series: [series('In use', 'series-4', (sample) => sample.queue_used)],
+        });
     };
 
     /** @param {Api.Live | null} report */
@@ -71,7 +135,13 @@ export function now(body, scope, id) {
         if (!report) {
             say(queueText, 'Nothing was reported yet.');
             queueMeter.element.hidden = true;
-            fill(service, empty('No service reports.', 'Figures come once a second while the machine is connected.'));
+            fill(
+                service,
+                empty(
+                    'No service reports.',
+                    'Figures come once a second while the machine is connected.',
+                ),
+            );
             return;
         }
         const used = report.queue;
@@ -79,26 +149,33 @@ export function now(body, scope, id) {
         if (used && used.capacity > 0) {
             const share = used.used / used.capacity;
             queueMeter.update(share, share > 0.9 ? 'bad' : share > 0.6 ? 'warn' : 'info');
-            say(queueText, `Queue ${percent(share)}: ${bytes(used.used)} of ${bytes(used.capacity)} wait, `
-                + `${bytes(used.kept)} kept until acknowledged`);
+            say(
+                queueText,
+                `Queue ${percent(share)}: ${bytes(used.used)} of ${bytes(used.capacity)} wait, ` +
+                    `${bytes(used.kept)} kept until acknowledged`,
+            );
         } else {
             say(queueText, 'The queue was not reported.');
         }
         const shape = JSON.stringify([report.activity, report.last_error, report.counters]);
         if (service.dataset['shape'] !== shape) {
             service.dataset['shape'] = shape;
-            fill(service, facts([
-                ['Service', activity(report.activity)],
-                ['Last error', report.last_error],
-                ...counters(report.counters),
-            ]));
+            fill(
+                service,
+                facts([
+                    ['Service', activity(report.activity)],
+                    ['Last error', report.last_error],
+                    ...counters(report.counters),
+                ]),
+            );
         }
         if (report.holds) tellHolds(holds, report.holds);
     };
 
     const load = async () => {
         const [detail, history, shape, list] = await Promise.all([
-            get(['volumes', id], {}, scope.signal), get(['volumes', id, 'history'], {}, scope.signal),
+            get(['volumes', id], {}, scope.signal),
+            get(['volumes', id, 'history'], {}, scope.signal),
             get(['volumes', id, 'map'], { parts: partsFor() }, scope.signal),
             get(['volumes', id, 'events'], { limit: EVENTS_SHOWN }, scope.signal),
         ]);
@@ -113,16 +190,23 @@ export function now(body, scope, id) {
     /** @param {Api.BlockMap} shape */
     const showMap = (shape) => {
         if (shape.parts === 0) {
-            fill(mapPlace, empty('Nothing tells the states of the blocks at present.',
-                'They are known while the machine is connected, or from what is stored.'));
+            fill(
+                mapPlace,
+                empty(
+                    'Nothing tells the states of the blocks at present.',
+                    'They are known while the machine is connected, or from what is stored.',
+                ),
+            );
             return;
         }
         if (!mapPlace.contains(map.element)) fill(mapPlace, map.element);
         map.update(shape);
         const cell = shape.length === null ? '' : `a cell is ${bytes(shape.length / shape.parts)}`;
         const block = shape.block_size === null ? '' : `, a block ${bytes(shape.block_size)}`;
-        const age = shape.time_ms !== null && live.now() - shape.time_ms > 10_000
-            ? ` · as of ${time(shape.time_ms)}` : '';
+        const age =
+            shape.time_ms !== null && live.now() - shape.time_ms > 10_000
+                ? ` · as of ${time(shape.time_ms)}`
+                : '';
         say(mapNote, `${cell}${block}${age}`);
     };
     /** @type {Api.Event[]} */
@@ -131,17 +215,48 @@ export function now(body, scope, id) {
     const tellEvents = (next) => {
         known = next.slice(0, EVENTS_SHOWN);
         if (known.length === 0) {
-            fill(events, empty('Nothing has happened to this volume.', 'Gaps, connections and jobs are told here.'));
+            fill(
+                events,
+                empty(
+                    'Nothing has happened to this volume.',
+                    'Gaps, connections and jobs are told here.',
+                ),
+            );
             return;
         }
-        fill(events, h('ol', { class: 'events' }, known.map((event) => h('li', null,
-            h('time', { datetime: new Date(event.time_ms).toISOString(), title: fullTime(event.time_ms) }, time(event.time_ms)),
-            h('span', { class: `dot tone-${LEVEL_TONES[event.level]}` }), h('span', null, event.text)))));
+        fill(
+            events,
+            h(
+                'ol',
+                { class: 'events' },
+                known.map((event) =>
+                    h(
+                        'li',
+                        null,
+                        h(
+                            'time',
+                            {
+                                datetime: new Date(event.time_ms).toISOString(),
+                                title: fullTime(event.time_ms),
+                            },
+                            time(event.time_ms),
+                        ),
+                        h('span', { class: `dot tone-${LEVEL_TONES[event.level]}` }),
+                        h('span', null, capital(event.text)),
+                    ),
+                ),
+            ),
+        );
     };
 
-    const begin = () => load().catch((error) => {
-        if (!isAbort(error) && !scope.over) fill(body, failed(inWords(error) && error, () => now(body, scope, id)));
-    });
+    const begin = () =>
+        load().catch((error) => {
+            if (!isAbort(error) && !scope.over)
+                fill(
+                    body,
+                    failed(inWords(error) && error, () => now(body, scope, id)),
+                );
+        });
     scope.on(live, 'live', ({ detail }) => {
         const { volume, live: report } = /** @type {Api.LiveEvent} */ (detail);
         if (volume !== id) return;
@@ -177,7 +292,9 @@ export function now(body, scope, id) {
 function sampleOf(report, before) {
     return {
         time_ms: report.time_ms,
-        received: report.rates.received, drained: report.rates.drained, sent: report.rates.sent,
+        received: report.rates.received,
+        drained: report.rates.drained,
+        sent: report.rates.sent,
         queue_used: report.queue?.used ?? null,
         holds: null,
         hold_p99_us: before?.hold_p99_us ?? null,
@@ -191,12 +308,19 @@ function sampleOf(report, before) {
  */
 function tellHolds(bars, holds) {
     const last = holds.buckets.reduce((most, value, index) => (value > 0 ? index : most), 0);
-    const first = Math.max(0, holds.buckets.findIndex((value) => value > 0));
+    const first = Math.max(
+        0,
+        holds.buckets.findIndex((value) => value > 0),
+    );
     const shown = holds.buckets.slice(first, Math.max(last + 1, first + 8)).map((value, index) => ({
-        label: micro(2 ** (first + index)), value, tone: 'series-3',
+        label: micro(2 ** (first + index)),
+        value,
+        tone: 'series-3',
     }));
-    const longest = holds.held === 0 ? 'no write was held in this session'
-        : `${counted(holds.held, 'write')} held in this session, the longest for ${milliseconds(holds.longest_us / 1000)}`;
+    const longest =
+        holds.held === 0
+            ? 'no write was held in this session'
+            : `${counted(holds.held, 'write')} held in this session, the longest for ${milliseconds(holds.longest_us / 1000)}`;
     bars.update(shown, `${count(holds.now)} held now; ${longest}.`);
 }
 
@@ -217,7 +341,7 @@ function counters(counters) {
     return Object.entries(counters).map(([name, value]) => {
         const words = name.replaceAll('_', ' ');
         const text = /(^|_)bytes($|_)/.test(name) ? bytes(value) : count(value);
-        return [words.charAt(0).toUpperCase() + words.slice(1), text];
+        return [capital(words), text];
     });
 }
 
@@ -227,27 +351,64 @@ function counters(counters) {
  */
 function showSessions(place, volume) {
     const sessions = [...volume.sessions].reverse();
-    fill(place,
+    fill(
+        place,
         volume.error ? h('p', { class: 'need tone-bad' }, volume.error) : null,
-        sessions.length === 0 ? empty('Nothing is stored yet.', 'The first session begins with the first sync.') : null,
-        sessions.map((session, index) => h('details', { class: 'session', open: index === 0 },
-            h('summary', null, h('span', null, session.t0_ms === null ? 'Not begun' : `Since ${time(session.t0_ms)}`),
-                h('span', { class: 'soft mono small' }, session.session.slice(0, 8))),
-            session.damage ? h('p', { class: 'need tone-bad' }, session.damage) : null,
-            facts([
-                ['t0', session.t0_ms === null ? null
-                    : `${fullTime(session.t0_ms)}, ${session.t0_restorable ? 'can be restored' : 'cannot be restored'}`],
-                ['Latest point', session.latest_ms === null ? 'none' : `${fullTime(session.latest_ms)} (${ago(session.latest_ms, live.now())})`],
-                ['Every instant since', session.whole_from_ms === null ? null : fullTime(session.whole_from_ms)],
-                ['Blocks', session.blocks === null ? null : `${count(session.blocks_known ?? 0)} of ${count(session.blocks)} known`],
-                ['Blocks with holes', session.blocks_with_holes ? count(session.blocks_with_holes) : null],
-                ['Excluded', session.excluded_bytes ? bytes(session.excluded_bytes) : null],
-                ['Stored', session.stored_bytes === null ? null : bytes(session.stored_bytes)],
-                ['Epochs', session.epochs === null ? null : count(session.epochs)],
-                ['Gaps', count(session.gaps)],
-                ['Sectors', session.sector_size === null ? null : bytes(session.sector_size)],
-            ]))),
-        volume.copy_check ? h('p', { class: 'soft small' }, checkWords(volume.copy_check)) : null);
+        sessions.length === 0
+            ? empty('Nothing is stored yet.', 'The first session begins with the first sync.')
+            : null,
+        sessions.map((session, index) =>
+            h(
+                'details',
+                { class: 'session', open: index === 0 },
+                h(
+                    'summary',
+                    null,
+                    h(
+                        'span',
+                        null,
+                        session.t0_ms === null ? 'Not begun' : `Since ${time(session.t0_ms)}`,
+                    ),
+                    h('span', { class: 'soft mono small' }, session.session.slice(0, 8)),
+                ),
+                session.damage ? h('p', { class: 'need tone-bad' }, session.damage) : null,
+                facts([
+                    [
+                        't0',
+                        session.t0_ms === null
+                            ? null
+                            : `${fullTime(session.t0_ms)}, ${session.t0_restorable ? 'can be restored' : 'cannot be restored'}`,
+                    ],
+                    [
+                        'Latest point',
+                        session.latest_ms === null
+                            ? 'none'
+                            : `${fullTime(session.latest_ms)} (${ago(session.latest_ms, live.now())})`,
+                    ],
+                    [
+                        'Every instant since',
+                        session.whole_from_ms === null ? null : fullTime(session.whole_from_ms),
+                    ],
+                    [
+                        'Blocks',
+                        session.blocks === null
+                            ? null
+                            : `${count(session.blocks_known ?? 0)} of ${count(session.blocks)} known`,
+                    ],
+                    [
+                        'Blocks with holes',
+                        session.blocks_with_holes ? count(session.blocks_with_holes) : null,
+                    ],
+                    ['Excluded', session.excluded_bytes ? bytes(session.excluded_bytes) : null],
+                    ['Stored', session.stored_bytes === null ? null : bytes(session.stored_bytes)],
+                    ['Epochs', session.epochs === null ? null : count(session.epochs)],
+                    ['Gaps', count(session.gaps)],
+                    ['Sectors', session.sector_size === null ? null : bytes(session.sector_size)],
+                ]),
+            ),
+        ),
+        volume.copy_check ? h('p', { class: 'soft small' }, checkWords(volume.copy_check)) : null,
+    );
 }
 
 /** @param {Api.CopyCheck} check */
@@ -257,4 +418,3 @@ function checkWords(check) {
     const unclear = check.unclear_bytes > 0 ? `, ${bytes(check.unclear_bytes)} not clear` : '';
     return `The copy was compared with the volume ${ago(check.time_ms, live.now())}: ${same}${differing}${unclear}.`;
 }
-

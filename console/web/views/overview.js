@@ -6,7 +6,7 @@
 
 import { fill, framed, h, say, set } from '../lib/dom.js';
 import { estate } from '../lib/estate.js';
-import { bytes, count, counted, duration, percent, rate } from '../lib/format.js';
+import { bytes, capital, count, counted, duration, percent, rate } from '../lib/format.js';
 import { link, note } from '../lib/router.js';
 import { LEVEL_TONES, STATES, TONES, URGENCY } from '../lib/words.js';
 import { select } from '../parts/dialog.js';
@@ -26,21 +26,69 @@ const NEEDS_SHOWN = 4;
 
 /** @type {Column[]} */
 const COLUMNS = [
-    { key: 'state', word: 'State', by: (line) => `${URGENCY[line.level]} ${STATES[line.state]}` },
-    { key: 'volume', word: 'Volume', by: (line) => `${estate.machineName(line)} ${line.name}` },
-    { key: 'rpo', word: 'RPO', by: (line) => estate.rpo(line) ?? Infinity, most: true },
-    { key: 'sync', word: 'First sync', by: (line) => shareOf(line.first_sync) ?? 2 },
-    { key: 'rate', word: 'Receiving', class: 'number', by: (line) => line.receive_rate ?? -1, most: true },
-    { key: 'stored', word: 'Stored', class: 'number', by: (line) => line.stored_bytes ?? -1, most: true },
-    { key: 'about', word: 'What to know', by: (line) => `${URGENCY[line.level]} ${about(line)}` },
+    {
+        key: 'state',
+        word: 'State',
+        by: (line) => `${URGENCY[line.level]} ${STATES[line.state]}`,
+    },
+    {
+        key: 'volume',
+        word: 'Volume',
+        by: (line) => `${estate.machineName(line)} ${line.name}`,
+    },
+    {
+        key: 'rpo',
+        word: 'RPO',
+        by: (line) => estate.rpo(line) ?? Infinity,
+        most: true,
+    },
+    {
+        key: 'sync',
+        word: 'First sync',
+        by: (line) => shareOf(line.first_sync) ?? 2,
+    },
+    {
+        key: 'rate',
+        word: 'Receiving',
+        class: 'number',
+        by: (line) => line.receive_rate ?? -1,
+        most: true,
+    },
+    {
+        key: 'stored',
+        word: 'Stored',
+        class: 'number',
+        by: (line) => line.stored_bytes ?? -1,
+        most: true,
+    },
+    {
+        key: 'about',
+        word: 'What to know',
+        by: (line) => `${URGENCY[line.level]} ${about(line)}`,
+    },
 ];
 
 /** What the tiles count, and the filter that each is. */
 const FILTERS = [
     { key: 'all', word: 'Volumes', tone: 'idle', has: () => true },
-    { key: 'protected', word: 'Protected', tone: 'ok', has: (/** @type {Api.VolumeLine} */ line) => line.state === 'protected' },
-    { key: 'first-sync', word: 'First sync', tone: 'info', has: (/** @type {Api.VolumeLine} */ line) => line.state === 'first-sync' },
-    { key: 'needs', word: 'Need a person', tone: 'bad', has: (/** @type {Api.VolumeLine} */ line) => line.attention !== null },
+    {
+        key: 'protected',
+        word: 'Protected',
+        tone: 'ok',
+        has: (/** @type {Api.VolumeLine} */ line) => line.state === 'protected',
+    },
+    {
+        key: 'first-sync',
+        word: 'First sync',
+        tone: 'info',
+        has: (/** @type {Api.VolumeLine} */ line) => line.state === 'first-sync',
+    },
+    {
+        key: 'needs',
+        word: 'Need a person',
+        tone: 'bad',
+        has: (/** @type {Api.VolumeLine} */ line) => line.attention !== null,
+    },
     { key: 'late', word: 'RPO missed', tone: 'warn', has: missed },
 ];
 
@@ -61,63 +109,138 @@ export function overview(main, scope, route) {
     const closed = new Set();
 
     const search = h('input', {
-        'type': 'search', 'placeholder': 'Search volumes and machines', 'value': chosen.search,
-        'aria-label': 'Search volumes and machines', 'maxlength': '100',
+        'type': 'search',
+        'placeholder': 'Search volumes and machines',
+        'value': chosen.search,
+        'aria-label': 'Search volumes and machines',
+        'maxlength': '100',
     });
-    const state = select([['all', 'All states'], ...FILTERS.slice(1).map((filter) => (
-        /** @type {[string, string]} */ ([filter.key, filter.word]))),
-    ...Object.entries(STATES).filter(([key]) => !['protected', 'first-sync'].includes(key))], chosen.show);
+    const state = select(
+        [
+            ['all', 'All states'],
+            ...FILTERS.slice(1).map(
+                (filter) => /** @type {[string, string]} */ ([filter.key, filter.word]),
+            ),
+            ...Object.entries(STATES).filter(([key]) => !['protected', 'first-sync'].includes(key)),
+        ],
+        chosen.show,
+    );
     state.setAttribute('aria-label', 'Show');
-    const group = select([['none', 'No groups'], ['machine', 'By machine'], ['group', 'By group'],
-        ['state', 'By state']], chosen.group);
+    const group = select(
+        [
+            ['none', 'No groups'],
+            ['machine', 'By machine'],
+            ['group', 'By group'],
+            ['state', 'By state'],
+        ],
+        chosen.group,
+    );
     group.setAttribute('aria-label', 'Groups');
-    const found = h('p', { 'class': 'soft small', 'role': 'status' });
-    const tiles = FILTERS.map((filter) => tile(filter, () => {
-        choose({ show: chosen.show === filter.key ? 'all' : filter.key });
-    }));
-    const rateTile = h('div', { class: 'tile' }, h('span', { class: 'tile-value' }, '–'),
-        h('span', { class: 'tile-word' }, 'Receiving'));
-    const spaceTile = h('div', { class: 'tile' }, h('span', { class: 'tile-value' }, '–'),
-        h('span', { class: 'tile-word' }, 'Free'));
+    const found = h('p', { class: 'soft small', role: 'status' });
+    const tiles = FILTERS.map((filter) =>
+        tile(filter, () => {
+            choose({ show: chosen.show === filter.key ? 'all' : filter.key });
+        }),
+    );
+    const rateTile = h(
+        'div',
+        { class: 'tile' },
+        h('span', { class: 'tile-value' }, '–'),
+        h('span', { class: 'tile-word' }, 'Receiving'),
+    );
+    const spaceTile = h(
+        'div',
+        { class: 'tile' },
+        h('span', { class: 'tile-value' }, '–'),
+        h('span', { class: 'tile-word' }, 'Free'),
+    );
     const needs = h('div');
-    const heads = COLUMNS.map((column) => head(column, () => {
-        const down = chosen.sort === column.key ? !chosen.down : column.most === true;
-        choose({ sort: column.key, down });
-    }));
-    const table = h('table', { class: 'volumes', role: 'table' },
+    const heads = COLUMNS.map((column) =>
+        head(column, () => {
+            const down = chosen.sort === column.key ? !chosen.down : column.most === true;
+            choose({ sort: column.key, down });
+        }),
+    );
+    const table = h(
+        'table',
+        { class: 'volumes', role: 'table' },
         h('caption', { class: 'heard' }, 'Volumes'),
-        h('thead', { role: 'rowgroup' }, h('tr', { role: 'row' }, heads.map((part) => part.element))));
+        h(
+            'thead',
+            { role: 'rowgroup' },
+            h(
+                'tr',
+                { role: 'row' },
+                heads.map((part) => part.element),
+            ),
+        ),
+    );
     const nothing = h('div', { hidden: true });
-    fill(main,
-        h('div', { class: 'page' },
+    fill(
+        main,
+        h(
+            'div',
+            { class: 'page' },
             h('header', { class: 'page-head' }, h('h1', null, 'Overview')),
-            h('div', { class: 'tiles' }, tiles.map((part) => part.element), rateTile, spaceTile),
+            h(
+                'div',
+                { class: 'tiles' },
+                tiles.map((part) => part.element),
+                rateTile,
+                spaceTile,
+            ),
             needs,
-            h('div', { class: 'toolbar' },
-                h('div', { class: 'search' }, icon('search'), search), state, group, found),
-            table, nothing));
-    const rows = windowed(scope, table, (/** @type {Item} */ item) => (
-        'volume' in item ? volumeRow(item) : groupRow(item, (/** @type {string} */ key) => {
-            if (!closed.delete(key)) closed.add(key);
-            order();
-        })));
+            h(
+                'div',
+                { class: 'toolbar' },
+                h('div', { class: 'search' }, icon('search'), search),
+                state,
+                group,
+                found,
+            ),
+            table,
+            nothing,
+        ),
+    );
+    const rows = windowed(scope, table, (/** @type {Item} */ item) =>
+        'volume' in item
+            ? volumeRow(item)
+            : groupRow(item, (/** @type {string} */ key) => {
+                  if (!closed.delete(key)) closed.add(key);
+                  order();
+              }),
+    );
 
     /** Sorts, searches and groups again. */
     const order = framed(() => {
         const lines = filtered([...estate.volumes.values()], chosen);
         sort(lines, chosen);
         rows.update(grouped(lines, chosen.group, closed));
-        say(found, lines.length === estate.volumes.size ? counted(lines.length, 'volume')
-            : `${count(lines.length)} of ${counted(estate.volumes.size, 'volume')}`);
+        say(
+            found,
+            lines.length === estate.volumes.size
+                ? counted(lines.length, 'volume')
+                : `${count(lines.length)} of ${counted(estate.volumes.size, 'volume')}`,
+        );
         for (const part of heads) part.update(chosen);
         nothing.hidden = lines.length > 0;
         table.hidden = lines.length === 0;
         if (lines.length === 0) {
-            fill(nothing, estate.volumes.size === 0
-                ? empty('No machine has sent a volume yet.', 'Make a token for a machine and enrol it: its '
-                    + 'volumes are here as soon as they are protected.',
-                h('a', { class: 'button primary', href: link(['clients']) }, 'To the clients'))
-                : empty('No volume is like that.', 'Change the search or what is shown.'));
+            fill(
+                nothing,
+                estate.volumes.size === 0
+                    ? empty(
+                          'No machine has sent a volume yet.',
+                          'Make a token for a machine and enrol it: its ' +
+                              'volumes are here as soon as they are protected.',
+                          h(
+                              'a',
+                              { class: 'button primary', href: link(['clients']) },
+                              'To the clients',
+                          ),
+                      )
+                    : empty('No volume is like that.', 'Change the search or what is shown.'),
+            );
         }
     });
     const sums = framed(() => {
@@ -137,11 +260,15 @@ export function overview(main, scope, route) {
     const choose = (change) => {
         Object.assign(chosen, change);
         state.value = chosen.show;
-        note(link([], {
-            search: chosen.search || null, show: chosen.show === 'all' ? null : chosen.show,
-            group: chosen.group === 'none' ? null : chosen.group,
-            sort: chosen.sort === 'state' ? null : chosen.sort, down: chosen.down ? 1 : null,
-        }));
+        note(
+            link([], {
+                search: chosen.search || null,
+                show: chosen.show === 'all' ? null : chosen.show,
+                group: chosen.group === 'none' ? null : chosen.group,
+                sort: chosen.sort === 'state' ? null : chosen.sort,
+                down: chosen.down ? 1 : null,
+            }),
+        );
         order();
         sums();
     };
@@ -153,7 +280,7 @@ export function overview(main, scope, route) {
         sums();
     });
     scope.on(estate, 'alarms', sums);
-    scope.every(1000, rows.paint);
+    scope.every(1000, rows.renew);
     order();
     sums();
     return { title: 'Overview' };
@@ -177,9 +304,9 @@ function shareOf(progress) {
  * @param {Api.VolumeLine} line
  */
 function about(line) {
-    if (line.attention !== null) return line.attention;
+    if (line.attention !== null) return capital(line.attention);
     if (line.gap) return `Gap: ${line.gap.reason_text}`;
-    return line.state === 'protected' ? '' : line.state_text;
+    return line.state === 'protected' ? '' : capital(line.state_text);
 }
 
 /**
@@ -188,12 +315,16 @@ function about(line) {
  */
 function filtered(lines, chosen) {
     const filter = FILTERS.find(({ key }) => key === chosen.show);
-    const words = chosen.search.toLowerCase().split(/\s+/).filter((word) => word !== '');
+    const words = chosen.search
+        .toLowerCase()
+        .split(/\s+/)
+        .filter((word) => word !== '');
     return lines.filter((line) => {
         if (filter ? !filter.has(line) : line.state !== chosen.show) return false;
         if (words.length === 0) return true;
-        const text = `${line.name} ${estate.machineName(line)} ${line.group ?? ''} ${line.volume} `
-            + `${STATES[line.state]} ${about(line)}`.toLowerCase();
+        const text =
+            `${line.name} ${estate.machineName(line)} ${line.group ?? ''} ${line.volume} ` +
+            `${STATES[line.state]} ${about(line)}`.toLowerCase();
         return words.every((word) => text.toLowerCase().includes(word));
     });
 }
@@ -212,8 +343,10 @@ function sort(lines, chosen) {
     const sign = chosen.down ? -1 : 1;
     lines.sort((one, other) => {
         const [a, b] = [keyed.get(one), keyed.get(other)];
-        const by = typeof a === 'number' && typeof b === 'number' ? a - b || 0
-            : collator.compare(String(a), String(b));
+        const by =
+            typeof a === 'number' && typeof b === 'number'
+                ? a - b || 0
+                : collator.compare(String(a), String(b));
         return sign * by || collator.compare(names.get(one) ?? '', names.get(other) ?? '');
     });
 }
@@ -228,13 +361,20 @@ function sort(lines, chosen) {
  * @returns {import('../parts/windowed.js').Row<Item>[]}
  */
 function grouped(lines, by, closed) {
-    const row = (/** @type {Api.VolumeLine} */ line) => ({ key: line.volume, item: line });
+    const row = (/** @type {Api.VolumeLine} */ line) => ({
+        key: line.volume,
+        item: line,
+    });
     if (by === 'none') return lines.map(row);
     /** @type {Map<string, Api.VolumeLine[]>} */
     const groups = new Map();
     for (const line of lines) {
-        const title = (by === 'machine' ? estate.machineName(line) : by === 'state' ? STATES[line.state]
-            : line.group) || 'Without a group';
+        const title =
+            (by === 'machine'
+                ? estate.machineName(line)
+                : by === 'state'
+                  ? STATES[line.state]
+                  : line.group) || 'Without a group';
         const members = groups.get(title);
         if (members) members.push(line);
         else groups.set(title, [line]);
@@ -254,8 +394,15 @@ function grouped(lines, by, closed) {
  */
 function head(column, act) {
     const arrow = h('span', { 'class': 'arrow', 'aria-hidden': 'true' });
-    const element = h('th', { scope: 'col', role: 'columnheader', class: `c-${column.key} ${column.class ?? ''}` },
-        h('button', { type: 'button', onclick: act }, column.word, arrow));
+    const element = h(
+        'th',
+        {
+            scope: 'col',
+            role: 'columnheader',
+            class: `c-${column.key} ${column.class ?? ''}`,
+        },
+        h('button', { type: 'button', onclick: act }, column.word, arrow),
+    );
     return {
         element,
         /** @param {{ sort: string, down: boolean }} chosen */
@@ -280,13 +427,22 @@ function volumeRow(first) {
     const receiving = h('span');
     const stored = h('span');
     const text = h('span', { class: 'about' });
-    const cell = (/** @type {string} */ key, /** @type {string} */ label, /** @type {Node[]} */ ...children) => (
-        h('td', { 'role': 'cell', 'class': `c-${key}`, 'data-label': label }, ...children));
-    const element = h('tr', { role: 'row', class: 'volume-row' },
-        cell('state', 'State', state), cell('volume', 'Volume', name, machine),
+    const cell = (
+        /** @type {string} */ key,
+        /** @type {string} */ label,
+        /** @type {(Node | string)[]} */ ...children
+    ) => h('td', { 'role': 'cell', 'class': `c-${key}`, 'data-label': label }, ...children);
+    const element = h(
+        'tr',
+        { role: 'row', class: 'volume-row' },
+        cell('state', 'State', state),
+        cell('volume', 'Volume', name, ' ', machine),
         cell('rpo', 'RPO', h('span', { class: 'line' }, rpo, target), rpoMeter.element),
         cell('sync', 'First sync', h('span', { class: 'line' }, sync), syncMeter.element),
-        cell('rate', 'Receiving', receiving), cell('stored', 'Stored', stored), cell('about', 'What to know', text));
+        cell('rate', 'Receiving', receiving),
+        cell('stored', 'Stored', stored),
+        cell('about', 'What to know', text),
+    );
     const update = (/** @type {Api.VolumeLine} */ line) => {
         set(element, 'class', `volume-row level-${line.level}`);
         set(state, 'class', `badge tone-${TONES[line.state]}`);
@@ -298,18 +454,36 @@ function volumeRow(first) {
         const age = estate.rpo(line);
         say(rpo, age === null ? '–' : duration(age));
         set(rpo, 'class', `rpo-value${missed(line) ? ' is-bad' : ''}`);
-        say(target, age !== null && line.rpo_target_seconds !== null ? ` of ${duration(line.rpo_target_seconds)}` : '');
+        say(
+            target,
+            age !== null && line.rpo_target_seconds !== null
+                ? ` of ${duration(line.rpo_target_seconds)}`
+                : '',
+        );
         rpoMeter.element.hidden = age === null || line.rpo_target_seconds === null;
         rpoMeter.update((age ?? 0) / (line.rpo_target_seconds || 1), missed(line) ? 'bad' : 'ok');
         const share = shareOf(line.first_sync);
         const eta = line.first_sync?.eta_seconds;
         const done = line.first_sync === null && line.latest_ms !== null;
-        say(sync, share !== null ? `${percent(share)}${eta ? `, ${duration(eta)} left` : ''}`
-            : done ? 'Complete' : '–');
+        say(
+            sync,
+            share !== null
+                ? `${percent(share)}${eta ? `, ${duration(eta)} left` : ''}`
+                : done
+                  ? 'Complete'
+                  : '–',
+        );
         set(sync, 'class', `sync-value${share === null ? ' soft' : ''}`);
         syncMeter.element.hidden = share === null;
         syncMeter.update(share ?? 0);
-        say(receiving, line.receive_rate === null ? '–' : line.receive_rate === 0 ? '0' : rate(line.receive_rate));
+        say(
+            receiving,
+            line.receive_rate === null
+                ? '–'
+                : line.receive_rate === 0
+                  ? '0'
+                  : rate(line.receive_rate),
+        );
         set(receiving, 'class', line.receive_rate ? '' : 'soft');
         say(stored, line.stored_bytes === null ? '–' : bytes(line.stored_bytes));
         const words = about(line);
@@ -318,7 +492,10 @@ function volumeRow(first) {
         set(text, 'class', `about${line.attention ? '' : ' soft'}`);
     };
     update(first);
-    return { element, update: (/** @type {Item} */ item) => ('volume' in item ? update(item) : undefined) };
+    return {
+        element,
+        update: (/** @type {Item} */ item) => ('volume' in item ? update(item) : undefined),
+    };
 }
 
 /**
@@ -327,10 +504,18 @@ function volumeRow(first) {
  */
 function groupRow(group, toggle) {
     const size = h('span', { class: 'soft' });
-    const button = h('button', { type: 'button', onclick: () => toggle(group.key) },
-        icon('right'), h('span', null, group.title), size);
-    const element = h('tr', { role: 'row', class: 'group-row' },
-        h('th', { scope: 'rowgroup', role: 'rowheader', colspan: String(COLUMNS.length) }, button));
+    const button = h(
+        'button',
+        { type: 'button', onclick: () => toggle(group.key) },
+        icon('right'),
+        h('span', null, group.title),
+        size,
+    );
+    const element = h(
+        'tr',
+        { role: 'row', class: 'group-row' },
+        h('th', { scope: 'rowgroup', role: 'rowheader', colspan: String(COLUMNS.length) }, button),
+    );
     const update = (/** @type {Item} */ item) => {
         if ('volume' in item) return;
         set(button, 'aria-expanded', String(item.open));
@@ -346,8 +531,12 @@ function groupRow(group, toggle) {
  */
 function tile(filter, act) {
     const value = h('span', { class: 'tile-value' });
-    const element = h('button', { type: 'button', class: 'tile', onclick: act }, value,
-        h('span', { class: 'tile-word' }, filter.word));
+    const element = h(
+        'button',
+        { type: 'button', class: 'tile', onclick: act },
+        value,
+        h('span', { class: 'tile-word' }, filter.word),
+    );
     return {
         element,
         /**
@@ -372,19 +561,36 @@ function tile(filter, act) {
  * @param {() => void} all
  */
 function showNeeds(place, lines, filtered, all) {
-    const volumes = lines.filter((line) => line.attention !== null)
+    const volumes = lines
+        .filter((line) => line.attention !== null)
         .map((line) => ({
-            level: line.level, title: estate.nameOf(line.volume), text: line.attention ?? '',
+            level: line.level,
+            title: estate.nameOf(line.volume),
+            text: capital(line.attention ?? ''),
             href: link(['volumes', line.volume]),
         }));
-    const alarms = [...estate.alarms.values()].filter((alarm) => alarm.ended_ms === null && alarm.volume === null)
+    const alarms = [...estate.alarms.values()]
+        .filter((alarm) => alarm.ended_ms === null && alarm.volume === null)
         .map((alarm) => ({
-            level: alarm.level, title: 'Server', text: alarm.text, href: link(['activity']),
+            level: alarm.level,
+            title:
+                (alarm.machine === null ? null : estate.machines.get(alarm.machine)?.name) ??
+                'Server',
+            text: capital(alarm.text),
+            href: link(['activity']),
         }));
     const shortage = estate.server?.shortage;
-    if (shortage) alarms.push({ level: 'critical', title: 'Server', text: shortage, href: link(['activity']) });
-    const items = [...alarms, ...volumes].sort((one, other) => (
-        URGENCY[one.level] - URGENCY[other.level] || collator.compare(one.title, other.title)));
+    if (shortage)
+        alarms.push({
+            level: 'critical',
+            title: 'Server',
+            text: shortage,
+            href: link(['activity']),
+        });
+    const items = [...alarms, ...volumes].sort(
+        (one, other) =>
+            URGENCY[one.level] - URGENCY[other.level] || collator.compare(one.title, other.title),
+    );
     const shown = filtered ? [] : items.slice(0, NEEDS_SHOWN);
     const state = JSON.stringify([shown, items.length]);
     if (place.dataset['state'] === state) return;
@@ -394,10 +600,36 @@ function showNeeds(place, lines, filtered, all) {
         return;
     }
     const id = 'needs';
-    fill(place, h('section', { 'class': 'needs', 'aria-labelledby': id },
-        h('header', { class: 'panel-head' }, h('h2', { id }, 'Needs a person'),
-            items.length > shown.length ? h('button', { type: 'button', class: 'button quiet', onclick: all },
-                `Show all ${count(items.length)}`) : null),
-        h('ul', null, shown.map((item) => h('li', { class: `need tone-${LEVEL_TONES[item.level]}` },
-            icon('warning'), h('a', { href: item.href }, item.title), h('span', null, item.text))))));
+    fill(
+        place,
+        h(
+            'section',
+            { 'class': 'needs', 'aria-labelledby': id },
+            h(
+                'header',
+                { class: 'panel-head' },
+                h('h2', { id }, 'Needs a person'),
+                items.length > shown.length
+                    ? h(
+                          'button',
+                          { type: 'button', class: 'button quiet', onclick: all },
+                          `Show all ${count(items.length)}`,
+                      )
+                    : null,
+            ),
+            h(
+                'ul',
+                null,
+                shown.map((item) =>
+                    h(
+                        'li',
+                        { class: `need tone-${LEVEL_TONES[item.level]}` },
+                        icon('warning'),
+                        h('a', { href: item.href }, item.title),
+                        h('span', null, item.text),
+                    ),
+                ),
+            ),
+        ),
+    );
 }

@@ -7,7 +7,7 @@
 import { account } from '../lib/api.js';
 import { fill, h, say, set } from '../lib/dom.js';
 import { estate } from '../lib/estate.js';
-import { bytes, duration, fullTime, percent } from '../lib/format.js';
+import { bytes, capital, duration, fullTime, percent } from '../lib/format.js';
 import { link } from '../lib/router.js';
 import { LEVEL_TONES, STATES, TONES } from '../lib/words.js';
 import { icon } from '../parts/small.js';
@@ -16,7 +16,11 @@ import { lost } from './lost.js';
 import { now } from './now.js';
 import { time } from './time.js';
 
-const PARTS = /** @type {const} */ ({ now: 'Now', time: 'Time', files: 'Files' });
+const PARTS = /** @type {const} */ ({
+    now: 'Now',
+    time: 'Time',
+    files: 'Files',
+});
 
 /**
  * @param {HTMLElement} main
@@ -34,19 +38,37 @@ export function volume(main, scope, route) {
     const name = h('span');
     const machine = h('span', { class: 'soft' });
     const body = h('div', { class: 'volume-body' });
-    const tabs = Object.entries(PARTS).filter(([key]) => key !== 'files' || mayRead())
-        .map(([key, word]) => h('a', {
-            'href': link(key === 'now' ? ['volumes', id] : ['volumes', id, key]),
-            'aria-current': key === part ? 'page' : null,
-        }, word));
-    fill(main, h('div', { class: 'page' },
-        h('nav', { 'class': 'crumbs', 'aria-label': 'Way' }, h('a', { href: '#/' }, 'Overview'),
-            icon('right'), h('span', null, estate.nameOf(id))),
-        h('header', { class: 'page-head' },
-            h('h1', null, name, machine), state),
-        summary, need,
-        h('nav', { 'class': 'tabs', 'aria-label': 'Views of the volume' }, tabs),
-        body));
+    const tabs = Object.entries(PARTS)
+        .filter(([key]) => key !== 'files' || mayRead())
+        .map(([key, word]) =>
+            h(
+                'a',
+                {
+                    'href': link(key === 'now' ? ['volumes', id] : ['volumes', id, key]),
+                    'aria-current': key === part ? 'page' : null,
+                },
+                word,
+            ),
+        );
+    fill(
+        main,
+        h(
+            'div',
+            { class: 'page' },
+            h(
+                'nav',
+                { 'class': 'crumbs', 'aria-label': 'Way' },
+                h('a', { href: '#/' }, 'Overview'),
+                icon('right'),
+                h('span', null, estate.nameOf(id)),
+            ),
+            h('header', { class: 'page-head' }, h('h1', null, name, machine), state),
+            summary,
+            need,
+            h('nav', { 'class': 'tabs', 'aria-label': 'Views of the volume' }, tabs),
+            body,
+        ),
+    );
 
     const update = () => {
         const line = estate.volumes.get(id);
@@ -60,7 +82,7 @@ export function volume(main, scope, route) {
         need.hidden = line.attention === null;
         set(need, 'class', `need tone-${LEVEL_TONES[line.level]}`);
         const text = need.querySelector('span');
-        if (text) say(text, line.attention ?? '');
+        if (text) say(text, capital(line.attention ?? ''));
     };
     update();
     scope.on(estate, 'volumes', update);
@@ -68,7 +90,10 @@ export function volume(main, scope, route) {
 
     const make = { now, time, files }[/** @type {keyof typeof PARTS} */ (part)];
     const view = make(body, scope, id, route);
-    return { title: `${estate.nameOf(id)}${part === 'now' ? '' : ` · ${PARTS[/** @type {'time'} */ (part)]}`}`, ...view };
+    return {
+        title: `${estate.nameOf(id)}${part === 'now' ? '' : ` · ${PARTS[/** @type {'time'} */ (part)]}`}`,
+        ...view,
+    };
 }
 
 function mayRead() {
@@ -77,15 +102,18 @@ function mayRead() {
 
 /** @param {Api.VolumeLine} line */
 function summarise(line) {
-    const words = [line.state_text];
+    const words = [capital(line.state_text)];
     const rpo = estate.rpo(line);
     if (rpo !== null && line.latest_ms !== null) {
-        const target = line.rpo_target_seconds === null ? '' : `, target ${duration(line.rpo_target_seconds)}`;
+        const target =
+            line.rpo_target_seconds === null ? '' : `, target ${duration(line.rpo_target_seconds)}`;
         words.push(`RPO ${duration(rpo)}${target} (latest point ${fullTime(line.latest_ms)})`);
     }
     if (line.first_sync && line.first_sync.total > 0) {
         const { done, total, eta_seconds: eta } = line.first_sync;
-        words.push(`first sync ${percent(done / total)}${eta === null ? '' : `, ${duration(eta)} left`}`);
+        words.push(
+            `first sync ${percent(done / total)}${eta === null ? '' : `, ${duration(eta)} left`}`,
+        );
     }
     if (line.length !== null) words.push(bytes(line.length));
     if (line.stored_bytes !== null) words.push(`${bytes(line.stored_bytes)} stored`);
