@@ -74,7 +74,7 @@ export async function start(program, args) {
  */
 export function startSynthetic(args = [], listen = '127.0.0.1:0') {
     const program = process.env['SNAPLESS_SYNTHETIC'];
-    assert.ok(program, 'SNAPLESS_SYNTHETIC names the program: run `cargo xtask console`');
+    assert.ok(program, 'SNAPLESS_SYNTHETIC names the program: run `cargo xtask page`');
     return start(program, ['--listen', listen, '--requests-per-second', '100000', ...args]);
 }
 

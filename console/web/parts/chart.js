@@ -166,7 +166,9 @@ export function lineChart(scope, title, unit, options = {}) {
         /** @param {Lines} next */
         update(next) {
             lines = next;
-            if (legend.childElementCount !== next.series.length) {
+            const names = next.series.map((series) => series.name).join();
+            if (legend.dataset['names'] !== names) {
+                legend.dataset['names'] = names;
                 fill(
                     legend,
                     next.series.map((series) =>

@@ -28,6 +28,10 @@ import { empty, facts, failed, loading, meter, panel } from '../parts/small.js';
 const MINUTES = 15;
 const SAMPLES_MAX = 900;
 const EVENTS_SHOWN = 50;
+const COUNTED_MS = 5000;
+const NOT_TOLD =
+    'The server is not told what the driver has in its queue, and which writes it holds: ' +
+    '`snapless status` on the machine shows it.';
 
 /**
  * @param {HTMLElement} body
@@ -51,6 +55,10 @@ export function now(body, scope, id) {
         bar: 'From',
         value: 'Writes held',
     });
+    const nothing = empty(
+        'Nothing was reported in this time.',
+        'Figures come while the machine is connected.',
+    );
     const service = h('div');
     const queueMeter = meter('Queue memory in use');
     const queueText = h('span');
@@ -76,6 +84,7 @@ export function now(body, scope, id) {
                     queue.element,
                     holds.element,
                 ),
+                nothing,
             ),
             panel(
                 'Service and queue',
@@ -89,52 +98,51 @@ export function now(body, scope, id) {
         ),
     );
 
-    /** @type {Api.History['samples']} */
+    /** What the server has counted. @type {Sample[]} */
+    let counts = [];
+    /** The same, and what was reported since. @type {Sample[]} */
     let samples = [];
-    const plot = () => {
+    /**
+     * Shows the series of which something is known; a chart of none is not shown.
+     *
+     * @param {ReturnType<typeof lineChart>} chart
+     * @param {Sample[]} from
+     * @param {[string, string, (sample: Sample) => number | null][]} wanted
+     */
+    const show = (chart, from, wanted) => {
         const to = live.now();
-        const from = to - MINUTES * 60_000;
-        const kept = samples.filter((sample) => sample.time_ms >= from);
-        const times = kept.map((sample) => sample.time_ms);
-        const series = (
-            /** @type {string} */ name,
-            /** @type {string} */ tone,
-            /** @type {(sample: Api.History['samples'][0]) => number | null} */ value,
-        ) => ({ name, colour: tone, values: kept.map(value) });
-        rates.update({
-            from,
-            to,
-            times,
-            series: [
-                series('Captured', 'series-1', (sample) => sample.drained),
-                series('Sent', 'series-3', (sample) => sample.sent),
-                series('Stored', 'series-2', (sample) => sample.received),
+        const begin = to - MINUTES * 60_000;
+        const kept = from.filter((sample) => sample.time_ms >= begin);
+        const series = wanted
+            .map(([name, colour, value]) => ({ name, colour, values: kept.map(value) }))
+            .filter(({ values }) => values.some((value) => value !== null));
+        chart.element.hidden = series.length === 0;
+        chart.update({ from: begin, to, times: kept.map((sample) => sample.time_ms), series });
+    };
+    const plot = () => {
+        show(rates, samples, [
+            ['Captured', 'series-1', (sample) => sample.drained],
+            ['Sent', 'series-3', (sample) => sample.sent],
+            ['Stored', 'series-2', (sample) => sample.received],
+        ]);
+        show(latency, counts, [
+            ['Acknowledged after', 'series-1', (sample) => sample.acknowledge_ms],
+            [
+                'Hold, 99 of 100',
+                'series-3',
+                ({ hold_p99_us: us }) => (us === null ? null : us / 1000),
             ],
-        });
-        latency.update({
-            from,
-            to,
-            times,
-            series: [
-                series('Acknowledged after', 'series-1', (sample) => sample.acknowledge_ms),
-                series('Hold, 99 of 100', 'series-3', (sample) =>
-                    sample.hold_p99_us === null ? null : sample.hold_p99_us / 1000,
-                ),
-            ],
-        });
-        queue.update({
-            from,
-            to,
-            times,
-            series: [series('In use', 'series-4', (sample) => sample.queue_used)],
-        });
+        ]);
+        show(queue, samples, [['In use', 'series-4', (sample) => sample.queue_used]]);
+        nothing.hidden = samples.length > 0;
     };
 
     /** @param {Api.Live | null} report */
     const tell = (report) => {
         if (!report) {
-            say(queueText, 'Nothing was reported yet.');
+            say(queueText, '');
             queueMeter.element.hidden = true;
+            holds.element.hidden = true;
             fill(
                 service,
                 empty(
@@ -155,7 +163,7 @@ export function now(body, scope, id) {
                     `${bytes(used.kept)} kept until acknowledged`,
             );
         } else {
-            say(queueText, 'The queue was not reported.');
+            say(queueText, NOT_TOLD);
         }
         const shape = JSON.stringify([report.activity, report.last_error, report.counters]);
         if (service.dataset['shape'] !== shape) {
@@ -169,6 +177,7 @@ export function now(body, scope, id) {
                 ]),
             );
         }
+        holds.element.hidden = report.holds === null;
         if (report.holds) tellHolds(holds, report.holds);
     };
 
@@ -179,7 +188,8 @@ export function now(body, scope, id) {
             get(['volumes', id, 'map'], { parts: partsFor() }, scope.signal),
             get(['volumes', id, 'events'], { limit: EVENTS_SHOWN }, scope.signal),
         ]);
-        samples = history.samples;
+        counts = history.samples;
+        samples = counts;
         plot();
         tell(detail.live);
         showMap(shape);
@@ -260,7 +270,7 @@ export function now(body, scope, id) {
     scope.on(live, 'live', ({ detail }) => {
         const { volume, live: report } = /** @type {Api.LiveEvent} */ (detail);
         if (volume !== id) return;
-        samples = [...samples, sampleOf(report, samples[samples.length - 1])].slice(-SAMPLES_MAX);
+        samples = [...samples, sampleOf(report)].slice(-SAMPLES_MAX);
         plot();
         tell(report);
     });
@@ -271,9 +281,11 @@ export function now(body, scope, id) {
         if (detail.volume === id) tellEvents([detail, ...known]);
     });
     // The server alone knows what came of an interval: its samples take the place of the page's.
-    scope.every(10_000, async () => {
+    scope.every(COUNTED_MS, async () => {
         const history = await get(['volumes', id, 'history'], {}, scope.signal).catch(() => null);
-        if (history) samples = history.samples;
+        if (!history) return;
+        counts = history.samples;
+        samples = counts;
     });
     scope.every(1000, () => {
         if (live.state !== 'open') plot();
@@ -282,14 +294,15 @@ export function now(body, scope, id) {
     return {};
 }
 
+/** @typedef {Api.History['samples'][0]} Sample */
+
 /**
  * A sample of what was just reported.
  *
  * @param {Api.Live} report
- * @param {Api.History['samples'][0] | undefined} before
- * @returns {Api.History['samples'][0]}
+ * @returns {Sample}
  */
-function sampleOf(report, before) {
+function sampleOf(report) {
     return {
         time_ms: report.time_ms,
         received: report.rates.received,
@@ -297,8 +310,8 @@ function sampleOf(report, before) {
         sent: report.rates.sent,
         queue_used: report.queue?.used ?? null,
         holds: null,
-        hold_p99_us: before?.hold_p99_us ?? null,
-        acknowledge_ms: before?.acknowledge_ms ?? null,
+        hold_p99_us: null,
+        acknowledge_ms: null,
     };
 }
 
