@@ -86,7 +86,7 @@ impl Accounts {
     pub async fn sign_in(&self, sign_in: SignIn, peer: IpAddr) -> Result<(Session, String)> {
         let name = sign_in.name.as_str();
         self.attempts.check(name, peer)?;
-        // One at a time and no more: a hash takes its memory and its time, whoever asks.
+        // A few at a time: a hash takes its memory and its time, whoever asks.
         let Ok(permit) = self.hashing.acquire().await else {
             return Err(Fault::busy("the console stops"));
         };

@@ -322,7 +322,7 @@ mod tests {
         let job = jobs
             .start(new(), |job| {
                 let (stop, stopped) = mpsc::channel();
-                job.on_stop(move || drop(stop.send(())));
+                job.on_stop(move || stop.send(()).unwrap());
                 stopped.recv().unwrap();
                 Err(Fault::bad("stopped"))
             })
@@ -340,7 +340,7 @@ mod tests {
         for _ in 0..RUNNING_MAX {
             let gone = Arc::clone(&gone);
             let wait = move |_: &Progressing| {
-                drop(gone.lock().unwrap().recv());
+                let _ = gone.lock().unwrap().recv();
                 Ok(JobResult::default())
             };
             jobs.start(new(), wait).unwrap();

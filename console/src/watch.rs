@@ -278,7 +278,10 @@ fn events(told: &HashMap<VolumeId, VolumeLine>, overview: &Overview) -> Vec<Even
             });
         };
         let Some(before) = told.get(&line.volume) else {
-            add("volume-appeared", Level::Ok, "the server knows the volume".to_owned());
+            // Others were there before the console was.
+            if matches!(line.state, State::Waiting | State::FirstSync) {
+                add("session-began", Level::Notice, "a first sync began".to_owned());
+            }
             continue;
         };
         match (before.connected, line.connected) {

@@ -8,8 +8,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Parser;
+use snapless_console::accounts::Accounts;
 use snapless_console::accounts::users::Users;
-use snapless_console::model::{Role, UserName};
+use snapless_console::model::{NewToken, Role, TokenName, UserName};
 use snapless_console::serve::{self, Options};
 use snapless_console::settings::Settings;
 use snapless_console_synthetic::{Synthetic, certificate};
@@ -29,6 +30,9 @@ struct Arguments {
     /// The folder of accounts; a temporary one without this.
     #[arg(long)]
     folder: Option<PathBuf>,
+    /// Makes a token of the API for an administrator, and writes its secret here.
+    #[arg(long)]
+    token: Option<PathBuf>,
     /// Writes the certificate here, in PEM.
     #[arg(long)]
     certificate: Option<PathBuf>,
@@ -45,6 +49,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let users = Users::new(&folder);
     for role in [Role::Viewer, Role::Operator, Role::Administrator] {
         users.set(&UserName::parse(role.name())?, role, PASSWORD)?;
+    }
+    if let Some(file) = arguments.token {
+        let name = TokenName::parse("tests")?;
+        let new = NewToken { name, role: Role::Administrator, valid_days: None };
+        std::fs::write(file, Accounts::new(&folder).make_token(&new, "synthetic")?.secret)?;
     }
     let (tls, pem) = certificate()?;
     if let Some(file) = arguments.certificate {
