@@ -263,7 +263,7 @@ function paintCell(context, shares, cell, layout, fresh, chosen) {
         context.fillRect(left, top + height - high, width, high);
     }
     if (fresh > 0) {
-        context.globalAlpha = fresh * 0.4;
+        context.globalAlpha = fresh * 0.2;
         context.fillStyle = colour('text');
         context.fillRect(left, top, width, height);
         context.globalAlpha = 1;
@@ -336,6 +336,7 @@ export function heatStrip(scope) {
         context.font = font(11);
         context.fillStyle = colour('soft');
         context.textBaseline = 'middle';
+        if (length === 0) return;
         for (const part of width < 500 ? [0, 0.5, 1] : [0, 0.25, 0.5, 0.75, 1]) {
             context.textAlign = part === 0 ? 'left' : part === 1 ? 'right' : 'center';
             context.fillText(bytes(length * part), part * width, HEIGHT - 7);

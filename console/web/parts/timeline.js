@@ -274,24 +274,18 @@ export function restorable(data, time) {
  *
  * @param {Api.Timeline} data
  * @param {number} time
- * @returns {{ restorable: boolean, words: string }}
+ * @returns {{ restorable: boolean, gap: boolean, words: string }}
  */
 export function judge(data, time) {
-    if (restorable(data, time)) return { restorable: true, words: 'can be restored' };
+    const not = (/** @type {string} */ words, gap = false) => ({ restorable: false, gap, words });
+    if (restorable(data, time)) return { restorable: true, gap: false, words: 'can be restored' };
     const gap = data.gaps.find(
         ({ from_ms, to_ms }) => time >= from_ms && (to_ms === null || time <= to_ms),
     );
-    if (gap) return { restorable: false, words: `is in a gap: ${gap.reason_text}` };
-    if (data.end_ms === null)
-        return {
-            restorable: false,
-            words: 'cannot be restored: there is no point yet',
-        };
-    if (time > data.end_ms) return { restorable: false, words: 'is after the latest point' };
-    return {
-        restorable: false,
-        words: 'is not kept: retention has kept single points of this time',
-    };
+    if (gap) return not(`is in a gap: ${gap.reason_text}`, true);
+    if (data.end_ms === null) return not('cannot be restored: there is no point yet');
+    if (time > data.end_ms) return not('is after the latest point');
+    return not('is not kept: retention has kept single points of this time');
 }
 
 /**

@@ -74,7 +74,7 @@ export function now(body, scope, id) {
                 'Over time',
                 {
                     class: 'wide',
-                    aside: h('p', { class: 'soft small' }, `the last ${MINUTES} minutes`),
+                    aside: h('p', { class: 'soft small' }, `at most the last ${MINUTES} minutes`),
                 },
                 h(
                     'div',
@@ -111,8 +111,8 @@ export function now(body, scope, id) {
      */
     const show = (chart, from, wanted) => {
         const to = live.now();
-        const begin = to - MINUTES * 60_000;
-        const kept = from.filter((sample) => sample.time_ms >= begin);
+        const kept = from.filter((sample) => sample.time_ms >= to - MINUTES * 60_000);
+        const begin = Math.min(kept[0]?.time_ms ?? to, to - 60_000);
         const series = wanted
             .map(([name, colour, value]) => ({ name, colour, values: kept.map(value) }))
             .filter(({ values }) => values.some((value) => value !== null));

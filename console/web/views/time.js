@@ -312,16 +312,20 @@ export function time(body, scope, id, route) {
         const at = line.at();
         const known = judge(data, at);
         const can = point ? point.restorable : known.restorable;
-        const words = point && !point.restorable && point.why ? point.why : known.words;
-        set(verdict, 'class', `verdict tone-${can ? 'ok' : 'bad'}`);
-        const text = `${fullTime(at)} ${can ? 'can be restored' : words}`;
+        // A gap's reason is known here; of what else there is the server knows more.
+        const why = point?.why && !known.gap ? `cannot be restored: ${point.why}` : known.words;
+        const words = can ? 'can be restored' : why;
+        const tone = can ? 'ok' : 'bad';
+        set(verdict, 'class', `verdict tone-${tone}`);
+        const text = `${fullTime(at)} ${words}`;
         if (verdict.dataset['text'] !== text) {
             verdict.dataset['text'] = text;
             fill(
                 verdict,
-                h('span', { class: `dot tone-${can ? 'ok' : 'bad'}` }),
+                h('span', { class: `dot tone-${tone}` }),
                 h('b', null, fullTime(at)),
-                h('span', null, can || words === known.words ? ` ${words}` : `: ${words}`),
+                ' ',
+                h('span', null, words),
             );
         }
         const before = point?.before_ms ?? null;
