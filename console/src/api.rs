@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
-use axum::middleware;
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
 use tokio::sync::{Semaphore, watch};
@@ -17,7 +18,7 @@ use crate::alarms::Alarms;
 use crate::assets;
 use crate::estate::{Act, Estate};
 use crate::fault::{Code, Fault, Result};
-use crate::guard::{Guard, Peer, guard};
+use crate::guard::{self, Guard, Peer};
 use crate::jobs::Jobs;
 use crate::model::{Event, Job, JobKind, Level, Server};
 use crate::notify::Notifier;
@@ -103,10 +104,6 @@ impl Console {
             version,
             stopped,
         })
-    }
-
-    pub(crate) fn guard(&self) -> &Guard {
-        &self.guard
     }
 
     pub(crate) fn accounts(&self) -> &Accounts {
@@ -281,8 +278,23 @@ pub(crate) fn router(console: Arc<Console>) -> Router {
         .route("/metrics", get(estate::metrics))
         .method_not_allowed_fallback(wrong_method)
         .fallback(assets::page)
-        .layer(middleware::from_fn_with_state(Arc::clone(&console), guard))
+        .layer(middleware::from_fn_with_state(Arc::clone(&console), pass))
         .with_state(console)
+}
+
+/// Lets a request pass or refuses it; completes the answer.
+async fn pass(State(console): State<Arc<Console>>, request: Request, next: Next) -> Response {
+    let peer = request.extensions().get::<Peer>().copied();
+    let checked = match peer {
+        Some(peer) => console.guard.check(peer, &request),
+        None => Err(Fault::internal("a request without a peer")),
+    };
+    let mut response = match checked {
+        Ok(()) => next.run(request).await,
+        Err(fault) => fault.into_response(),
+    };
+    guard::complete(response.headers_mut());
+    response
 }
 
 async fn wrong_method() -> Fault {

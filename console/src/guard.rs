@@ -9,17 +9,13 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
-use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use axum::http::uri::Authority;
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
-use crate::api::Console;
 use crate::fault::{Code, Fault, Result};
 use crate::settings::Settings;
 
@@ -77,7 +73,11 @@ impl Guard {
         Self { names: names.collect(), requests }
     }
 
-    fn check(&self, peer: Peer, request: &Request) -> Result<()> {
+    /// Refuses a request that must not pass.
+    ///
+    /// # Errors
+    /// Why.
+    pub(crate) fn check(&self, peer: Peer, request: &Request) -> Result<()> {
         self.check_rate(peer)?;
         let headers = request.headers();
         let host = text(headers, &header::HOST).unwrap_or_default();
@@ -137,27 +137,12 @@ fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// Lets a request pass or refuses it; completes the answer.
-pub(crate) async fn guard(
-    State(console): State<Arc<Console>>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let peer = request.extensions().get::<Peer>().copied();
-    let checked = match peer {
-        Some(peer) => console.guard().check(peer, &request),
-        None => Err(Fault::internal("a request without a peer")),
-    };
-    let mut response = match checked {
-        Ok(()) => next.run(request).await,
-        Err(fault) => fault.into_response(),
-    };
-    let headers = response.headers_mut();
+/// Adds the headers of every answer.
+pub(crate) fn complete(headers: &mut HeaderMap) {
     for (name, value) in HEADERS {
         headers.insert(name, HeaderValue::from_static(value));
     }
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    response
 }
 
 #[cfg(test)]

@@ -157,7 +157,9 @@ impl Jobs {
     /// Stops all jobs, and waits for them for a while.
     pub(crate) fn stop_all(&self) {
         let jobs: Vec<_> = self.lock().iter().cloned().collect();
-        jobs.iter().for_each(|job| job.stop());
+        for job in &jobs {
+            job.stop();
+        }
         let begun = Instant::now();
         let runs = |job: &Arc<Running>| job.lock().job.ended_ms.is_none();
         while jobs.iter().any(runs) && begun.elapsed() < STOP_LIMIT {
@@ -193,7 +195,9 @@ impl Running {
             (inner.job.clone(), std::mem::take(&mut inner.on_stop))
         };
         (self.tell)(&job);
-        calls.into_iter().for_each(|call| call());
+        for call in calls {
+            call();
+        }
     }
 
     fn end(&self, worked: Result<JobResult>) {

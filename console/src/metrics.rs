@@ -113,6 +113,9 @@ fn add_server(registry: &mut Registry, server: &Server) {
     }
 }
 
+type OfLine = fn(&VolumeLine) -> Option<u64>;
+type OfLive = fn(&Live) -> Option<u64>;
+
 fn add_volumes(registry: &mut Registry, told: &Told<'_>) {
     let volumes = &told.overview.volumes;
     let states = family(registry, "volume_state", "1 for the state that the volume is in");
@@ -124,7 +127,6 @@ fn add_volumes(registry: &mut Registry, told: &Told<'_>) {
             set(&states, labels, Some(u64::from(line.state == state)));
         }
     }
-    type OfLine = fn(&VolumeLine) -> Option<u64>;
     let of_lines: [(&str, &str, OfLine); 8] = [
         ("volume_rpo_seconds", "Age of the latest point", |line| line.rpo_seconds),
         ("volume_rpo_target_seconds", "What it should be at most", |line| line.rpo_target_seconds),
@@ -139,9 +141,10 @@ fn add_volumes(registry: &mut Registry, told: &Told<'_>) {
     ];
     for (name, help, value) in of_lines {
         let numbers = family(registry, name, help);
-        volumes.iter().for_each(|line| set(&numbers, labels(line), value(line)));
+        for line in volumes {
+            set(&numbers, labels(line), value(line));
+        }
     }
-    type OfLive = fn(&Live) -> Option<u64>;
     let of_live: [(&str, &str, OfLive); 6] = [
         ("volume_queue_used_bytes", "Bytes in the driver's queue", |it| Some(it.queue?.used)),
         ("volume_queue_bytes", "What the driver's queue takes", |it| Some(it.queue?.capacity)),
@@ -158,7 +161,9 @@ fn add_volumes(registry: &mut Registry, told: &Told<'_>) {
         volumes.iter().filter_map(|line| Some((line, (told.live)(&line.volume)?))).collect();
     for (name, help, value) in of_live {
         let numbers = family(registry, name, help);
-        lives.iter().for_each(|(line, live)| set(&numbers, labels(line), value(live)));
+        for (line, live) in &lives {
+            set(&numbers, labels(line), value(live));
+        }
     }
 }
 

@@ -137,7 +137,9 @@ impl Watch {
         if !(change.volumes.is_empty() && change.machines.is_empty() && change.gone.is_empty()) {
             self.tell("overview", &change);
         }
-        events.into_iter().for_each(|event| self.note(event));
+        for event in events {
+            self.note(event);
+        }
         for line in overview.volumes.iter().filter(|line| line.connected) {
             let is_due = {
                 let seen = self.lock();

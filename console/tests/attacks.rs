@@ -1,5 +1,6 @@
 //! Attacks on the console that are refused, over real TLS connections: one test each.
 
+use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::{Arc, Mutex, Once};
@@ -150,7 +151,7 @@ impl log::Log for ToMemory {
         // What the libraries below trace is not in a server's log.
         if record.level() <= log::Level::Debug {
             let mut logged = LOGGED.lock().unwrap();
-            logged.push_str(&format!("{} {}\n", record.target(), record.args()));
+            writeln!(logged, "{} {}", record.target(), record.args()).unwrap();
         }
     }
 
@@ -352,10 +353,8 @@ async fn a_body_that_is_too_long_or_no_json_is_refused() {
     let answer = raw(&console, &head);
     assert!(answer.starts_with("HTTP/1.1 413") && answer.contains("too-large"), "{answer}");
     // Without a length that is said before.
-    let head = format!(
-        "POST /api/v1/session HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
-         Transfer-Encoding: chunked\r\n\r\n"
-    );
+    let head = "POST /api/v1/session HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+         Transfer-Encoding: chunked\r\n\r\n";
     let chunk = format!("{:x}\r\n{}\r\n", 40_000, "x".repeat(40_000));
     let answer = raw(&console, &format!("{head}{chunk}{chunk}0\r\n\r\n"));
     assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");

@@ -355,11 +355,11 @@ mod tests {
         let identity = authority.console_identity(&names, SystemTime::now()).unwrap();
         let (_, parsed) = X509Certificate::from_der(&identity.chain[0]).unwrap();
         let alternatives = parsed.subject_alternative_name().unwrap().unwrap();
-        let named: Vec<_> = alternatives.value.general_names.iter().collect();
-        assert!(matches!(named[0], GeneralName::DNSName("localhost")));
-        assert!(matches!(named[1], GeneralName::IPAddress([127, 0, 0, 1])));
-        assert!(matches!(named[2], GeneralName::IPAddress(address) if address.len() == 16));
-        assert_eq!((named.len(), count()), (4, before));
+        let found: Vec<_> = alternatives.value.general_names.iter().collect();
+        assert!(matches!(found[0], GeneralName::DNSName("localhost")));
+        assert!(matches!(found[1], GeneralName::IPAddress([127, 0, 0, 1])));
+        assert!(matches!(found[2], GeneralName::IPAddress(address) if address.len() == 16));
+        assert_eq!((found.len(), count()), (4, before));
         let bad = ["ä b".to_owned()];
         assert!(authority.console_identity(&bad, SystemTime::now()).is_err());
     }

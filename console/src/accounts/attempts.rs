@@ -48,11 +48,10 @@ impl Attempts {
         let of_address = self.addresses.check_key(&address(peer));
         // Counted whether the address may try or not: many addresses try one name.
         let of_name = self.names.check_key(&name.to_lowercase());
-        for refused in [of_address, of_name].into_iter().filter_map(Result::err) {
+        of_address.and(of_name).map_err(|refused| {
             let wait = refused.wait_time_from(now).as_secs() + 1;
-            return Err(Fault::too_many("attempts to sign in", wait));
-        }
-        Ok(())
+            Fault::too_many("attempts to sign in", wait)
+        })
     }
 }
 

@@ -44,16 +44,15 @@ impl<const ROLE: u8> FromRequestParts<Arc<Console>> for By<ROLE> {
         let peer = parts.extensions.get::<Peer>().copied();
         let peer = peer.ok_or_else(|| Fault::internal("a request without a peer"))?;
         let token = bearer(&parts.headers).map(str::to_owned);
-        let actor = match &token {
-            Some(secret) => console.accounts().of_token(secret)?,
-            None => {
-                let secret = cookie(&parts.headers).unwrap_or_default();
-                let actor = console.accounts().of_session(secret)?;
-                if !parts.method.is_safe() {
-                    check_csrf(&parts.headers, &actor)?;
-                }
-                actor
+        let actor = if let Some(secret) = &token {
+            console.accounts().of_token(secret)?
+        } else {
+            let secret = cookie(&parts.headers).unwrap_or_default();
+            let actor = console.accounts().of_session(secret)?;
+            if !parts.method.is_safe() {
+                check_csrf(&parts.headers, &actor)?;
             }
+            actor
         };
         let needed = match ROLE {
             0 => Role::Viewer,

@@ -74,7 +74,7 @@ texts! {
         text.starts_with(|first: char| first.is_ascii_alphabetic()) && is_plain(text, 64, "._-")
     }, "a letter and then letters, digits, '-', '_' and '.', at most 64 of them";
     /// A path within a point, with `/` before each name.
-    FilePath: |text| text.starts_with('/') && has_chars(text, 1, 32_767), "a path that begins with /";
+    FilePath: |text| text.starts_with('/') && has_chars(text, 1, 2000), "a path that begins with / and has 2,000 characters at most";
     /// The name of a file of a restore. Never a folder, a stream or a device of its own.
     FileName: |text| {
         let is_first = |first: char| first.is_ascii_alphanumeric() || first == '_';
