@@ -9,7 +9,6 @@ declare global {
         type Alarm = Schemas['Alarm'];
         type AuditEntry = Schemas['AuditEntry'];
         type BlockMap = Schemas['BlockMap'];
-        type Bookmark = Schemas['Bookmark'];
         type CopyCheck = Schemas['CopyCheck'];
         type Enrolment = Schemas['Enrolment'];
         type Event = Schemas['Event'];

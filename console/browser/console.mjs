@@ -236,5 +236,8 @@ export async function frames(page, act) {
     const at = (/** @type {number} */ share) =>
         (times[Math.min(times.length - 1, Math.floor(times.length * share))] ?? NaN).toFixed(1);
     const [half, most, all] = [at(0.5), at(0.95), at(1)];
-    return `${times.length} frames: half within ${half} ms, 95 of 100 within ${most}, all within ${all}`;
+    return (
+        `${times.length} frames: half within ${half} ms, ` +
+        `95 of 100 within ${most}, all within ${all}`
+    );
 }

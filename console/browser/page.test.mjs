@@ -365,7 +365,7 @@ inPage('a viewer looks and is offered nothing else', async (page) => {
     assert.equal(await page.getByRole('button', { name: /Enrol|Revoke|token/ }).count(), 0);
 });
 
-test('two browsers see each other’s jobs and bookmarks, and a session ends in one only', async () => {
+test('two browsers see each other’s acts, and a session ends in one only', async () => {
     const [one, other] = await Promise.all(
         ['operator', 'administrator'].map(async (name) => {
             const opened = await open(browser, server.address);

@@ -30,8 +30,10 @@ import { volume } from './views/volume.js';
  * @property {string} title
  * @property {((route: import('./lib/router.js').Route) => boolean)} [moved]
  */
+/** @typedef {import('./lib/router.js').Route} Route */
+/** @typedef {(main: HTMLElement, scope: Scope, route: Route) => View} Maker */
 
-/** @type {Record<string, (main: HTMLElement, scope: Scope, route: import('./lib/router.js').Route) => View>} */
+/** @type {Record<string, Maker>} */
 const VIEWS = { '': overview, 'volumes': volume, activity, clients, audit };
 
 const THEMES = /** @type {const} */ (['auto', 'light', 'dark']);
@@ -240,7 +242,7 @@ async function signOut() {
     ask();
 }
 
-/** Says how the stream from the server is: always by the mark, by a banner if something is wrong. */
+/** Says how the stream from the server is: by the mark, and by a banner if something is wrong. */
 function tellState() {
     const { state } = live;
     set(pulse, 'class', `pulse pulse-${state}`);
@@ -265,7 +267,8 @@ function tellState() {
             h(
                 'span',
                 null,
-                'No connection to the server: what is shown is not current. The page connects again by itself.',
+                'No connection to the server: what is shown is not current. ' +
+                    'The page connects again by itself.',
             ),
             when,
             h(

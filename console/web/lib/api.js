@@ -9,7 +9,7 @@ import { capital } from './format.js';
 const BASE = 'api/v1';
 
 /** An error of the server, or that it cannot be reached. Its message is for people. */
-export class Problem extends Error {
+class Problem extends Error {
     /**
      * @param {string} code
      * @param {string} message
@@ -151,7 +151,8 @@ function sentence(message) {
  */
 export function inWords(error) {
     if (error instanceof Problem) return error.message;
-    return `The page has met an error of its own: ${error instanceof Error ? error.message : error}`;
+    const why = error instanceof Error ? error.message : String(error);
+    return `The page has met an error of its own: ${why}`;
 }
 
 /**

@@ -2,8 +2,8 @@
  * The stream of events from the server, which is opened again for as long as somebody is signed in.
  *
  * One stream serves the whole page: of the volume that is shown it has the figures and the map too.
- * Every event of the stream is dispatched here under its own name with its data as `detail`; `state`
- * says how the stream is, and `again` that events may have been missed.
+ * Every event of the stream is dispatched here under its own name, with its data as `detail`;
+ * `state` says how the stream is, and `again` that events may have been missed.
  *
  * @module
  */

@@ -1,6 +1,6 @@
 /**
- * What people with the right to do so do with a point: each is asked for once more, and what came of
- * it is told. The server writes an entry into its audit log.
+ * What people with the right to do so do with a point: each is asked for once more, and what came
+ * of it is told. The server writes an entry into its audit log.
  *
  * @module
  */
@@ -96,7 +96,8 @@ export function askRestore(volume, at, said) {
         estate.server ?? {};
     if (folders.length === 0) {
         notice(
-            'The server has no folder for restores: its administrator names some in the console’s settings.',
+            'The server has no folder for restores: its administrator names some in the ' +
+                'console’s settings.',
             'warn',
         );
         return;
@@ -164,7 +165,8 @@ export function askVerify(volume) {
                 null,
                 'The server reads everything of ',
                 h('b', null, estate.nameOf(volume)),
-                ' and checks every checksum. That takes as long as reading it does; protection goes on.',
+                ' and checks every checksum. That takes as long as reading it does; ' +
+                    'protection goes on.',
             ),
         ],
         confirm: 'Verify',
@@ -285,7 +287,8 @@ export async function askRetention(volume, changed) {
             h(
                 'p',
                 { class: 'soft' },
-                'An empty field is as the default policy says. What the next fold drops does not come back.',
+                'An empty field is as the default policy says. What the next fold drops does ' +
+                    'not come back.',
             ),
             field('Every instant for', keepAll, '14d, 8w, 36h or forever'),
             h(

@@ -3,8 +3,8 @@
  * of its blocks.
  *
  * The server divides a volume of any size into at most 4,096 parts, so that a map of 64 TiB costs
- * what one of 64 GiB does. A cell is painted again only if its states have changed. Who does not see
- * it has the place in the volume as a slider, and the sums as a table.
+ * what one of 64 GiB does. A cell is painted again only if its states have changed. Who does not
+ * see it has the place in the volume as a slider, and the sums as a list.
  *
  * @module
  */
@@ -24,7 +24,7 @@ const HEAT_HINT = 'Point at a place to see how much was written there.';
 /** What is seen even if it is a part of a cell's blocks only. */
 const SMALL = /** @type {const} */ ({ reading: 1, held: 2, dirty: 4 });
 
-/** How many parts a screen of this width asks for: so many that cells stay as large as a pointer needs. */
+/** How many parts a screen asks for: so many that cells stay as large as a pointer needs. */
 export function partsFor() {
     return innerWidth < 600 ? 1024 : 4096;
 }
@@ -347,10 +347,10 @@ export function heatStrip(scope) {
         const part = Math.floor(((event.clientX - box.left) / box.width) * heat.length);
         const value = heat[part];
         if (value === undefined) return;
+        const step = length / heat.length;
         say(
             readout,
-            `${bytes((length / heat.length) * part)} to ${bytes((length / heat.length) * (part + 1))}: ` +
-                `${bytes(value)} written`,
+            `${bytes(step * part)} to ${bytes(step * (part + 1))}: ` + `${bytes(value)} written`,
         );
     });
     canvas.addEventListener('pointerleave', () => say(readout, HEAT_HINT));
@@ -369,7 +369,8 @@ export function heatStrip(scope) {
                 'aria-label',
                 heat.length === 0
                     ? 'Nothing was written'
-                    : `${bytes(all)} written to ${counted(touched, 'part')} of ${heat.length} of the volume`,
+                    : `${bytes(all)} written to ${counted(touched, 'part')} of ` +
+                          `${heat.length} of the volume`,
             );
             paint();
         },

@@ -28,7 +28,7 @@ const HEIGHT = 148;
  * @param {import('../lib/dom.js').Scope} scope
  * @param {string} title
  * @param {(value: number) => string} unit
- * @param {{ binary?: boolean, least?: number }} options whether the scale is of powers of two; its least top
+ * @param {{ binary?: boolean, least?: number }} options a scale of powers of two; its least top
  */
 export function lineChart(scope, title, unit, options = {}) {
     const canvas = h('canvas', { 'role': 'img', 'aria-label': title });
@@ -112,7 +112,8 @@ export function lineChart(scope, title, unit, options = {}) {
         lines.series
             .map((series) => {
                 const value = series.values[index];
-                return `${series.name} ${value === null || value === undefined ? 'not known' : unit(value)}`;
+                const known = value !== null && value !== undefined;
+                return `${series.name} ${known ? unit(value) : 'not known'}`;
             })
             .join(' · ');
 

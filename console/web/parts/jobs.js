@@ -114,7 +114,8 @@ function jobItem(first, named) {
             const speed = job.progress.rate === null ? '' : `, ${rate(job.progress.rate)}`;
             say(
                 progress,
-                `${percent(share)}: ${bytes(job.progress.done)} of ${bytes(job.progress.total)}${speed}${left}`,
+                `${percent(share)}: ${bytes(job.progress.done)} of ` +
+                    `${bytes(job.progress.total)}${speed}${left}`,
             );
         }
         const next = JSON.stringify([job.state === 'running' ? job.mount : null, job.result]);

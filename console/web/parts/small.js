@@ -16,12 +16,13 @@ const ICONS = {
     right: 'M6 3.5 10.5 8 6 12.5',
     left: 'M10 3.5 5.5 8l4.5 4.5',
     down: 'M3.5 6 8 10.5 12.5 6',
-    up: 'M3.5 10 8 5.5l4.5 4.5',
     plus: 'M8 3v10M3 8h10',
     minus: 'M3 8h10',
     folder: 'M1.5 12.5v-9h4l1.5 2h7.5v7zM1.5 5.5h5',
     file: 'M3.5 1.5h6l3 3v10h-9zM9.5 1.5v3h3',
-    link: 'M6.5 9.5l3-3M7 4.5l1.2-1.2a2.8 2.8 0 0 1 4 4L11 8.5M9 11.5l-1.2 1.2a2.8 2.8 0 0 1-4-4L5 7.5',
+    link:
+        'M6.5 9.5l3-3M7 4.5l1.2-1.2a2.8 2.8 0 0 1 4 4L11 8.5' +
+        'M9 11.5l-1.2 1.2a2.8 2.8 0 0 1-4-4L5 7.5',
     bookmark: 'M4 2h8v12l-4-3-4 3z',
     disk: 'M2 9.5h12v4H2zM2 9.5 4 2.5h8l2 7M11.5 11.5h.01',
     download: 'M8 2v8M4.5 7 8 10.5 11.5 7M2.5 13.5h11',
@@ -29,7 +30,9 @@ const ICONS = {
     check: 'M8 1.5 13.5 4v4c0 3.2-2.3 5.5-5.5 6.5C4.8 13.5 2.5 11.2 2.5 8V4zM5.5 8l2 2 3-3.5',
     warning: 'M8 2 15 13.5H1zM8 6.5v3M8 11.5h.01',
     auto: 'M8 2a6 6 0 1 0 0 12 6 6 0 0 0 0-12ZM8 2v12M10 3v10M12 4.5v7',
-    light: 'M8 5a3 3 0 1 0 0 6 3 3 0 0 0 0-6ZM8 1v1.5M8 13.5V15M1 8h1.5M13.5 8H15M3 3l1 1M12 12l1 1M13 3l-1 1M4 12l-1 1',
+    light:
+        'M8 5a3 3 0 1 0 0 6 3 3 0 0 0 0-6ZM8 1v1.5M8 13.5V15M1 8h1.5M13.5 8H15' +
+        'M3 3l1 1M12 12l1 1M13 3l-1 1M4 12l-1 1',
     dark: 'M13.5 9.5A6 6 0 0 1 6.5 2.5a6 6 0 1 0 7 7Z',
 };
 
@@ -89,7 +92,11 @@ export function meter(label) {
 /**
  * @param {string} text
  * @param {() => void} act
- * @param {{ class?: string, icon?: keyof typeof ICONS, title?: string, disabled?: boolean }} [options]
+ * @param {object} [options]
+ * @param {string} [options.class]
+ * @param {keyof typeof ICONS} [options.icon]
+ * @param {string} [options.title]
+ * @param {boolean} [options.disabled]
  */
 export function button(text, act, options = {}) {
     return h(
@@ -227,8 +234,8 @@ export function panel(title, options, ...children) {
 }
 
 /**
- * A table of plain rows. On a phone each row is a list of its cells with their names; the roles keep it
- * a table for those who hear it.
+ * A table of plain rows. On a phone each row is a list of its cells with their names; the roles
+ * keep it a table for those who hear it.
  *
  * @param {string} caption heard, not drawn
  * @param {(string | { text: string, class: string })[]} columns

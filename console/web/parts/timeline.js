@@ -53,8 +53,9 @@ export function timeline(scope, tell) {
         h(
             'p',
             { class: 'heard', id: 'timeline-keys' },
-            'Arrow keys move by what a pixel is, with Shift by a second. Page Up and Page Down move by a ' +
-                'tenth of what is shown. Home and End go to the first and the latest point. Plus and minus zoom.',
+            'Arrow keys move by what a pixel is, with Shift by a second. Page Up and Page Down ' +
+                'move by a tenth of what is shown. Home and End go to the first and the latest ' +
+                'point. Plus and minus zoom.',
         ),
     );
     /** @type {Api.Timeline | null} */
@@ -313,8 +314,9 @@ function summary(data) {
     const stretches = data.restorable.filter(({ single }) => !single).length;
     const singles = data.restorable.length - stretches;
     return (
-        `Timeline from ${fullTime(data.begin_ms)} to ${fullTime(data.end_ms)}: ${stretches} stretches ` +
-        `in which every instant can be restored, ${singles} single points, ${data.gaps.length} gaps, ` +
+        `Timeline from ${fullTime(data.begin_ms)} to ${fullTime(data.end_ms)}: ` +
+        `${stretches} stretches in which every instant can be restored, ` +
+        `${singles} single points, ${data.gaps.length} gaps, ` +
         `${data.bookmarks.length} bookmarks`
     );
 }

@@ -134,7 +134,8 @@ function server() {
                 'Certificate',
                 expires === null
                     ? null
-                    : `expires on ${fullTime(expires)}, in ${duration((expires - live.now()) / 1000)}`,
+                    : `expires on ${fullTime(expires)}, ` +
+                      `in ${duration((expires - live.now()) / 1000)}`,
             ],
             ['Folders for restores', known.restore_folders.join(', ') || 'none'],
         ]),
@@ -212,8 +213,8 @@ function askRevocation(machine) {
             h(
                 'p',
                 null,
-                'The server refuses the machine from now on, for ever. What it has sent stays and can be ' +
-                    'restored. To protect it again, it has to be enrolled anew.',
+                'The server refuses the machine from now on, for ever. What it has sent stays ' +
+                    'and can be restored. To protect it again, it has to be enrolled anew.',
             ),
         ],
         confirm: 'Revoke',
@@ -275,7 +276,8 @@ function askEnrolment() {
                     'p',
                     { class: 'soft' },
                     h('code', null, 'SERVER'),
-                    ' stands for this server’s address. The token is shown once, and valid until ' +
+                    ' stands for this server’s address. The token is shown once, and valid ' +
+                        'until ' +
                         `${fullTime(made.valid_until_ms)}.`,
                 ),
             );

@@ -23,6 +23,7 @@ export function files(body, scope, id, route) {
     const place = h('div');
     const note = h('p', { class: 'soft small' });
     const instant = Date.parse(at);
+    const said = Number.isNaN(instant) ? `at ${instantWords(at)}` : `on ${fullTime(instant)}`;
     fill(
         body,
         h(
@@ -51,7 +52,7 @@ export function files(body, scope, id, route) {
                     { class: 'soft' },
                     at === 'latest'
                         ? 'As the volume was at its latest point.'
-                        : `As the volume was ${Number.isNaN(instant) ? `at ${instantWords(at)}` : `on ${fullTime(instant)}`}.`,
+                        : `As the volume was ${said}.`,
                 ),
                 crumbs(id, at, path),
                 place,
@@ -75,7 +76,8 @@ export function files(body, scope, id, route) {
                 await get(['volumes', id, 'files'], { at, path, after }, scope.signal)
             );
             entries = [...entries, ...folder.entries];
-            note.textContent = `${folder.file_system}, ${counted(entries.length, 'entry', 'entries')}${folder.more ? ' so far' : ''}`;
+            const found = counted(entries.length, 'entry', 'entries');
+            note.textContent = `${folder.file_system}, ${found}${folder.more ? ' so far' : ''}`;
             fill(
                 place,
                 entries.length === 0

@@ -333,7 +333,8 @@ function tellHolds(bars, holds) {
     const longest =
         holds.held === 0
             ? 'no write was held in this session'
-            : `${counted(holds.held, 'write')} held in this session, the longest for ${milliseconds(holds.longest_us / 1000)}`;
+            : `${counted(holds.held, 'write')} held in this session, ` +
+              `the longest for ${milliseconds(holds.longest_us / 1000)}`;
     bars.update(shown, `${count(holds.now)} held now; ${longest}.`);
 }
 
@@ -390,13 +391,15 @@ function showSessions(place, volume) {
                         't0',
                         session.t0_ms === null
                             ? null
-                            : `${fullTime(session.t0_ms)}, ${session.t0_restorable ? 'can be restored' : 'cannot be restored'}`,
+                            : `${fullTime(session.t0_ms)}, ` +
+                              (session.t0_restorable ? 'can be restored' : 'cannot be restored'),
                     ],
                     [
                         'Latest point',
                         session.latest_ms === null
                             ? 'none'
-                            : `${fullTime(session.latest_ms)} (${ago(session.latest_ms, live.now())})`,
+                            : `${fullTime(session.latest_ms)} ` +
+                              `(${ago(session.latest_ms, live.now())})`,
                     ],
                     [
                         'Every instant since',
@@ -406,7 +409,8 @@ function showSessions(place, volume) {
                         'Blocks',
                         session.blocks === null
                             ? null
-                            : `${count(session.blocks_known ?? 0)} of ${count(session.blocks)} known`,
+                            : `${count(session.blocks_known ?? 0)} of ` +
+                              `${count(session.blocks)} known`,
                     ],
                     [
                         'Blocks with holes',
@@ -429,5 +433,6 @@ function checkWords(check) {
     const same = `${bytes(check.same_bytes)} the same`;
     const differing = check.differing_bytes > 0 ? `, ${bytes(check.differing_bytes)} differ` : '';
     const unclear = check.unclear_bytes > 0 ? `, ${bytes(check.unclear_bytes)} not clear` : '';
-    return `The copy was compared with the volume ${ago(check.time_ms, live.now())}: ${same}${differing}${unclear}.`;
+    const when = ago(check.time_ms, live.now());
+    return `The copy was compared with the volume ${when}: ${same}${differing}${unclear}.`;
 }

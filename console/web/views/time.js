@@ -185,7 +185,7 @@ export function time(body, scope, id, route) {
     let data = null;
     /** @type {Api.Point | null} */
     let point = null;
-    /** What retention keeps of the volume, once it is known. */
+    // Timers: the next request of all, and that of the picked point.
     let soon = 0;
     let pointSoon = 0;
 
@@ -223,6 +223,8 @@ export function time(body, scope, id, route) {
         showGaps(gaps, next, go);
         showBookmarks(bookmarks, next, id, go, load);
         judgeNow();
+        // The latest point goes on: what was asked for a moment ago may be there by now.
+        if (point && point.restorable !== judge(next, line.at()).restorable) askPoint();
         const { changes } = next;
         say(
             counting,
@@ -249,7 +251,8 @@ export function time(body, scope, id, route) {
         heat.update(found);
         say(
             heatNote,
-            `from ${short(from)} to ${short(to)}${found.complete ? '' : `, ${percent(found.counted)} counted`}`,
+            `from ${short(from)} to ${short(to)}` +
+                (found.complete ? '' : `, ${percent(found.counted)} counted`),
         );
         return found.complete;
     };
@@ -299,7 +302,11 @@ export function time(body, scope, id, route) {
         point = found;
         judgeNow();
     };
-    /** The name by which the server is asked for an instant: of a kept point its exact time. @param {number} at */
+    /**
+     * The name by which the server is asked for an instant: of a kept point its exact time.
+     *
+     * @param {number} at
+     */
     const atWords = (at) => {
         const single = data?.restorable.find(
             (stretch) => stretch.single && at >= stretch.from_ms && at <= stretch.to_ms,
@@ -579,7 +586,7 @@ function retentionWords(retention) {
  *
  * @param {string} span
  */
-export function spanWords(span) {
+function spanWords(span) {
     const match = /^(\d+)([hdw])$/.exec(span);
     if (!match) return span;
     const unit = { h: 'hour', d: 'day', w: 'week' }[match[2] ?? 'd'] ?? 'day';

@@ -88,10 +88,11 @@ export function volume(main, scope, route) {
     scope.on(estate, 'volumes', update);
     scope.every(1000, update);
 
-    const make = { now, time, files }[/** @type {keyof typeof PARTS} */ (part)];
+    const named = /** @type {keyof typeof PARTS} */ (part);
+    const make = { now, time, files }[named];
     const view = make(body, scope, id, route);
     return {
-        title: `${estate.nameOf(id)}${part === 'now' ? '' : ` · ${PARTS[/** @type {'time'} */ (part)]}`}`,
+        title: part === 'now' ? estate.nameOf(id) : `${estate.nameOf(id)} · ${PARTS[named]}`,
         ...view,
     };
 }
