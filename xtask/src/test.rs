@@ -12,6 +12,7 @@ use snapless_e2e::image::SIZE_MIN_MIB;
 use snapless_e2e::process;
 use snapless_e2e::scenario::Scenario;
 
+use crate::api;
 use crate::build::{self, Artifacts, ForWindows, programs};
 use crate::check_sys;
 use crate::check_tree;
@@ -97,7 +98,7 @@ const WINDOWS_LINTS: [Part; 3] = [Part::Windows, Part::Driver, Part::Kernel];
 /// How many steps [`quick_checks`] takes.
 const QUICK_CHECKS: usize = QUICK_LINTS.len() + check_tree::STEPS + 1;
 /// How many steps [`slow_checks`] takes.
-const SLOW_CHECKS: usize = 4;
+const SLOW_CHECKS: usize = 5;
 /// How many steps [`windows_checks`] takes.
 const WINDOWS_CHECKS: usize = WINDOWS_LINTS.len() + 3 + tsan::STEPS;
 /// How many steps the fuzz targets take: one on each side.
@@ -188,6 +189,8 @@ fn slow_checks(layout: &Layout, steps: &Steps, tally: &mut Tally) -> Result<()> 
     for flagged in [LOOM, SABOTAGE] {
         run_tests(flagged.tool(layout, None), steps, tally, flagged.name)?;
     }
+    let api = steps.run(api::NAME, |progress| api::check(layout, progress));
+    tally.count(api::NAME, api)?;
     let counted = steps.run(instructions::NAME, |progress| instructions::check(layout, progress));
     tally.count(instructions::NAME, counted)
 }
