@@ -76,20 +76,20 @@ pub fn start(server: &Server, start: Start<'_>) -> Result<Running> {
     let settings = Settings::read(&path).map_err(|error| Error::Console(error.to_string()))?;
     let trust = Arc::new(ServerTrust::open(folder)?);
     let machine = machine_name();
-    let (tls, certificate_expires) = match (&settings.certificate, &settings.key) {
-        (Some(certificate), Some(key)) => (own_certificate(certificate, key)?, None),
-        _ => {
-            let local = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
-            let mut names: Vec<_> = settings.names.iter().cloned().chain(local).collect();
-            names.extend(Some(machine.clone()).filter(|name| !name.is_empty()));
-            if !address.ip().is_unspecified() {
-                names.push(address.ip().to_string());
-            }
-            names.sort_unstable();
-            names.dedup();
-            let (tls, expires) = trust.console_config(&names, SystemTime::now())?;
-            (tls, Some(expires))
+    let own = settings.certificate.as_ref().zip(settings.key.as_ref());
+    let (tls, certificate_expires) = if let Some((certificate, key)) = own {
+        (own_certificate(certificate, key)?, None)
+    } else {
+        let local = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+        let mut names: Vec<_> = settings.names.iter().cloned().chain(local).collect();
+        names.extend(Some(machine.clone()).filter(|name| !name.is_empty()));
+        if !address.ip().is_unspecified() {
+            names.push(address.ip().to_string());
         }
+        names.sort_unstable();
+        names.dedup();
+        let (tls, expires) = trust.console_config(&names, SystemTime::now())?;
+        (tls, Some(expires))
     };
     let host = server.host();
     host.connected.watch();

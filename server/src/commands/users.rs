@@ -120,7 +120,9 @@ fn list(place: &TrustPlace, json: bool) -> Result<()> {
     if listed.is_empty() {
         outln!("nobody may sign in; `snapless-server console user add` makes a user");
     }
-    listed.iter().for_each(|user| outln!("{}  {}", user.name, user.role));
+    for user in &listed {
+        outln!("{}  {}", user.name, user.role);
+    }
     Ok(())
 }
 

@@ -9,12 +9,13 @@ use snapless_console::fault::{Code, Fault, Result};
 use snapless_console::jobs::Progressing;
 use snapless_console::model::{
     Bookmark, BookmarkName, JobResult, Mount as Served, NewBookmark, NewMount, NewRestore,
-    Policy as ShownPolicy, Retention, RetentionChanges, Transport, VolumeId,
+    Retention, RetentionChanges, Transport, VolumeId,
 };
 use snapless_wire::id::VolumeGuid;
 
 use super::estate::Stored;
 use super::fault::guid;
+use super::lines::policy;
 use super::past::bookmark;
 use crate::bookmarks::{Shown, new_name};
 use crate::disk_image::{self, DiskFormat};
@@ -26,7 +27,7 @@ use crate::point_name::PointName;
 use crate::repository::Repository;
 use crate::restore::{self, Found, Progress, Request, Source};
 use crate::retention::minimum::Minimums;
-use crate::retention::policy::{Changes, Keep, Policies, Policy, Volume};
+use crate::retention::policy::{Changes, Keep, Policies, Volume};
 use crate::stop::StopFlag;
 use crate::target::keep_out;
 use crate::time;
@@ -225,21 +226,6 @@ fn served(mount: &Mount, is_writable: bool) -> Served {
         format!("qemu-img convert -p -O qcow2 '{uri}' volume.qcow2"),
     ];
     Served { address: address.to_string(), uri, commands }
-}
-
-/// A policy in the words of the API.
-pub(super) fn policy(policy: &Policy) -> ShownPolicy {
-    let Policy { hourly, daily, weekly, monthly, yearly, .. } = *policy;
-    ShownPolicy {
-        keep_all: policy.keep_all.to_string(),
-        hourly,
-        daily,
-        weekly,
-        monthly,
-        yearly,
-        bookmarks: policy.bookmarks.to_string(),
-        time_zone: policy.time_zone.to_string(),
-    }
 }
 
 /// As JSON both have the same names and values, but for numbers that the API does not take.

@@ -13,9 +13,7 @@ use snapless_types::RecordKind;
 use snapless_wire::id::{SessionId, VolumeGuid};
 use snapless_wire::record::RecordHeader;
 
-use super::estate::Stored;
-use super::lines::ms;
-use super::past::float;
+use super::lines::{float, ms};
 use crate::list;
 use crate::repository::{Presence, Repository};
 use crate::stop::StopFlag;
@@ -75,7 +73,12 @@ pub(super) struct Counted {
 
 impl AllChanges {
     /// The counts of a volume; begins to count if there are none, or others since.
-    pub(super) fn of(&self, stored: &Stored, volume: VolumeGuid, listed: &list::Volume) -> Counted {
+    pub(super) fn of(
+        &self,
+        (repository, stop): (&Repository, &StopFlag),
+        volume: VolumeGuid,
+        listed: &list::Volume,
+    ) -> Counted {
         let streams = listed.sessions.iter().filter_map(|session| session.content.stream());
         let stored_bytes = streams.map(|stream| stream.stored_bytes).sum();
         let mut inner = self.lock();
@@ -96,14 +99,18 @@ impl AllChanges {
         if is_due && !is_counting && may_count {
             inner.counting.insert(volume);
             drop(inner);
-            self.count(stored, volume, stored_bytes);
+            self.count((repository, stop), volume, stored_bytes);
         }
         counted
     }
 
-    fn count(&self, stored: &Stored, volume: VolumeGuid, stored_bytes: u64) {
-        let (all, repository) = (self.clone(), stored.repository.clone());
-        let stop = stored.stop.clone();
+    fn count(
+        &self,
+        (repository, stop): (&Repository, &StopFlag),
+        volume: VolumeGuid,
+        stored_bytes: u64,
+    ) {
+        let (all, repository, stop) = (self.clone(), repository.clone(), stop.clone());
         let run = move || {
             let begun = Instant::now();
             let counts = count(&repository.pinned_for("console"), volume, &stop, |done| {

@@ -47,7 +47,7 @@ impl Stored {
         let token = self.trust.make_token(&grant, valid, SystemTime::now()).map_err(of_trust)?;
         let valid_until_ms =
             ms(time::now()).unwrap_or_default() + 60_000 * u64::from(new.valid_minutes);
-        let token = token.text().to_string();
+        let token = token.text();
         let command = format!("snapless enroll SERVER --token {token}");
         Ok(Enrolment { token, valid_until_ms, command })
     }

@@ -236,7 +236,6 @@ fn find<'n, D: Read + Seek>(
         let entry = entry.ok_or_else(|| missing(name))??;
         said = entry.key().transpose()?;
         let next = entry.to_file(ntfs, disk)?;
-        drop(entry);
         file = next;
     }
     Ok((file, said))

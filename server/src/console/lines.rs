@@ -1,13 +1,15 @@
 //! What is stored of a volume, in the words of the API.
 
 use snapless_console::model::{
-    CopyCheck, Gap, Level, Progress, State, StoredSession, VolumeId, VolumeLine,
+    CopyCheck, Gap, Level, Policy as ShownPolicy, Progress, State, StoredSession, VolumeId,
+    VolumeLine,
 };
 use snapless_console::settings::Settings;
 use snapless_trust::identity::MachineId;
 use snapless_wire::id::FileTime;
 
 use crate::list::{self, Content};
+use crate::retention::policy::Policy;
 use crate::time;
 
 /// An instant in milliseconds, rounded down.
@@ -188,6 +190,27 @@ pub(super) fn copy_check(listed: &list::Volume) -> Option<CopyCheck> {
         left_out_bytes: verified.left_out_bytes.saturating_add(verified.overtaken_bytes),
         damaged: verified.damaged,
     })
+}
+
+/// A policy in the words of the API.
+pub(super) fn policy(policy: &Policy) -> ShownPolicy {
+    let Policy { hourly, daily, weekly, monthly, yearly, .. } = *policy;
+    ShownPolicy {
+        keep_all: policy.keep_all.to_string(),
+        hourly,
+        daily,
+        weekly,
+        monthly,
+        yearly,
+        bookmarks: policy.bookmarks.to_string(),
+        time_zone: policy.time_zone.to_string(),
+    }
+}
+
+/// A number of a chart.
+#[expect(clippy::cast_precision_loss, reason = "for a chart")]
+pub(super) fn float(number: u64) -> f64 {
+    number as f64
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use snapless_wire::id::VolumeGuid;
 use super::changes::Counted;
 use super::estate::Stored;
 use super::fault::guid;
-use super::lines::{ms, ms_after, ms_before, shown_gap};
+use super::lines::{float, ms, ms_after, ms_before, policy, shown_gap};
 use crate::bookmarks::Shown;
 use crate::error::Error;
 use crate::list::{self, Content, Points, list_volume};
@@ -97,7 +97,12 @@ impl Stored {
         let changes = match begin_ms {
             Some(begin_ms) if buckets > 0 => {
                 let (from, to) = ends(stretch, begin_ms, now_ms);
-                Some(over_time(&self.changes.of(self, volume, &listed), from, to, buckets))
+                Some(over_time(
+                    &self.changes.of((&self.repository, &self.stop), volume, &listed),
+                    from,
+                    to,
+                    buckets,
+                ))
             }
             _ => None,
         };
@@ -110,7 +115,7 @@ impl Stored {
             gaps: gaps(&listed),
             bookmarks: listed.bookmarks.iter().map(bookmark).collect(),
             t0,
-            retention: super::acts::policy(&policies.of(volume)),
+            retention: policy(&policies.of(volume)),
             restorable,
             changes,
         })
@@ -120,7 +125,7 @@ impl Stored {
         let volume = guid(id)?;
         let listed = self.list(volume)?;
         let now_ms = ms(time::now()).unwrap_or_default();
-        let counted = self.changes.of(self, volume, &listed);
+        let counted = self.changes.of((&self.repository, &self.stop), volume, &listed);
         let begin_ms = counted.begin_ms().unwrap_or(now_ms);
         let (from_ms, to_ms) = ends(stretch, begin_ms, now_ms);
         let bytes = counted.over_volume(from_ms, to_ms, parts);
@@ -198,9 +203,4 @@ fn over_time(counted: &Counted, from_ms: u64, to_ms: u64, buckets: u32) -> Chang
         complete: counted.is_complete(),
         counted: counted.share(),
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "for a chart")]
-pub(super) fn float(number: u64) -> f64 {
-    number as f64
 }

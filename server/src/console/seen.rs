@@ -116,10 +116,10 @@ impl Looking {
                 machines_at = Some(Instant::now());
                 self.look_at_machines();
             }
-            if let Err(error) = self.round() {
-                if !matches!(error, Error::Stopped) {
-                    log::warn!("console: the volumes cannot be listed: {error}");
-                }
+            if let Err(error) = self.round()
+                && !matches!(error, Error::Stopped)
+            {
+                log::warn!("console: the volumes cannot be listed: {error}");
             }
             if self.stop.wait(ROUND) {
                 return;
