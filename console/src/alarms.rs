@@ -1,7 +1,7 @@
 //! Alarms: each is raised once when its condition begins, and told once more when it has ended.
 //!
-//! A condition that ends and begins again within [`CALM_MS`] is the same alarm. Alarms that last are
-//! kept in a file, so that a restart raises none of them again.
+//! A condition that ends and begins again within [`CALM_MS`] is the same alarm. Alarms that last
+//! are kept in a file, so that a restart raises none of them again.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fs;

@@ -1,5 +1,5 @@
-//! Looks at the estate once a second, and tells what changed: to streams of events, to the history of
-//! rates, to alarms.
+//! Looks at the estate once a second, and tells what changed: to streams of events, to the history
+//! of rates, to alarms.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};

@@ -1,8 +1,8 @@
 //! An estate that does not exist: up to thousands of volumes, a 64 TiB volume whose first sync goes
 //! on, months of timeline. For the console's tests, and to work on its page.
 //!
-//! Everything follows from the number of a volume and from the clock; nothing is stored but what the
-//! API changes. No repository is read and no file is written: a mount listens nowhere, a restore
+//! Everything follows from the number of a volume and from the clock; nothing is stored but what
+//! the API changes. No repository is read and no file is written: a mount listens nowhere, a restore
 //! only tells its progress.
 #![forbid(unsafe_code)]
 
@@ -375,7 +375,7 @@ fn work(job: &Progressing, total: u64, time: Duration) -> Result<u64> {
     Ok(total)
 }
 
-/// TLS settings with a certificate of its own for this machine's loopback, and the certificate in PEM.
+/// TLS settings with a certificate of its own for the loopback, and the certificate in PEM.
 ///
 /// # Errors
 /// The certificate cannot be made.

@@ -1,5 +1,5 @@
-//! `snapless-console-synthetic`: a console over an estate that does not exist. For those who work on
-//! the page, and for the tests of the API.
+//! `snapless-console-synthetic`: a console over an estate that does not exist. For those who work
+//! on the page, and for the tests of the API.
 #![forbid(unsafe_code)]
 
 use std::error::Error;

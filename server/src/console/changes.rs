@@ -1,8 +1,8 @@
-//! How many bytes were written, when and where: counted from the headers of a volume's history, by a
-//! thread, once for many questions.
+//! How many bytes were written, when and where: counted from the headers of a volume's history,
+//! by a thread, once for many questions.
 //!
-//! Exact to the minute in time, and to a 256th of the volume by the hour. Only the stream counts: of
-//! what is folded only the points are left, and nothing tells what changed between them.
+//! Exact to the minute in time, and to a 256th of the volume by the hour. Only the stream counts:
+//! of what is folded only the points are left, and nothing tells what changed between them.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

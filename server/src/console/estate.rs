@@ -108,7 +108,7 @@ impl Stored {
     }
 }
 
-/// The shares of the states in each of so many parts, or in as many as are known if those are fewer.
+/// The shares of the states in each of so many parts, or in as many as are known if that is less.
 fn shares(known: &[Part], most: usize) -> impl Iterator<Item = Vec<u32>> {
     let count = most.min(known.len());
     (0..count).map(move |part| {

@@ -2,8 +2,8 @@
 //! console ([`super::worker`]).
 //!
 //! A file system is text from outside of a complicated grammar. It is read in a process of its own
-//! with limits of memory and time, by the `ntfs` crate. The process opens the repository for reading
-//! and writes to its standard output: one line of JSON ([`Answer`]), and behind it the content of a
+//! with limits of memory and time, by the `ntfs` crate. The process opens the repository for
+//! reading and writes to its standard output: one line of JSON ([`Answer`]), and behind it the content of a
 //! file.
 
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
@@ -285,7 +285,8 @@ fn folder<D: Read + Seek>(
 const REPARSE: NtfsFileAttributeFlags = NtfsFileAttributeFlags::REPARSE_POINT;
 const COMPRESSED: &str = "NTFS has compressed it, and it cannot be read here: mount the point";
 const ENCRYPTED: &str = "EFS has encrypted it, and it cannot be read here: mount the point";
-const ELSEWHERE: &str = "it is a link, or Windows keeps its content in a form that cannot be read here: mount the point";
+const ELSEWHERE: &str = "it is a link, or Windows keeps its content in a form that \
+    cannot be read here: mount the point";
 
 fn shown(name: &NtfsFileName, text: String) -> FileEntry {
     use NtfsFileAttributeFlags as Flags;
