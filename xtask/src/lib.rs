@@ -28,6 +28,7 @@ pub mod lint;
 pub mod message_table;
 pub mod mutants;
 pub mod package;
+pub mod page;
 mod resources;
 pub mod scenario_console;
 pub mod selftest;
