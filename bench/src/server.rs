@@ -293,9 +293,10 @@ impl Volume {
                 let images = Images::create(latest, t0.as_deref(), disk.length())?;
                 sink::start(images, Arc::clone(run), signal).map(Some)
             }
-            SinkSpec::Server { address, volume } => {
+            SinkSpec::Server { address, volume, token } => {
                 let server =
-                    Greeted::connect(address, volume, run.session.geometry())?.into_sink(run)?;
+                    Greeted::connect(address, volume, token.as_deref(), run.session.geometry())?
+                        .into_sink(run)?;
                 sink::start(server, Arc::clone(run), signal).map(Some)
             }
             SinkSpec::Null { .. } | SinkSpec::Throttled { .. } => Ok(None),

@@ -135,6 +135,9 @@ pub enum SinkSpec {
         address: String,
         /// The volume's GUID there.
         volume: String,
+        /// A token to enrol with: the link is over TLS then. Plain TCP without one.
+        #[serde(default)]
+        token: Option<String>,
     },
 }
 

@@ -82,7 +82,8 @@ fn the_server_restores_t0_and_the_latest_state() {
 
     let truth_at_t0 = bench.content();
     let mut control = host.control().unwrap();
-    let sink = SinkSpec::Server { address: address.to_string(), volume: guid.to_string() };
+    let sink =
+        SinkSpec::Server { address: address.to_string(), volume: guid.to_string(), token: None };
     control.start("v", &slow_sweep(sink)).unwrap();
     assert!(load(&bench, &host.uri("v"), &[]).0.wait().unwrap().success());
     let done = wait_for(&mut control, drained);

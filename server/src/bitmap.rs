@@ -56,6 +56,11 @@ impl BlockSet {
         new
     }
 
+    /// How many blocks of the run are in the set.
+    pub(crate) fn count_in(&self, run: &BlockRange) -> u64 {
+        numbers(run).map_or(0, |run| self.blocks.range_cardinality(run))
+    }
+
     /// The first block of the run that is in the set.
     pub fn first_in(&self, run: &BlockRange) -> Option<BlockIndex> {
         self.blocks.range(numbers(run)?).next().map(index)

@@ -20,6 +20,8 @@ use crate::seal::KeySource;
 use crate::trust_cli::{TrustCommand, TrustPlace};
 
 mod bookmark;
+#[cfg(feature = "console")]
+mod console;
 mod copy;
 mod points;
 mod retention;
@@ -27,6 +29,8 @@ mod retention;
 pub use copy::{Copy, CopyOptions, Export, FromKey, Import, ToKey, Upgrade};
 
 pub use bookmark::{BookmarkAdd, BookmarkCommand, BookmarkList, BookmarkRemove};
+#[cfg(feature = "console")]
+pub use console::{ConsoleCommand, ReadFiles, UserAdd, UserCommand};
 pub use points::{Points, Stat};
 pub use retention::{Compact, Gc, RetentionCommand, RetentionSet, RetentionShow};
 
@@ -123,6 +127,17 @@ Example:
     /// Who may speak.
     #[command(flatten)]
     Trust(TrustCommand),
+    /// Make, list and remove who may sign in to the console.
+    #[cfg(feature = "console")]
+    Console {
+        /// What to do.
+        #[command(subcommand)]
+        command: ConsoleCommand,
+    },
+    /// Read files of a point for the console.
+    #[cfg(feature = "console")]
+    #[command(hide = true)]
+    ReadFiles(ReadFiles),
 }
 
 /// `init`.
@@ -254,6 +269,15 @@ pub struct Serve {
     /// both; 0 for none. With less, nothing is taken from services until there is more.
     #[arg(long, value_name = "SIZE|SHARE%", default_value = "1GiB,5%")]
     pub min_free: MinFree,
+    /// Serve the console on this address too, over HTTPS: a page, an API, metrics, alarms. `console
+    /// user add` makes who may sign in. Without a port of its own there is no console.
+    #[cfg(feature = "console")]
+    #[arg(long, value_name = "ADDRESS:PORT", conflicts_with = "insecure")]
+    pub console: Option<SocketAddr>,
+    /// The console's settings [default: `console.toml` in the folder of trust, if it is there].
+    #[cfg(feature = "console")]
+    #[arg(long, value_name = "FILE", requires = "console")]
+    pub console_settings: Option<PathBuf>,
 }
 
 /// Where a point is: the volume in a repository, and maybe the session.

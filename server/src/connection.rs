@@ -33,6 +33,7 @@ use zerocopy::IntoBytes;
 
 use crate::backlog::{Inlet, Until, backlog};
 use crate::comparer::Comparer;
+use crate::connected::Connection;
 use crate::error::{Error, Result};
 use crate::fetching::{Asked, Point};
 use crate::gate::{Greeting, Seat};
@@ -206,8 +207,12 @@ fn serve_session(
     let name = format!("{}, session {}", link.peer(), hello.session);
     let (inlet, outlet) = backlog();
     let (speaker, hello, cancel) = (link.speaker(), *hello, watch.cancel);
+    let machine = watch.pass.machine().map(|certified| certified.identity.machine);
+    let connection = host.connected.enter(hello.volume, hello.session, machine);
     let seeds = Seeds::new(host, hello, &name);
-    let storing = Storing { host, hello, seat, cancel, speaker, name: &name, seeds: &seeds };
+    let connection = &connection;
+    let storing =
+        Storing { host, hello, seat, cancel, speaker, name: &name, seeds: &seeds, connection };
     thread::scope(|scope| {
         let thread = thread::Builder::new().name(format!("store {}", hello.session));
         let storing = match thread.spawn_scoped(scope, || storing.run(outlet)) {
@@ -215,7 +220,7 @@ fn serve_session(
             Err(source) => return part(link, &name, &Error::Thread(source), begun),
         };
         let mut comparer = Comparer::new(scope, host, (hello, &seeds), link.speaker(), &name);
-        let to = (&inlet, &mut comparer);
+        let to = (&inlet, &mut comparer, connection);
         let end = attend(&mut link, watch, to, (&name, host.keep_alive));
         drop(comparer);
         let (is_over, was_opened) = (inlet.is_over(), inlet.was_opened());
@@ -238,11 +243,11 @@ fn serve_session(
 fn attend(
     link: &mut ServerLink,
     watch: &Watch<'_>,
-    (inlet, comparer): (&Inlet, &mut Comparer<'_, '_>),
+    (inlet, comparer, connection): (&Inlet, &mut Comparer<'_, '_>, &Connection),
     (name, keep_alive): (&str, Duration),
 ) -> Error {
     let mut wait = Waiting { watch, inlet, name, keep_alive, has_told: false };
-    let end = receive_all(link, watch, (inlet, comparer), &mut wait);
+    let end = receive_all(link, watch, (inlet, comparer, connection), &mut wait);
     if let Error::Link(_) = end {
         // What came before is stored, and acknowledged if the service still listens.
         inlet.finish();
@@ -262,7 +267,7 @@ fn attend(
 fn receive_all(
     link: &mut ServerLink,
     watch: &Watch<'_>,
-    (inlet, comparer): (&Inlet, &mut Comparer<'_, '_>),
+    (inlet, comparer, connection): (&Inlet, &mut Comparer<'_, '_>, &Connection),
     wait: &mut Waiting<'_>,
 ) -> Error {
     if let Err(error) = wait.until(Until::Opened, link, true) {
@@ -284,12 +289,18 @@ fn receive_all(
                 let packed = payload;
                 let mut payload = inlet.buffer();
                 match unpack(&packed, &mut payload) {
-                    Ok(frame) => inlet.put(frame, payload),
+                    Ok(frame) => {
+                        connection.note(payload.len());
+                        inlet.put(frame, payload);
+                    }
                     Err(error) => return LinkError::from(error).into(),
                 }
                 inlet.keep(packed);
             }
-            Ok(frame) => inlet.put(frame, payload),
+            Ok(frame) => {
+                connection.note(payload.len());
+                inlet.put(frame, payload);
+            }
             Err(error) => return error,
         }
     }

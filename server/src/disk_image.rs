@@ -38,6 +38,13 @@ pub struct Report {
     pub compared: bool,
 }
 
+/// The formats that can be made on this machine.
+pub fn formats() -> Vec<DiskFormat> {
+    let has_program = cfg!(unix) && QemuImg::find().is_ok();
+    let all = <DiskFormat as clap::ValueEnum>::value_variants();
+    all.iter().copied().filter(|format| *format == DiskFormat::Raw || has_program).collect()
+}
+
 /// Restores a point to a file of a format other than raw, and compares it with the point unless
 /// `compare` is false.
 ///

@@ -197,6 +197,9 @@ pub enum Error {
         /// Why not.
         why: String,
     },
+    /// The console cannot be started, or its users cannot be changed.
+    #[error("the console: {0}")]
+    Console(String),
     /// Nothing tells where the authority of a repository of objects is.
     #[error("{0} keeps no certificate authority: name its folder on this machine with --trust DIR")]
     NoTrustFolder(String),

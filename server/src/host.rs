@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::connected::Connected;
 use crate::floor::Floor;
 use crate::indexer::Indexer;
 use crate::occupancy::Occupancy;
@@ -19,6 +20,8 @@ pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
 pub struct Host {
     /// Where streams are stored.
     pub repository: Arc<WritableRepository>,
+    /// Which volumes are connected.
+    pub connected: Connected,
     /// The connection that serves each session.
     pub occupancy: Occupancy,
     /// A segment that would grow past this is closed, in bytes.

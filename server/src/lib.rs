@@ -21,6 +21,7 @@
 //! | [`comparer`], [`given`], [`openings`] | tells services what the stream has already |
 //! | `seeds`, [`seed_image`] | content of a volume from before a session, which its first sync need not send |
 //! | [`gate`], [`occupancy`] | how many connections there are, and which one serves a session |
+//! | [`connected`], `console` | which volumes are connected; what the console shows of the server and does for it |
 //! | [`host`], [`handles`] | what connections share; how many files may be open for them |
 //! | [`floor`] | how much space stays free |
 //! | [`indexer`] | the indices that segments lack, and kept maps |
@@ -43,7 +44,10 @@ pub mod clock;
 pub mod commands;
 pub mod comparer;
 pub mod compression;
+pub mod connected;
 pub mod connection;
+#[cfg(feature = "console")]
+pub mod console;
 pub mod copy;
 pub mod copy_error;
 pub mod crypto;

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use log::{info, warn};
 
+use crate::connected::Connected;
 use crate::connection;
 use crate::error::{Error, Result};
 use crate::floor::{Floor, MinFree};
@@ -140,6 +141,7 @@ impl Server {
         let indexer = Indexer::new(map_bytes, floor.clone());
         let host = Host {
             repository,
+            connected: Connected::default(),
             occupancy,
             segment_limit,
             keep_alive,
@@ -157,6 +159,12 @@ impl Server {
     /// The address that it listens on; if port 0 was asked for, with the real port.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What the console sees of it.
+    #[cfg(feature = "console")]
+    pub(crate) fn host(&self) -> &Host {
+        &self.host
     }
 
     /// A handle that stops the server.

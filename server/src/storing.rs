@@ -21,6 +21,7 @@ use snapless_wire::verified::Verified;
 use zerocopy::IntoBytes;
 
 use crate::backlog::Outlet;
+use crate::connected::Connection;
 use crate::error::{Error, Result};
 use crate::floor::LOOK_AGAIN;
 use crate::format::session::SessionHeader;
@@ -51,6 +52,8 @@ pub(crate) struct Storing<'a> {
     pub name: &'a str,
     /// What there is of the volume from before the session.
     pub seeds: &'a Seeds<'a>,
+    /// Where its blocks are counted for the console.
+    pub connection: &'a Connection,
 }
 
 /// An open session. The writer is dropped before the claim: the next writer finds no file open.
@@ -93,14 +96,15 @@ impl Storing<'_> {
     /// # Errors
     /// Why the connection must end.
     pub fn run(self, frames: Outlet) -> Result<()> {
-        let Self { host, hello, seat, cancel, speaker, name, seeds } = self;
+        let Self { host, hello, seat, cancel, speaker, name, seeds, connection } = self;
         let (mut session, state) = open((host, seeds), &hello, seat, cancel)?;
+        connection.note_blocks(&state);
         let mut ingest = Ingest::AwaitingHello;
         welcome(&speaker, name, &session, &state)?;
         ingest.begin(state);
         frames.opened();
         session.look_at(name);
-        let end = session.store_all(&frames, &mut ingest, &speaker, name);
+        let end = session.store_all(&frames, &mut ingest, &speaker, (name, connection));
         // After any other end, the state may be that of a record that was refused.
         if let (Ok(()) | Err(Error::Link(_)), Some(state)) = (&end, ingest.state()) {
             session.writer.keep_state_at_end(state);
@@ -115,9 +119,12 @@ impl Session<'_> {
         frames: &Outlet,
         ingest: &mut Ingest,
         speaker: &Speaker,
-        name: &str,
+        (name, connection): (&str, &Connection),
     ) -> Result<()> {
         while let Some(received) = frames.take() {
+            if let Some(state) = ingest.state() {
+                connection.note_blocks(state);
+            }
             // A watermark takes no space: a quiet volume's latest point goes on.
             let expanded = match received.frame.kind() {
                 FrameKind::Records => self.seeds.expand(&received.payload)?,

@@ -68,6 +68,17 @@ pub enum BaseBlocks {
     Holes,
 }
 
+/// A part of the volume: how many of its blocks the stream describes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Part {
+    /// Its blocks.
+    pub blocks: u64,
+    /// Those whose content is in the stream.
+    pub known: u64,
+    /// Those that changed in a gap before they were captured.
+    pub spoiled: u64,
+}
+
 /// How the next record must follow the ones before.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Joint {
@@ -248,6 +259,21 @@ impl StreamState {
     pub fn watermark(&self) -> Option<Watermark> {
         let (last, reading) = (self.last()?, self.timeline.watermark()?);
         Some(Watermark::new(last.seq, reading.time, reading.monotonic))
+    }
+
+    /// The volume in so many parts of about the same length, or one for each block if it has fewer.
+    pub fn parts(&self, most: u64) -> impl Iterator<Item = Part> + use<'_> {
+        let blocks = self.known.capacity();
+        let count = most.min(blocks);
+        let edge = move |part: u64| {
+            let before = u128::from(blocks) * u128::from(part) / u128::from(count.max(1));
+            BlockIndex(u64::try_from(before).unwrap_or(blocks))
+        };
+        (0..count).map(move |part| {
+            let run = BlockRange::new(edge(part), edge(part + 1));
+            let (known, spoiled) = (self.known.count_in(&run), self.spoiled.count_in(&run));
+            Part { blocks: run.len(), known, spoiled }
+        })
     }
 
     fn coverage(&self) -> crate::timeline::Coverage {

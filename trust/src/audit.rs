@@ -62,6 +62,8 @@ pub enum Act {
     BookmarkRemoved,
     /// Sessions were copied into another repository.
     Copied,
+    /// A user of the console did something: the particulars say what.
+    Console,
 }
 
 /// The log.
@@ -83,6 +85,8 @@ struct Line<'a> {
     time: String,
     act: Act,
     #[serde(skip_serializing_if = "Option::is_none")]
+    who: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     peer: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     machine: Option<String>,
@@ -97,6 +101,8 @@ struct Line<'a> {
 pub struct Entry<'a> {
     /// What was done.
     pub act: Act,
+    /// The user of the console who did it.
+    pub who: Option<&'a str>,
     /// The address from which it was asked for.
     pub peer: Option<&'a str>,
     /// The machine that it concerns.
@@ -150,6 +156,7 @@ impl Audit {
         let line = Line {
             time: text_of(SystemTime::now()),
             act: entry.act,
+            who: entry.who.map(cut),
             peer: entry.peer,
             machine: entry.machine.map(|machine| machine.to_string()),
             about: cut(entry.about),
@@ -198,7 +205,13 @@ mod tests {
     use super::*;
 
     fn refusal(about: &str) -> Entry<'_> {
-        Entry { act: Act::ConnectRefused, peer: Some("192.0.2.1:7"), machine: None, about }
+        Entry {
+            act: Act::ConnectRefused,
+            who: None,
+            peer: Some("192.0.2.1:7"),
+            machine: None,
+            about,
+        }
     }
 
     fn lines(audit: &Audit) -> Vec<serde_json::Value> {
@@ -212,7 +225,8 @@ mod tests {
         let audit = Audit::new(dir.path());
         let id = MachineId([1; 16]);
         let long = "ä\n".repeat(1000);
-        let entry = Entry { act: Act::Enrolled, peer: None, machine: Some(id), about: &long };
+        let entry =
+            Entry { act: Act::Enrolled, who: None, peer: None, machine: Some(id), about: &long };
         audit.append(&entry).unwrap();
         audit.append(&refusal("x")).unwrap();
         let lines = lines(&audit);

@@ -5,6 +5,7 @@
 //! that the server may move to another address.
 
 use std::fs;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -179,6 +180,30 @@ impl Authority {
         self.read_server_identity(text.as_bytes())
     }
 
+    /// A new certificate for browsers, with its key, for these names and addresses. It is kept
+    /// nowhere.
+    ///
+    /// # Errors
+    /// A name that no certificate can have.
+    pub fn console_identity(
+        &self,
+        names: &[String],
+        now: SystemTime,
+    ) -> Result<ServerIdentity, TrustError> {
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+        let validity = Validity { from: now - BACKDATED, to: now + CERTIFICATE_LIFETIME };
+        let mut params = leaf(SERVER_NAME, validity, ExtendedKeyUsagePurpose::ServerAuth)?;
+        for name in names {
+            params.subject_alt_names.push(match name.parse::<IpAddr>() {
+                Ok(address) => SanType::IpAddress(address),
+                Err(_) => SanType::DnsName(name.as_str().try_into()?),
+            });
+        }
+        let issued = params.signed_by(&key, &self.issuer)?;
+        let text = format!("{}{}", issued.pem(), key.serialize_pem());
+        self.read_server_identity(text.as_bytes())
+    }
+
     fn read_server_identity(&self, text: &[u8]) -> Result<ServerIdentity, TrustError> {
         let bad = |why: rustls::pki_types::pem::Error| TrustError::Certificate(why.to_string());
         let certificate = CertificateDer::from_pem_slice(text).map_err(bad)?.into_owned();
@@ -318,6 +343,25 @@ mod tests {
         let (_, other) = authority.issue(&identity(), &request(&key).unwrap(), now).unwrap();
         assert_ne!(certified.serial, other.serial);
         assert_eq!(Certified::read(&first).unwrap(), certified);
+    }
+
+    #[test]
+    fn a_console_s_certificate_has_its_names_and_addresses_and_is_kept_nowhere() {
+        use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+        let (authority, dir) = authority();
+        let count = || fs::read_dir(dir.path().join("trust")).unwrap().count();
+        let before = count();
+        let names = ["localhost", "127.0.0.1", "::1", "backup.example.com"].map(str::to_owned);
+        let identity = authority.console_identity(&names, SystemTime::now()).unwrap();
+        let (_, parsed) = X509Certificate::from_der(&identity.chain[0]).unwrap();
+        let alternatives = parsed.subject_alternative_name().unwrap().unwrap();
+        let found: Vec<_> = alternatives.value.general_names.iter().collect();
+        assert!(matches!(found[0], GeneralName::DNSName("localhost")));
+        assert!(matches!(found[1], GeneralName::IPAddress([127, 0, 0, 1])));
+        assert!(matches!(found[2], GeneralName::IPAddress(address) if address.len() == 16));
+        assert_eq!((found.len(), count()), (4, before));
+        let bad = ["ä b".to_owned()];
+        assert!(authority.console_identity(&bad, SystemTime::now()).is_err());
     }
 
     #[test]

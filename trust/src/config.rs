@@ -85,6 +85,16 @@ pub(crate) fn server_config(
     Ok(Arc::new(config))
 }
 
+/// The settings of the console, for browsers: HTTP/1.1, without certificates of theirs.
+pub(crate) fn console_config(identity: ServerIdentity) -> Result<Arc<ServerConfig>, TrustError> {
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&version::TLS13])?
+        .with_no_client_auth()
+        .with_single_cert(identity.chain, identity.key)?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
 /// A machine's settings: only the server of this authority.
 pub(crate) fn client_config(
     purpose: Purpose,

@@ -10,7 +10,7 @@ use rustls::pki_types::CertificateSigningRequestDer;
 
 use crate::audit::{Act, Audit, Entry, text_of};
 use crate::authority::Authority;
-use crate::config::{Purpose, server_config};
+use crate::config::{Purpose, console_config, server_config};
 use crate::enrolment::{Answer, Request, csr};
 use crate::error::TrustError;
 use crate::hex;
@@ -245,7 +245,8 @@ impl ServerTrust {
             log::warn!("{peer}: no certificate: {why}");
             let machine = holder.map(|holder| holder.identity.machine);
             let act = Act::EnrolRefused;
-            self.audit.refused(&Entry { act, peer: Some(peer), machine, about: &why });
+            let who = None;
+            self.audit.refused(&Entry { act, who, peer: Some(peer), machine, about: &why });
             // What is wrong with the server's own files is not the other end's business.
             Answer::Refused(match error {
                 TrustError::File { .. } | TrustError::Damaged { .. } => {
@@ -335,11 +336,48 @@ impl ServerTrust {
         self.note(act, None, None, about)
     }
 
+    /// Notes what a user of the console is about to do.
+    ///
+    /// # Errors
+    /// The log cannot be written.
+    pub fn note_console(
+        &self,
+        (who, peer): (&str, &str),
+        machine: Option<MachineId>,
+        about: &str,
+    ) -> Result<(), TrustError> {
+        let (who, peer) = (Some(who), Some(peer));
+        self.audit.append(&Entry { act: Act::Console, who, peer, machine, about })
+    }
+
+    /// The TLS settings of the console, with a new certificate of the authority for these names and
+    /// addresses, and when that expires. Browsers need no certificate of their own.
+    ///
+    /// # Errors
+    /// A name that no certificate can have.
+    pub fn console_config(
+        &self,
+        names: &[String],
+        now: SystemTime,
+    ) -> Result<(Arc<ServerConfig>, SystemTime), TrustError> {
+        let identity = self.authority.console_identity(names, now)?;
+        let expires = identity.validity.to;
+        Ok((console_config(identity)?, expires))
+    }
+
+    /// Which machine each volume at this server belongs to. A binding that is damaged is left out.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn volume_owners(&self) -> Result<Vec<(VolumeName, MachineId)>, TrustError> {
+        self.volumes.all()
+    }
+
     /// Notes a refused connection.
     pub fn refused(&self, peer: &str, holder: Option<&Certified>, why: &str) {
         let machine = holder.map(|holder| holder.identity.machine);
         let act = Act::ConnectRefused;
-        self.audit.refused(&Entry { act, peer: Some(peer), machine, about: why });
+        self.audit.refused(&Entry { act, who: None, peer: Some(peer), machine, about: why });
     }
 
     fn enrol(
@@ -410,6 +448,6 @@ impl ServerTrust {
         machine: Option<MachineId>,
         about: &str,
     ) -> Result<(), TrustError> {
-        self.audit.append(&Entry { act, peer, machine, about })
+        self.audit.append(&Entry { act, who: None, peer, machine, about })
     }
 }

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::{
     build, check_sys, check_tree, demo, engine_tests, forward, fuzz, instructions, lint, mutants,
-    package, selftest, setup, test, tsan, vm,
+    package, page, selftest, setup, test, tsan, vm,
 };
 
 /// Builds and tests Snapless on Linux.
@@ -60,6 +60,8 @@ enum Task {
         #[arg(value_enum, default_value = "all")]
         part: lint::Part,
     },
+    /// Check the console's page: its types, its form, and what it does in Chromium
+    Page,
     /// Run the engine's loom models: small cases in every interleaving
     Loom(engine_tests::Options),
     /// Break the engine's rules on purpose: the simulator has to find each breach
@@ -106,6 +108,7 @@ impl Task {
             Self::Selftest => selftest::run(layout),
             Self::Lint { part } => lint::run(layout, part),
             Self::Package(options) => package::run(layout, &options),
+            Self::Page => page::run(layout),
             Self::Demo(options) => demo::run(layout, &options),
             Self::Bench(options) => forward::bench(layout, &options),
             Self::Instructions(options) => instructions::run(layout, options),

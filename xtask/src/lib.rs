@@ -3,6 +3,7 @@
 //! A task is a function that takes the [`layout::Layout`]. A longer task calls the `add_to` of
 //! shorter ones, which adds their steps to its own ([`console::Steps`]).
 
+mod api;
 pub mod arguments;
 pub mod build;
 mod check_inf;
@@ -27,6 +28,7 @@ pub mod lint;
 pub mod message_table;
 pub mod mutants;
 pub mod package;
+pub mod page;
 mod resources;
 pub mod scenario_console;
 pub mod selftest;

@@ -12,6 +12,7 @@ use snapless_e2e::image::SIZE_MIN_MIB;
 use snapless_e2e::process;
 use snapless_e2e::scenario::Scenario;
 
+use crate::api;
 use crate::build::{self, Artifacts, ForWindows, programs};
 use crate::check_sys;
 use crate::check_tree;
@@ -26,6 +27,7 @@ use crate::instructions;
 use crate::layout::Layout;
 use crate::lint::Part;
 use crate::package::{self, Contents, trial};
+use crate::page;
 use crate::selftest;
 use crate::setup::{self, tools};
 use crate::space::{self, Need};
@@ -98,7 +100,7 @@ const WINDOWS_LINTS: [Part; 3] = [Part::Windows, Part::Driver, Part::Kernel];
 /// How many steps [`quick_checks`] takes.
 const QUICK_CHECKS: usize = QUICK_LINTS.len() + check_tree::STEPS + 1;
 /// How many steps [`slow_checks`] takes.
-const SLOW_CHECKS: usize = 4 + vm::STEPS;
+const SLOW_CHECKS: usize = 5 + page::STEPS + vm::STEPS;
 /// How many steps [`windows_checks`] takes.
 const WINDOWS_CHECKS: usize = WINDOWS_LINTS.len() + 3 + tsan::STEPS;
 /// How many steps the fuzz targets take: one on each side.
@@ -189,6 +191,9 @@ fn slow_checks(layout: &Layout, steps: &Steps, tally: &mut Tally) -> Result<()> 
     for flagged in [LOOM, SABOTAGE] {
         run_tests(flagged.tool(layout, None), steps, tally, flagged.name)?;
     }
+    let api = steps.run(api::NAME, |progress| api::check(layout, progress));
+    tally.count(api::NAME, api)?;
+    page::add_to(steps, layout, |name, ended| tally.count(name, ended))?;
     let counted = steps.run(instructions::NAME, |progress| instructions::check(layout, progress));
     tally.count(instructions::NAME, counted)?;
     match vm::prepare(steps, layout) {

@@ -10,7 +10,10 @@ use snapless_engine::{Record, Step, Tick};
 use snapless_link::LinkError;
 use snapless_link::client::{Link, LinkCloser, LinkLimits, Message, MessageReceiver};
 use snapless_link::frames::FrameSender;
+use snapless_link::tls;
 use snapless_service::batch::Batch;
+use snapless_trust::config::Purpose;
+use snapless_trust::keystore::Applicant;
 use snapless_types::Geometry;
 use snapless_wire::frame::{FrameKind, Hello};
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
@@ -22,6 +25,8 @@ use crate::sink::Serve;
 
 /// A batch is sent at this length, or when there are no more records.
 const SEND_AT: usize = 1 << 20;
+/// The name by which it enrols.
+const MACHINE: &str = "bench";
 
 /// A link after the greeting.
 pub struct Greeted {
@@ -29,14 +34,26 @@ pub struct Greeted {
 }
 
 impl Greeted {
-    /// Connects and greets the server.
-    pub fn connect(address: &str, volume: &str, geometry: &Geometry) -> Result<Self> {
+    /// Connects and greets the server; with a token over TLS, as a machine that enrols now.
+    pub fn connect(
+        address: &str,
+        volume: &str,
+        token: Option<&str>,
+        geometry: &Geometry,
+    ) -> Result<Self> {
         let guid = VolumeGuid::parse_name(volume)
             .ok_or_else(|| Error::Sink(format!("{volume:?} is not a GUID")))?;
         let session = SessionId(*uuid::Uuid::new_v4().as_bytes());
         let hello = Hello::new(guid, session, geometry);
         let limits = LinkLimits::default();
-        let mut link = Link::connect(address, &limits, &|| false)?;
+        let mut link = match token {
+            Some(token) => {
+                let applicant = Applicant::new(&token.parse()?, MACHINE, address)?;
+                let config = tls::enrol::enrol(applicant, address, &limits)?;
+                Link::connect_tls(address, &limits, &config.config(Purpose::Link)?, &|| false)?
+            }
+            None => Link::connect(address, &limits, &|| false)?,
+        };
         link.greet(&hello, &limits, &|| false)?;
         Ok(Self { link })
     }
@@ -188,7 +205,7 @@ mod tests {
         });
         let geometry = Geometry::new(1 << 20, 512, 64 << 10).unwrap();
         let volume = "11111111-1111-1111-1111-111111111111";
-        let greeted = Greeted::connect(&address, volume, &geometry).unwrap();
+        let greeted = Greeted::connect(&address, volume, None, &geometry).unwrap();
         server.join().unwrap();
         greeted
     }

@@ -28,6 +28,8 @@ mod stat;
 mod transfer;
 mod trust;
 mod upgrade;
+#[cfg(feature = "console")]
+mod users;
 mod verified;
 mod verify;
 
@@ -84,6 +86,10 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Completions { shell } => Ok(completions::run(shell)),
         Command::Man { folder } => man::run(&folder),
         Command::Trust(command) => trust::run(command),
+        #[cfg(feature = "console")]
+        Command::Console { command } => users::run(command),
+        #[cfg(feature = "console")]
+        Command::ReadFiles(args) => users::read_files(&args),
     };
     let verdict = match result {
         Ok(code) => code,

@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use log::warn;
 
 use crate::cli::Serve;
+#[cfg(feature = "console")]
+use crate::console;
 use crate::error::Result;
 use crate::format::repository::VOLUMES_DIR;
 use crate::handles;
@@ -42,9 +44,33 @@ pub(super) fn run(args: &Serve) -> Result<ExitCode> {
     let stopper = server.stopper();
     on_signal(move || stopper.stop())?;
     outln!("listening on {}", server.address());
+    #[cfg(feature = "console")]
+    let console = start_console(args, &server)?;
     output::check()?;
     server.run();
+    #[cfg(feature = "console")]
+    drop(console);
     Ok(ExitCode::SUCCESS)
+}
+
+/// Starts the console, if one is asked for; dropping it ends it.
+#[cfg(feature = "console")]
+fn start_console(args: &Serve, server: &Server) -> Result<Option<console::Running>> {
+    let Some(address) = args.console else { return Ok(None) };
+    let folder = args.place.folder()?;
+    let start = console::Start {
+        address,
+        location: args.place.repository.clone(),
+        key: args.key.source(),
+        trust: &folder,
+        settings: args.console_settings.as_deref(),
+    };
+    let running = console::start(server, start)?;
+    outln!("console on https://{}", running.address());
+    if running.has_no_users().unwrap_or(false) {
+        warn!("nobody can sign in to the console: `snapless-server console user add`");
+    }
+    Ok(Some(running))
 }
 
 fn warn_of_readers(repository: &Path) {

@@ -39,8 +39,10 @@ const PACKAGES: &[(&str, &str)] = &[
     ("valgrind", "counting instructions"),
     ("g++", "libFuzzer"),
     ("python3-venv", "installing the check of spelling, and moto"),
-    ("nodejs", "running Azurite"),
-    ("npm", "installing Azurite"),
+    ("nodejs", NODE),
+    ("npm", NODE),
+    ("chromium", "showing the console's page"),
+    ("fonts-inter", "the type of its pictures"),
 ];
 /// Packages whose program other packages have as well: they are not needed where the program is
 /// there.
@@ -50,6 +52,7 @@ const RUST: &str = "building for Windows";
 const LINK: &str = "linking drivers, import libraries";
 const BINDINGS: &str = "bindings to the Windows kernel";
 const RIG: &str = "running the driver and the service";
+const NODE: &str = "running Azurite and the checks of the console's page";
 const LOAD: &str = "loading and checking the bench host";
 
 /// Installs what is missing.

@@ -95,8 +95,17 @@ pub const AZURITE: TestTool = TestTool {
     source: Source::Npm,
 };
 
+/// Sends an API what its description allows, and what it does not.
+pub const SCHEMATHESIS: TestTool = TestTool {
+    package: "schemathesis",
+    program: "schemathesis",
+    version: "4.32.5",
+    source: Source::Python(&[]),
+};
+
 /// What `cargo xtask test` runs.
-const OF_TESTS: [&TestTool; 7] = [&NEXTEST, &TYPOS, &DENY, &SCHEMAS, &ZIZMOR, &MOTO, &AZURITE];
+const OF_TESTS: [&TestTool; 8] =
+    [&NEXTEST, &TYPOS, &DENY, &SCHEMAS, &ZIZMOR, &MOTO, &AZURITE, &SCHEMATHESIS];
 
 /// Installs what is missing, as one step of a longer task.
 pub fn add_to(steps: &Steps, layout: &Layout) -> Result<()> {

@@ -48,7 +48,11 @@ impl Cases {
         let root = self.setting.folder.join("repository");
         let repository = Repository::init(&self.server, &root, Sealing::Plain)?;
         let server = repository.serve()?;
-        let sink = SinkSpec::Server { address: server.address.clone(), volume: VOLUME.to_owned() };
+        let sink = SinkSpec::Server {
+            address: server.address.clone(),
+            volume: VOLUME.to_owned(),
+            token: None,
+        };
         let window = live_run(&self.setting, &self.plan, self.setting.spec(sink), load)?;
         let restored = self.setting.folder.join("restored.img");
         repository.restore("latest", &restored)?;

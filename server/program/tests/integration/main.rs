@@ -4,6 +4,8 @@ mod checks;
 mod commands;
 mod common;
 mod compare;
+#[cfg(all(feature = "console", target_os = "linux"))]
+mod console;
 mod copy;
 mod damage;
 #[cfg(target_os = "linux")]

@@ -1,0 +1,233 @@
+//! Live events.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, watch};
+
+use super::Console;
+use super::asked::{ByViewer, InQuery};
+use super::estate::{in_range, parts};
+use crate::clock::now_ms;
+use crate::fault::{Fault, Result};
+use crate::model::{Live, PARTS_MAX, Role, VolumeId};
+use crate::watch::Message;
+
+/// Streams at once.
+const STREAMS_MAX: usize = 256;
+/// Streams of one session or token at once.
+const STREAMS_OF_ONE_MAX: usize = 8;
+/// Messages that wait for a browser; then those of the watch do.
+const WAITING_MAX: usize = 16;
+/// Between two looks at the volume.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Looks between two looks whether the session lasts.
+const SESSION_EVERY: u64 = 5;
+/// Looks between two signs of life.
+const COMMENT_EVERY: u64 = 15;
+/// A browser that takes nothing for so long is disconnected.
+const STALL_LIMIT: Duration = Duration::from_secs(30);
+
+/// Counts streams.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Streams(Arc<Mutex<HashMap<String, usize>>>);
+
+/// A counted stream.
+#[derive(Debug)]
+struct Counted {
+    streams: Streams,
+    of: String,
+}
+
+impl Streams {
+    fn count(&self, of: String) -> Result<Counted> {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_one = counts.get(&of).copied().unwrap_or_default();
+        if of_one >= STREAMS_OF_ONE_MAX || counts.values().sum::<usize>() >= STREAMS_MAX {
+            return Err(Fault::too_many("streams of events at once", 10));
+        }
+        counts.insert(of.clone(), of_one + 1);
+        drop(counts);
+        Ok(Counted { streams: self.clone(), of })
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut counts = self.streams.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = counts.get(&self.of).map_or(0, |count| count.saturating_sub(1));
+        if left == 0 {
+            counts.remove(&self.of);
+        } else {
+            counts.insert(self.of.clone(), left);
+        }
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct EventsQuery {
+    volume: Option<VolumeId>,
+    #[serde(default = "parts")]
+    parts: u32,
+}
+
+#[derive(Serialize)]
+struct Hello<'a> {
+    instance: &'a str,
+    version: &'a str,
+    now_ms: u64,
+}
+
+#[derive(Serialize)]
+struct LiveEvent<'a> {
+    volume: &'a VolumeId,
+    live: &'a Live,
+}
+
+/// One stream.
+struct Stream {
+    console: Arc<Console>,
+    by: ByViewer,
+    volume: Option<VolumeId>,
+    parts: u32,
+    to: mpsc::Sender<Bytes>,
+    map_told: Option<Arc<str>>,
+}
+
+/// The browser has gone, or takes nothing.
+struct Gone;
+
+pub(super) async fn events(
+    State(console): State<Arc<Console>>,
+    by: ByViewer,
+    InQuery(query): InQuery<EventsQuery>,
+) -> Result<Response> {
+    let parts = in_range("parts", query.parts, 1, PARTS_MAX)?;
+    let of = match &by.actor.session {
+        Some(seat) => seat.csrf_token.clone(),
+        None => by.actor.name.clone(),
+    };
+    let counted = console.streams.count(of)?;
+    let (to, from) = mpsc::channel(WAITING_MAX);
+    let stream = Stream { console, by, volume: query.volume, parts, to, map_told: None };
+    tokio::spawn(async move {
+        let _counted = counted;
+        // The end of the channel ends the answer.
+        let Gone = stream.run().await;
+    });
+    let next = |mut from: mpsc::Receiver<Bytes>| async {
+        from.recv().await.map(|bytes| (Ok::<_, Infallible>(bytes), from))
+    };
+    let body = Body::from_stream(futures_util::stream::unfold(from, next));
+    Ok(([(header::CONTENT_TYPE, "text/event-stream")], body).into_response())
+}
+
+impl Stream {
+    async fn run(mut self) -> Gone {
+        let Err(gone) = self.send_all().await;
+        gone
+    }
+
+    async fn send_all(&mut self) -> Result<Infallible, Gone> {
+        let mut messages = self.console.watch.subscribe();
+        let mut stopped = self.console.stopped.clone();
+        let mut ticks = tokio::time::interval(LOOK_EVERY);
+        let mut looks = 0u64;
+        let Console { instance, version, .. } = &*self.console;
+        let hello = Message::of("hello", &Hello { instance, version, now_ms: now_ms() });
+        self.send_message(hello.ok_or(Gone)?).await?;
+        loop {
+            tokio::select! {
+                // It is too far behind to be told all: it connects again and loads everything.
+                message = messages.recv() => self.send_message(message.map_err(|_| Gone)?).await?,
+                () = until_stopped(&mut stopped) => return Err(Gone),
+                _ = ticks.tick() => {
+                    looks += 1;
+                    if looks.is_multiple_of(SESSION_EVERY) && !self.is_here() {
+                        let end = Message { name: "end", data: "{}".into() };
+                        self.send_message(end).await?;
+                        return Err(Gone);
+                    }
+                    if looks.is_multiple_of(COMMENT_EVERY) {
+                        self.send(Bytes::from_static(b": here\n\n")).await?;
+                    }
+                    self.send_volume().await?;
+                }
+            }
+        }
+    }
+
+    fn is_here(&self) -> bool {
+        self.console.accounts().is_here(&self.by.actor, self.by.token.as_deref())
+    }
+
+    /// Sends what became of the volume, if there is one.
+    async fn send_volume(&mut self) -> Result<(), Gone> {
+        let Some(volume) = self.volume.clone() else { return Ok(()) };
+        let (of, parts) = (volume.clone(), self.parts);
+        let asked = self.console.ask(move |estate| Ok((estate.live(&of), estate.map(&of, parts)?)));
+        // A volume that is gone, or a server that is busy: the next look may have it.
+        let Ok((live, map)) = asked.await else { return Ok(()) };
+        if let Some(live) = live
+            && let Some(message) = Message::of("live", &LiveEvent { volume: &volume, live: &live })
+        {
+            self.send_message(message).await?;
+        }
+        // The time alone is no change.
+        let runs = Message::of("map", &(&map.parts, &map.states, &map.runs)).ok_or(Gone)?;
+        if self.map_told.as_ref() != Some(&runs.data) {
+            self.map_told = Some(runs.data);
+            self.send_message(Message::of("map", &map).ok_or(Gone)?).await?;
+        }
+        Ok(())
+    }
+
+    async fn send_message(&self, message: Message) -> Result<(), Gone> {
+        // A job shows where a mount listens: to operators only.
+        if message.name == "job" && self.by.actor.role < Role::Operator {
+            let Ok(mut job) = serde_json::from_str::<serde_json::Value>(&message.data) else {
+                return Ok(());
+            };
+            job["mount"] = serde_json::Value::Null;
+            return self.send(format!("event: job\ndata: {job}\n\n").into()).await;
+        }
+        self.send(format!("event: {}\ndata: {}\n\n", message.name, message.data).into()).await
+    }
+
+    async fn send(&self, bytes: Bytes) -> Result<(), Gone> {
+        match tokio::time::timeout(STALL_LIMIT, self.to.send(bytes)).await {
+            Ok(Ok(())) => Ok(()),
+            _ => Err(Gone),
+        }
+    }
+}
+
+/// Returns when the console is stopped.
+async fn until_stopped(stopped: &mut watch::Receiver<bool>) {
+    // An error: the console is gone.
+    drop(stopped.wait_for(|stopped| *stopped).await);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_are_counted_until_they_end() {
+        let streams = Streams::default();
+        let of_one = || streams.count("alice".to_owned());
+        let held: Vec<_> = (0..STREAMS_OF_ONE_MAX).map(|_| of_one().unwrap()).collect();
+        assert!(of_one().is_err());
+        assert!(streams.count("bob".to_owned()).is_ok());
+        drop(held);
+        assert!(of_one().is_ok());
+        assert!(streams.0.lock().unwrap().is_empty());
+    }
+}
