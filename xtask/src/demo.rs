@@ -21,6 +21,7 @@ use crate::package;
 use crate::scenario_console::ScenarioConsole;
 use crate::setup;
 use crate::space::{self, Need};
+use crate::stay;
 
 /// What the demo lets the user choose.
 #[derive(Debug, Clone, clap::Args)]
@@ -41,6 +42,9 @@ pub struct Options {
     /// all by the commands that an administrator types
     #[arg(long)]
     admin: bool,
+    /// Leave a server with its console running over what the demo has stored, until Ctrl-C
+    #[arg(long)]
+    stay: bool,
 }
 
 /// Runs the task.
@@ -73,6 +77,10 @@ pub fn run(layout: &Layout, options: &Options) -> Result<()> {
     let summary = summary.map_err(|source| failed(&setting.folder, source))?;
     println!("{}", summary.text());
     say(&format!("done in {:.0} s", begun.elapsed().as_secs_f64()));
+    if options.stay {
+        stay::run(&artifacts.server, &setting.folder)
+            .map_err(|source| failed(&setting.folder, source))?;
+    }
     Ok(())
 }
 

@@ -35,6 +35,7 @@ pub mod selftest;
 pub mod setup;
 mod space;
 pub mod stamp;
+mod stay;
 pub mod test;
 pub mod tsan;
 pub mod version_resource;

@@ -20,7 +20,7 @@ use super::past::bookmark;
 use crate::bookmarks::{Shown, new_name};
 use crate::disk_image::{self, DiskFormat};
 use crate::error::Error;
-use crate::format::bookmark::BookmarkName as StoredName;
+use crate::format::bookmark::{BookmarkName as StoredName, Making};
 use crate::mount::{Address, Mount};
 use crate::naming::name_point;
 use crate::point_name::PointName;
@@ -54,7 +54,7 @@ impl Stored {
         let repository = self.open("bookmark")?;
         let source = source(&repository, volume, new.at.as_str())?;
         let found = Found::find(&repository, &source, &stop)?;
-        let made = name_point(&repository, &found, name, keep, &stop)?;
+        let made = name_point(&repository, &found, name, Making::default(), keep, &stop)?;
         Ok(bookmark(&Shown::of(&made)))
     }
 

@@ -59,7 +59,12 @@ fn run(input: &[u8]) -> &'static str {
         return name(error);
     }
     assert_eq!(FrameHeader::new(header.kind(), payload), Ok(header), "a whole frame is the same");
-    match header.kind() {
+    read(header.kind(), payload)
+}
+
+/// Reads what a whole frame carries.
+fn read(kind: FrameKind, payload: &[u8]) -> &'static str {
+    match kind {
         FrameKind::Hello => match Hello::read(payload) {
             Ok(hello) => {
                 assert!(hello.block_size >= hello.sector_size && hello.length.get() > 0);
