@@ -6,12 +6,14 @@ use snapless_driver_client::error::Call;
 use snapless_driver_client::file_system::Unanswered;
 use snapless_driver_client::port::KeptPlace;
 use snapless_driver_client::state_place::NoPlace;
+use snapless_driver_client::unused_blocks::UnusedBlocks;
 use snapless_driver_client::{Driver, DriverError, DriverPort, SessionStatus, Volume, VolumeName};
-use snapless_types::{EpochId, Extent, Geometry};
+use snapless_types::{BlockIndex, EpochId, Extent, Geometry};
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 use snapless_wire::ioctl::{
     ABI_VERSION, DeviceName, DrainFrom, KeepStateRequest, MAP_CELLS, MapCell, MapReply, Protection,
-    SPECIAL_FILE_PAGING, SessionPhase, StartRequest, StatusFlags, StatusReply, Verify,
+    SPECIAL_FILE_PAGING, SessionPhase, StartRequest, StatusFlags, StatusReply, UnusedRequest,
+    Verify,
 };
 use zerocopy::FromZeros;
 use zerocopy::little_endian::{U32, U64};
@@ -142,6 +144,14 @@ impl Driver for TestDriver {
         Ok(Vec::new())
     }
 
+    fn unused_blocks(
+        &self,
+        _device: &DeviceName,
+        _block_size: u32,
+    ) -> Result<Option<UnusedBlocks>, Unanswered> {
+        Ok(None)
+    }
+
     fn state_place(&self, _device: &DeviceName) -> Result<KeptPlace, NoPlace> {
         Err(NoPlace::NotNtfs)
     }
@@ -174,6 +184,14 @@ impl DriverPort for TestDriver {
 
     fn acknowledge(&self, _epoch: EpochId) -> Result<(), DriverError> {
         Err(DriverError::Busy(Call::Acknowledge))
+    }
+
+    fn note(&self, _device: &DeviceName, _block_size: u32) -> Result<(), DriverError> {
+        Err(DriverError::CannotNote)
+    }
+
+    fn unused(&self, _request: &UnusedRequest) -> Result<BlockIndex, DriverError> {
+        Err(DriverError::Busy(Call::Unused))
     }
 
     fn review(&self, _are_still: bool) -> Result<(), DriverError> {

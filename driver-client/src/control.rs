@@ -7,15 +7,16 @@ use std::io;
 use std::os::windows::io::{FromRawHandle, OwnedHandle};
 use std::ptr;
 
-use snapless_types::{EpochId, Extent, Geometry};
+use snapless_types::{BlockIndex, EpochId, Extent, Geometry};
 use snapless_wire::id::{SessionId, VolumeGuid};
 use snapless_wire::ioctl::{
     AcknowledgeRequest, CONTROL_DEVICE_PATH, DeviceName, DrainFrom, DrainFromReply,
     DrainFromRequest, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN, IOCTL_DRAIN_FROM, IOCTL_KEEP_STATE,
-    IOCTL_LIST_VOLUMES, IOCTL_MAP, IOCTL_RESUME, IOCTL_REVIEW, IOCTL_START, IOCTL_STATUS,
-    IOCTL_STOP, IOCTL_VERIFY, IOCTL_VERSION, KeepStateRequest, ListRequest, MapReply, Protection,
-    ReviewRequest, SessionReply, SessionRequest, StartRequest, StatusReply, Verify, VerifyRequest,
-    VersionReply, VolumeEntry,
+    IOCTL_LIST_VOLUMES, IOCTL_MAP, IOCTL_NOTE, IOCTL_RESUME, IOCTL_REVIEW, IOCTL_START,
+    IOCTL_STATUS, IOCTL_STOP, IOCTL_UNUSED, IOCTL_VERIFY, IOCTL_VERSION, KeepStateRequest,
+    ListRequest, MapReply, NoteRequest, Protection, ReviewRequest, SessionReply, SessionRequest,
+    StartRequest, StatusReply, UnusedReply, UnusedRequest, Verify, VerifyRequest, VersionReply,
+    VolumeEntry,
 };
 use windows_strings::HSTRING;
 use windows_sys::Win32::Foundation::{
@@ -41,6 +42,7 @@ use crate::sectors::Sectors;
 use crate::state_file::StateFile;
 use crate::state_place::{NoPlace, StatePlace};
 use crate::status::SessionStatus;
+use crate::unused_blocks::UnusedBlocks;
 use crate::volume::{VolumeName, device_text};
 use crate::volume_handle::VolumeHandle;
 
@@ -102,6 +104,20 @@ impl Driver for WindowsDriver {
         }
         let extents = VolumeHandle::open(device)?.special_extents(special_files);
         extents.map_err(Unanswered::Layout)
+    }
+
+    fn unused_blocks(
+        &self,
+        device: &DeviceName,
+        block_size: u32,
+    ) -> Result<Option<UnusedBlocks>, Unanswered> {
+        let volume = VolumeHandle::open_to_flush(device)?;
+        let unused = volume.unused_blocks(block_size)?;
+        if unused.is_some() {
+            // Afterwards: what the disk has of the file system is no older than the map.
+            volume.flush()?;
+        }
+        Ok(unused)
     }
 
     fn state_place(&self, device: &DeviceName) -> Result<KeptPlace, NoPlace> {
@@ -229,6 +245,17 @@ impl DriverPort for ControlDevice {
         self.send(Call::Review, IOCTL_REVIEW, request.as_bytes())
     }
 
+    fn note(&self, device: &DeviceName, block_size: u32) -> Result<(), DriverError> {
+        let request = NoteRequest::new(self.version, block_size, *device);
+        self.send(Call::Note, IOCTL_NOTE, request.as_bytes())
+    }
+
+    fn unused(&self, request: &UnusedRequest) -> Result<BlockIndex, DriverError> {
+        let reply: UnusedReply = self.ask(Call::Unused, IOCTL_UNUSED, request.as_bytes())?;
+        let none = || DriverError::answer(Call::Unused, "no block of the request");
+        reply.next(request).ok_or_else(none)
+    }
+
     fn keep_state(&self, request: &KeepStateRequest) -> Result<(), DriverError> {
         self.send(Call::KeepState, IOCTL_KEEP_STATE, request.as_bytes())
     }
@@ -295,7 +322,12 @@ fn call_error(call: Call, source: io::Error) -> DriverError {
         Some(ERROR_NOT_FOUND)
             if matches!(
                 call,
-                Call::DrainFrom | Call::Drain | Call::Acknowledge | Call::Review | Call::KeepState
+                Call::DrainFrom
+                    | Call::Drain
+                    | Call::Acknowledge
+                    | Call::Review
+                    | Call::Unused
+                    | Call::KeepState
             ) =>
         {
             DriverError::SessionEnded(call)
@@ -306,6 +338,7 @@ fn call_error(call: Call, source: io::Error) -> DriverError {
         Some(ERROR_CRC) if call == Call::KeepState => DriverError::NoStateArea,
         // `STATUS_DEVICE_NOT_READY`.
         Some(ERROR_NOT_READY) if call == Call::Verify => DriverError::NotNow,
+        Some(ERROR_NOT_READY) if call == Call::Note => DriverError::CannotNote,
         Some(ERROR_NO_SYSTEM_RESOURCES | ERROR_NOT_ENOUGH_MEMORY) => DriverError::NoMemory(call),
         // `STATUS_WRONG_VOLUME`.
         Some(ERROR_WRONG_DISK) => DriverError::VolumeChanged(call),

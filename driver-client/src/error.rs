@@ -31,6 +31,10 @@ pub enum Call {
     Acknowledge,
     /// `IOCTL_REVIEW`.
     Review,
+    /// `IOCTL_NOTE`.
+    Note,
+    /// `IOCTL_UNUSED`.
+    Unused,
     /// `IOCTL_KEEP_STATE`.
     KeepState,
     /// `IOCTL_STATUS`.
@@ -55,6 +59,8 @@ impl std::fmt::Display for Call {
             Self::Drain => "drain",
             Self::Acknowledge => "acknowledge",
             Self::Review => "review",
+            Self::Note => "note changes",
+            Self::Unused => "say which blocks are unused",
             Self::KeepState => "keep state",
             Self::Status => "status",
             Self::Map => "map",
@@ -121,6 +127,9 @@ pub enum DriverError {
         "the copy cannot be repaired now, as the first sync is under way or no server takes what          is captured: look at `snapless status`, and try again"
     )]
     NotNow,
+    /// The driver has another use for what it notes of the volume's changes.
+    #[error("the driver cannot note now what is changed")]
+    CannotNote,
     /// The volume does not have the state area where it should be.
     #[error("the driver found no state area where the volume should have it")]
     NoStateArea,

@@ -83,6 +83,15 @@ pub enum Unanswered {
     /// Where its files are.
     #[error("the file system does not say where the paging file is ({0})")]
     Layout(Status),
+    /// Which clusters are free.
+    #[error("the file system does not say which clusters are free ({0})")]
+    Clusters(Status),
+    /// The same, in a form that is unknown here.
+    #[error("the file system's answer about free clusters is not understood")]
+    ClusterMap,
+    /// It does not write down what it has in memory.
+    #[error("the file system cannot be flushed (Windows error {0})")]
+    Flush(i32),
     /// It answered in a form that is unknown here.
     #[error("the file system's answer about cluster shared volumes is not understood")]
     Reply,

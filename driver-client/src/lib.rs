@@ -29,6 +29,7 @@ pub mod protection;
 mod sectors;
 pub mod state_place;
 pub mod status;
+pub mod unused_blocks;
 pub mod volume;
 
 #[cfg(windows)]

@@ -7,17 +7,18 @@
 
 use std::any::Any;
 
-use snapless_types::{EpochId, Extent, Geometry};
+use snapless_types::{BlockIndex, EpochId, Extent, Geometry};
 use snapless_wire::id::{SessionId, VolumeGuid};
 use snapless_wire::ioctl::{
     DeviceName, DrainFrom, KeepStateRequest, MapReply, Protection, SessionPhase, SessionReply,
-    StartRequest, Verify, VersionReply, VolumeEntry, negotiate,
+    StartRequest, UnusedRequest, Verify, VersionReply, VolumeEntry, negotiate,
 };
 
 use crate::error::{Call, DriverError};
 use crate::file_system::Unanswered;
 use crate::state_place::{NoPlace, StatePlace};
 use crate::status::SessionStatus;
+use crate::unused_blocks::UnusedBlocks;
 use crate::volume::{VolumeName, device_text};
 
 /// The driver of this machine, and the machine's names for its volumes.
@@ -42,6 +43,15 @@ pub trait Driver: Send + Sync {
         device: &DeviceName,
         special_files: u32,
     ) -> Result<Vec<Extent>, Unanswered>;
+
+    /// The blocks of a device's volume that no file had at an instant of this call; what the disk
+    /// has of the file system when it ends is no older. `None` if the file system does not tell, as
+    /// any but NTFS.
+    fn unused_blocks(
+        &self,
+        device: &DeviceName,
+        block_size: u32,
+    ) -> Result<Option<UnusedBlocks>, Unanswered>;
 
     /// Where on a device's volume the driver can save the state of its session. The volume gets a
     /// file for it if it has none.
@@ -90,6 +100,14 @@ pub trait DriverPort: Send + Sync {
     /// Says whether the files still have all the extents that the claimed session's start excluded;
     /// after t0.
     fn review(&self, are_still: bool) -> Result<(), DriverError>;
+
+    /// Has the driver note what is changed on a volume without a session from now on, for the
+    /// session that this port starts on it next. [`Driver::unused_blocks`] is called after it.
+    fn note(&self, device: &DeviceName, block_size: u32) -> Result<(), DriverError>;
+
+    /// Says which blocks of the claimed session's volume are unused, after t0. Returns the block to
+    /// go on with: the end of the request's, unless there is no room for more now.
+    fn unused(&self, request: &UnusedRequest) -> Result<BlockIndex, DriverError>;
 
     /// Says where the driver keeps the claimed session's state while the machine is off.
     fn keep_state(&self, request: &KeepStateRequest) -> Result<(), DriverError>;

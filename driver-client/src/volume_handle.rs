@@ -24,21 +24,24 @@ use windows_sys::Win32::Foundation::{
     NTSTATUS, OBJ_CASE_INSENSITIVE, STATUS_BUFFER_OVERFLOW, UNICODE_STRING,
 };
 use windows_sys::Win32::Storage::FileSystem::{
-    FILE_READ_ATTRIBUTES, FILE_READ_DATA, FILE_SHARE_DELETE, FILE_SHARE_READ, FILE_SHARE_WRITE,
-    SYNCHRONIZE,
+    FILE_ACCESS_RIGHTS, FILE_READ_ATTRIBUTES, FILE_READ_DATA, FILE_SHARE_DELETE, FILE_SHARE_READ,
+    FILE_SHARE_WRITE, FILE_WRITE_DATA, SYNCHRONIZE,
 };
 use windows_sys::Win32::System::IO::{DeviceIoControl, IO_STATUS_BLOCK};
 use windows_sys::Win32::System::Ioctl::{
-    FSCTL_GET_NTFS_VOLUME_DATA, FSCTL_IS_VOLUME_OWNED_BYCSVFS, FSCTL_QUERY_FILE_LAYOUT,
-    NTFS_VOLUME_DATA_BUFFER,
+    FSCTL_GET_NTFS_VOLUME_DATA, FSCTL_GET_VOLUME_BITMAP, FSCTL_IS_VOLUME_OWNED_BYCSVFS,
+    FSCTL_QUERY_FILE_LAYOUT, NTFS_VOLUME_DATA_BUFFER,
 };
 
 use crate::file_layout::{SEARCH_LIMIT, Search, request};
 use crate::file_system::{Answers, Status, Unanswered};
 use crate::sectors::ReadAt;
+use crate::unused_blocks::{ClusterMap, NotAMap, UnusedBlocks};
 
 /// Room for one reply about files: some hundred of them.
 const LAYOUT_REPLY_LEN: usize = 256 << 10;
+/// Room for one reply about clusters: half a million of them.
+const BITMAP_REPLY_LEN: usize = 64 << 10;
 /// `STATUS_END_OF_FILE`
 const END_OF_FILE: u32 = 0xC000_0011;
 
@@ -48,16 +51,22 @@ pub(crate) struct VolumeHandle(File);
 impl VolumeHandle {
     /// Opens the volume with this device name.
     pub(crate) fn open(device: &DeviceName) -> Result<Self, Unanswered> {
-        Self::open_with(device, 0)
+        Self::open_with(device, 0, 0)
+    }
+
+    /// The same, for a flush of the volume.
+    pub(crate) fn open_to_flush(device: &DeviceName) -> Result<Self, Unanswered> {
+        Self::open_with(device, FILE_WRITE_DATA, 0)
     }
 
     /// The same, for reads past the system's cache.
     pub(crate) fn open_unbuffered(device: &DeviceName) -> Result<Self, Unanswered> {
-        Self::open_with(device, FILE_NO_INTERMEDIATE_BUFFERING)
+        Self::open_with(device, 0, FILE_NO_INTERMEDIATE_BUFFERING)
     }
 
     fn open_with(
         device: &DeviceName,
+        access: FILE_ACCESS_RIGHTS,
         options: NTCREATEFILE_CREATE_OPTIONS,
     ) -> Result<Self, Unanswered> {
         let mut units = [0_u16; DEVICE_NAME_MAX];
@@ -81,7 +90,7 @@ impl VolumeHandle {
         let status = unsafe {
             NtOpenFile(
                 &raw mut handle,
-                FILE_READ_DATA | FILE_READ_ATTRIBUTES | SYNCHRONIZE,
+                FILE_READ_DATA | FILE_READ_ATTRIBUTES | SYNCHRONIZE | access,
                 &raw const attributes,
                 &raw mut block,
                 FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE,
@@ -139,10 +148,53 @@ impl VolumeHandle {
         Ok(search.into_extents())
     }
 
+    /// The blocks of so many bytes that no file has; `None` of another file system than NTFS.
+    pub(crate) fn unused_blocks(&self, block: u32) -> Result<Option<UnusedBlocks>, Unanswered> {
+        let mut data = NTFS_VOLUME_DATA_BUFFER::default();
+        // SAFETY: the structure takes any bytes.
+        let answered = unsafe {
+            self.control(
+                FSCTL_GET_NTFS_VOLUME_DATA,
+                &[],
+                (&raw mut data).cast(),
+                size_of_val(&data),
+            )
+        };
+        let map = ClusterMap::new(data.BytesPerCluster, block);
+        let (Ok(_), Some(mut map)) = (answered, map) else { return Ok(None) };
+        // As aligned as the structures in it.
+        let mut reply = vec![0_u64; BITMAP_REPLY_LEN / size_of::<u64>()];
+        while let Some(request) = map.request() {
+            // SAFETY: the reply takes any bytes.
+            let (status, len) = unsafe {
+                self.send(
+                    FSCTL_GET_VOLUME_BITMAP,
+                    &request,
+                    reply.as_mut_ptr().cast(),
+                    BITMAP_REPLY_LEN,
+                )
+            };
+            // There are more.
+            if status != STATUS_BUFFER_OVERFLOW {
+                failure(status).map_err(Unanswered::Clusters)?;
+            }
+            let bytes: Vec<u8> =
+                reply.iter().flat_map(|word| word.to_le_bytes()).take(len).collect();
+            map.take(&bytes).map_err(|NotAMap| Unanswered::ClusterMap)?;
+        }
+        Ok(Some(map.into_unused()))
+    }
+
+    /// Has the file system write down what it has in memory.
+    pub(crate) fn flush(&self) -> Result<(), Unanswered> {
+        let code = |error: io::Error| error.raw_os_error().unwrap_or(0);
+        self.0.sync_all().map_err(|error| Unanswered::Flush(code(error)))
+    }
+
     /// Sends a request to the file system; returns the reply's length.
     ///
     /// # Safety
-    /// `reply` is writable for `room` bytes, and whatever bytes it gets are sound.
+    /// As for [`Self::send`].
     unsafe fn control(
         &self,
         code: u32,
@@ -150,6 +202,23 @@ impl VolumeHandle {
         reply: *mut c_void,
         room: usize,
     ) -> Result<usize, Status> {
+        // SAFETY: the caller says so.
+        let (status, len) = unsafe { self.send(code, input, reply, room) };
+        failure(status)?;
+        Ok(len)
+    }
+
+    /// Sends a request to the file system; returns its status and the reply's length.
+    ///
+    /// # Safety
+    /// `reply` is writable for `room` bytes, and whatever bytes it gets are sound.
+    unsafe fn send(
+        &self,
+        code: u32,
+        input: &[u8],
+        reply: *mut c_void,
+        room: usize,
+    ) -> (NTSTATUS, usize) {
         let mut block = IO_STATUS_BLOCK::default();
         let len = |len| u32::try_from(len).unwrap_or(0);
         // SAFETY: block, input and reply live until the call ends, which is when the request is
@@ -168,8 +237,7 @@ impl VolumeHandle {
                 len(room),
             )
         };
-        failure(status)?;
-        Ok(block.Information.min(room))
+        (status, block.Information.min(room))
     }
 
     /// Asks the volume's devices, which fill in all of `reply`.

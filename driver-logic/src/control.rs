@@ -7,15 +7,16 @@
 //! Rule: no input is used before it has been checked here; a request is completed once, or handed
 //! to the session that its handle claims; no reply is longer than its buffer.
 
-use snapless_types::EpochId;
+use snapless_types::{BlockIndex, EpochId};
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{
     AcknowledgeRequest, BadRequest, DRAIN_BUFFER_MIN, DeviceName, DrainFrom, DrainFromReply,
     DrainFromRequest, ExcludedExtents, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN, IOCTL_DRAIN_FROM,
-    IOCTL_KEEP_STATE, IOCTL_LIST_VOLUMES, IOCTL_MAP, IOCTL_RESUME, IOCTL_REVIEW, IOCTL_START,
-    IOCTL_STATUS, IOCTL_STOP, IOCTL_VERIFY, IOCTL_VERSION, KeepStateRequest, ListRequest,
-    ReviewRequest, SessionReply, SessionRequest, StartRequest, StartSettings, StatusReply, Verify,
-    VerifyRequest, VersionReply,
+    IOCTL_KEEP_STATE, IOCTL_LIST_VOLUMES, IOCTL_MAP, IOCTL_NOTE, IOCTL_RESUME, IOCTL_REVIEW,
+    IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_UNUSED, IOCTL_VERIFY, IOCTL_VERSION,
+    KeepStateRequest, ListRequest, NoteRequest, ReviewRequest, SessionReply, SessionRequest,
+    StartRequest, StartSettings, StatusReply, UnusedReply, UnusedRequest, Verify, VerifyRequest,
+    VersionReply,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -92,6 +93,20 @@ pub trait Driver {
     fn acknowledge(&self, session: Self::Claimed, epoch: EpochId) -> Result<(), StatusOf<Self>>;
     /// Notes whether the files still have the session's excluded extents.
     fn review(&self, session: Self::Claimed, are_still: bool) -> Result<(), StatusOf<Self>>;
+    /// Notes changes of a volume from now on, for the session that the handle starts on it next.
+    fn note(
+        &self,
+        request: &Self::Request,
+        volume: &DeviceName,
+        block_size: u32,
+    ) -> Result<(), StatusOf<Self>>;
+    /// Notes which blocks no file has. The request is checked, as far as it can be without the
+    /// volume. Returns the block to go on with.
+    fn unused(
+        &self,
+        session: Self::Claimed,
+        request: &UnusedRequest,
+    ) -> Result<BlockIndex, StatusOf<Self>>;
     /// Says where the session's state is kept while the machine is off. The request is checked, as
     /// far as it can be without the volume.
     fn keep_state(
@@ -137,6 +152,14 @@ pub fn dispatch<D: Driver>(driver: &D, request: D::Request, code: u32) {
         IOCTL_REVIEW => {
             let result = review(driver, &request);
             request.complete(result);
+        }
+        IOCTL_NOTE => {
+            let result = note(driver, &request);
+            request.complete(result);
+        }
+        IOCTL_UNUSED => {
+            let reply = unused(driver, &request);
+            finish(request, reply);
         }
         IOCTL_KEEP_STATE => {
             let result = keep_state(driver, &request);
@@ -213,6 +236,21 @@ fn review<D: Driver>(driver: &D, request: &D::Request) -> Result<(), StatusOf<D>
     let input: ReviewRequest = read(request.input())?;
     let are_still = input.parse().map_err(refusal)?;
     driver.review(claimed(driver, request)?, are_still)
+}
+
+#[inline(never)]
+fn note<D: Driver>(driver: &D, request: &D::Request) -> Result<(), StatusOf<D>> {
+    let input: &NoteRequest = read_in_place(request.input())?;
+    let (volume, block_size) = input.parse().map_err(refusal)?;
+    may_claim(driver, request)?;
+    driver.note(request, volume, block_size)
+}
+
+#[inline(never)]
+fn unused<D: Driver>(driver: &D, request: &D::Request) -> Result<UnusedReply, StatusOf<D>> {
+    let input: &UnusedRequest = read_in_place(request.input())?;
+    input.check().map_err(refusal)?;
+    Ok(UnusedReply::new(driver.unused(claimed(driver, request)?, input)?))
 }
 
 #[inline(never)]

@@ -17,6 +17,11 @@
 //! While a session runs, there is the [`IntentLog`]: a write waits until the log on the disk has
 //! its regions. It holds until a sealed state is on the disk.
 //!
+//! Before a session begins that is to leave out what no file has, changes are noted as well, from
+//! before the file system is asked which clusters are free ([`Tracker::begin_noting`]) until t0
+//! ([`Tracker::take_noted`]): a block that was changed meanwhile may have got a file's content
+//! (rule T0, rules.md#t0).
+//!
 //! The driver keeps a tracker under a spin lock and the simulator of restarts drives the same one.
 
 use alloc::boxed::Box;
@@ -61,6 +66,8 @@ pub enum Mode {
     Voiding = 5,
     /// They go if the log on the disk has them. Otherwise it is written first.
     Live = 6,
+    /// They are noted in a map for the session that begins next, and go.
+    Noting = 7,
 }
 
 /// What a request does that changes the volume.
@@ -224,7 +231,7 @@ impl Tracker {
                 self.stamp_writes = StampWrites::Waiting;
                 return Arrival::Waits(Next::Log);
             }
-            Mode::Armed => extents().for_each(|extent| self.note(&extent)),
+            Mode::Armed | Mode::Noting => extents().for_each(|extent| self.note(&extent)),
             Mode::Live | Mode::Saving => {
                 extents().for_each(|extent| self.note(&extent));
                 if self.log_mut().is_some_and(|log| !log.goes(&extents)) {
@@ -264,7 +271,7 @@ impl Tracker {
             Mode::None => Arrival::Goes,
             Mode::Unknown => Arrival::Waits(Next::Load),
             Mode::Voiding => Arrival::Waits(Next::Nothing),
-            Mode::Armed => {
+            Mode::Armed | Mode::Noting => {
                 self.forget();
                 Arrival::Goes
             }
@@ -323,7 +330,7 @@ impl Tracker {
             Mode::Live | Mode::Saving => self.log_mut().is_none_or(|log| log.lists(end)),
             // The log may still be what counts.
             Mode::Sealed | Mode::Voiding => self.log.is_none(),
-            Mode::None | Mode::Unknown | Mode::Armed => true,
+            Mode::None | Mode::Unknown | Mode::Armed | Mode::Noting => true,
         }
     }
 
@@ -358,7 +365,12 @@ impl Tracker {
         match self.mode {
             Mode::Live => self.forget(),
             Mode::Saving => self.log = None,
-            Mode::None | Mode::Unknown | Mode::Armed | Mode::Sealed | Mode::Voiding => {}
+            Mode::None
+            | Mode::Unknown
+            | Mode::Armed
+            | Mode::Sealed
+            | Mode::Voiding
+            | Mode::Noting => {}
         }
     }
 
@@ -415,6 +427,29 @@ impl Tracker {
         known.map(|(saved, map)| Known { saved, map, is_log })
     }
 
+    /// From now on changes are noted in this map, which says nothing yet, of a volume on which a
+    /// session is to begin; anew if they are noted already. False while anything else is noted, or
+    /// it is not known whether a state was saved.
+    pub fn begin_noting(&mut self, map: RegionMap) -> bool {
+        let may = matches!(self.mode, Mode::None | Mode::Noting) && !self.sleep.is_doubtful();
+        if may {
+            (self.mode, self.map) = (Mode::Noting, Some(map));
+        }
+        may
+    }
+
+    /// The session has every change from now on, and all that came before is noted: what was
+    /// changed since [`Tracker::begin_noting`]. `None` if that is not known.
+    pub fn take_noted(&mut self) -> Option<RegionMap> {
+        if self.mode != Mode::Noting {
+            return None;
+        }
+        let map = self.map.take();
+        let is_doubtful = self.sleep.is_doubtful();
+        self.forget();
+        map.filter(|_| !is_doubtful)
+    }
+
     /// From now on requests are noted in this map, which says nothing yet, of a volume that has a
     /// session. False if a state is being read, saved, or taken.
     pub fn begin_save(&mut self, map: RegionMap, area: Extent) -> bool {
@@ -438,7 +473,7 @@ impl Tracker {
     /// Notes a change, while changes are noted.
     pub fn note(&mut self, extent: &Extent) {
         if let Some(map) = self.map.as_mut()
-            && matches!(self.mode, Mode::Armed | Mode::Saving)
+            && matches!(self.mode, Mode::Armed | Mode::Saving | Mode::Noting)
         {
             map.note(extent);
         }
@@ -482,7 +517,7 @@ impl Tracker {
         match self.mode {
             Mode::Saving if self.log.is_some() => (self.mode, self.map) = (Mode::Live, None),
             Mode::Unknown | Mode::Armed | Mode::Saving => self.forget(),
-            Mode::None | Mode::Sealed | Mode::Voiding | Mode::Live => {}
+            Mode::None | Mode::Sealed | Mode::Voiding | Mode::Live | Mode::Noting => {}
         }
     }
 
@@ -501,7 +536,7 @@ impl Tracker {
     pub fn wakes(&mut self, has_session: bool) {
         if self.sleep.wakes() && !has_session {
             self.sleep = Sleep::Awake;
-            if self.mode == Mode::Armed {
+            if matches!(self.mode, Mode::Armed | Mode::Noting) {
                 self.forget();
             }
         }
@@ -697,6 +732,50 @@ mod tests {
         assert!([3, 7, 8].iter().all(|number| taken.map.is_marked(*number)));
         assert_eq!((taken.summary().bytes, tracker.mode()), (3 * REGION, Mode::None));
         assert!(tracker.take().is_none(), "it is taken once");
+    }
+
+    #[test]
+    fn before_a_session_begins_changes_are_noted_from_when_that_is_asked_for() {
+        let mut tracker = Tracker::NONE;
+        assert_eq!((write(&mut tracker, 7), tracker.take_noted().is_none()), (GOES, true));
+        assert!(tracker.begin_noting(map()));
+        assert_eq!((write(&mut tracker, 8), tracker.mode()), (GOES, Mode::Noting));
+        assert!(tracker.begin_noting(map()), "anew");
+        assert_eq!(write(&mut tracker, 9), GOES);
+        let trim = piece_request(Clearing::Trim, 0, Range { offset: 20 * REGION, len: 512 });
+        let manage = requests::IOCTL_STORAGE_MANAGE_DATA_SET_ATTRIBUTES;
+        assert_eq!(tracker.controls(manage, &trim), GOES);
+        tracker.forget_known();
+        assert_eq!(tracker.claim(SESSION, &geometry()), None);
+        let noted = tracker.take_noted().unwrap();
+        assert!((0..100).filter(|number| noted.is_marked(*number)).eq([9, 20]));
+        assert_eq!(tracker.mode(), Mode::None);
+        assert!(tracker.take_noted().is_none(), "it is taken once");
+    }
+
+    #[test]
+    fn what_was_changed_is_not_known_after_a_sleep_or_a_change_whose_place_is_unknown() {
+        let mut tracker = Tracker::NONE;
+        assert!(tracker.begin_noting(map()));
+        assert_eq!(tracker.changes(), GOES);
+        assert!(tracker.take_noted().is_none() && tracker.mode() == Mode::None);
+        assert!(tracker.begin_noting(map()));
+        tracker.falls_asleep(Tick(1));
+        assert!(tracker.take_noted().is_none(), "it may sleep");
+        assert!(!tracker.begin_noting(map()));
+        tracker.wakes(false);
+        assert!(tracker.begin_noting(map()));
+        tracker.falls_asleep(Tick(2));
+        tracker.wakes(false);
+        assert!(tracker.take_noted().is_none(), "it has slept");
+    }
+
+    #[test]
+    fn nothing_is_noted_for_a_session_while_a_state_is_used_or_made() {
+        let unknown = Tracker::UNKNOWN;
+        for mut tracker in [unknown, armed(&[]), sealed(&[])] {
+            assert!(!tracker.begin_noting(map()));
+        }
     }
 
     #[test]

@@ -20,6 +20,7 @@ pub struct Claiming {
 }
 
 struct Start {
+    /// Nil if it claims none.
     session: SessionId,
     /// `None`: the driver starts it by itself.
     claimant: Option<FileObject>,
@@ -34,8 +35,8 @@ impl Claiming {
     }
 
     /// Calls `start` while the handle, if there is one, and the identity are taken, unless one of
-    /// them is taken already or `is_free` says no; then `close` if the handle was closed meanwhile.
-    /// PASSIVE_LEVEL.
+    /// them is taken already or `is_free` says no; a nil identity is never taken; then `close` if
+    /// the handle was closed meanwhile. PASSIVE_LEVEL.
     pub fn start<T>(
         &self,
         claimant: Option<FileObject>,
@@ -45,7 +46,8 @@ impl Claiming {
         close: impl FnOnce(),
     ) -> Result<T, NTSTATUS> {
         self.starts.with(|starts| {
-            let is_same = |start: &Start| start.claimant == claimant || start.session == session;
+            let is_named = |start: &Start| !session.is_nil() && start.session == session;
+            let is_same = |start: &Start| start.claimant == claimant || is_named(start);
             if starts.iter().any(is_same) || !is_free() {
                 return Err(STATUS_INVALID_DEVICE_REQUEST);
             }

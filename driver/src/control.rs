@@ -12,15 +12,15 @@ use alloc::vec::Vec;
 
 use snapless_driver_logic::control::{self, Refusal};
 use snapless_driver_logic::state_areas::{self, StateArea, StateAreas};
-use snapless_engine::Tick;
-use snapless_types::{EpochId, Extent};
+use snapless_engine::{RegionMap, Tick};
+use snapless_types::{BlockIndex, EpochId, Extent, Geometry, Regions};
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{
     DeviceName, DrainFrom, ExcludedExtents, IOCTL_VERSION, KeepStateRequest, MapReply,
-    SessionReply, StartSettings, StatusReply, Verify, VolumeEntry,
+    SessionReply, StartSettings, StatusReply, UnusedRequest, Verify, VolumeEntry,
 };
 use wdk_sys::{
-    NTSTATUS, STATUS_BUFFER_TOO_SMALL, STATUS_INSUFFICIENT_RESOURCES,
+    NTSTATUS, STATUS_BUFFER_TOO_SMALL, STATUS_DEVICE_NOT_READY, STATUS_INSUFFICIENT_RESOURCES,
     STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_PARAMETER, STATUS_NOT_FOUND,
     STATUS_REVISION_MISMATCH, STATUS_SUCCESS, ULONG,
 };
@@ -34,6 +34,7 @@ use crate::globals::{self, Globals};
 use crate::keeper::{Keeper, KeptArea, Place};
 use crate::kernel::reserved;
 use crate::kernel::shared::Shared;
+use crate::resolving;
 use crate::saving;
 use crate::session::Session;
 use crate::session::startup::Startup;
@@ -75,6 +76,7 @@ impl ControlCallbacks for Control {
         let Some(globals) = globals::get() else { return };
         globals.claiming.closed(file);
         release(globals, file);
+        stop_noting(globals, file);
     }
 
     /// Sessions go on, since volumes are written to until the power is off, but no write is held
@@ -201,6 +203,23 @@ impl control::Driver for Sessions<'_> {
         session.review_excluded(are_still).map_err(Status)
     }
 
+    fn note(
+        &self,
+        request: &Incoming,
+        volume: &DeviceName,
+        block_size: u32,
+    ) -> Result<(), Status> {
+        note(self.0, handle(request)?, volume, block_size).map_err(Status)
+    }
+
+    fn unused(
+        &self,
+        session: Shared<Session>,
+        request: &UnusedRequest,
+    ) -> Result<BlockIndex, Status> {
+        session.unused(request).map_err(Status)
+    }
+
     fn keep_state(
         &self,
         session: Shared<Session>,
@@ -267,6 +286,46 @@ fn start_claimed(
     let startup = Startup::new(settings, excluded).ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
     let geometry = starting::start(globals, Some(claimant), &volume, startup, deadline)?;
     Ok(SessionReply::new(&geometry))
+}
+
+/// Notes changes of a volume from now on, for the session that the handle starts on it next.
+#[inline(never)]
+fn note(
+    globals: &Globals,
+    noter: FileObject,
+    name: &DeviceName,
+    block_size: u32,
+) -> Result<(), NTSTATUS> {
+    let is_free = || globals.volumes.by_claimant(noter).is_err();
+    let note = || note_claimed(globals, noter, name, block_size);
+    let close = || stop_noting(globals, noter);
+    globals.claiming.start(Some(noter), SessionId::NIL, is_free, note, close)
+}
+
+#[inline(never)]
+fn note_claimed(
+    globals: &Globals,
+    noter: FileObject,
+    name: &DeviceName,
+    block_size: u32,
+) -> Result<(), NTSTATUS> {
+    let deadline = volume_query::deadline(volume_query::START_LIMIT);
+    let volume = globals.volumes.by_name(name, deadline)?;
+    let (length, sector_size) = volume.last_size(deadline)?;
+    let geometry =
+        Geometry::new(length, sector_size, block_size).map_err(|_| STATUS_INVALID_PARAMETER)?;
+    // Until it is known whether a state was saved, nothing else is noted.
+    resolving::resolve(&volume, deadline);
+    let map = RegionMap::new(Regions::of(&geometry)).map_err(|_| STATUS_INSUFFICIENT_RESOURCES)?;
+    let begun = volume.state().begin_noting(noter, map);
+    begun.then_some(()).ok_or(STATUS_DEVICE_NOT_READY)
+}
+
+/// The handle is closed: what was noted for its session is dropped.
+fn stop_noting(globals: &Globals, noter: FileObject) {
+    for volume in globals.volumes.volumes() {
+        volume.state().noter_closed(noter);
+    }
 }
 
 /// Notes where the state of a claimed session's volume is kept, or that it is not.

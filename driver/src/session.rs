@@ -33,9 +33,9 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use snapless_driver_logic::tracker::{Known, Taken};
 use snapless_engine::{Config, Host, Marks, StartError, Tick, Worker};
-use snapless_types::{Extent, Geometry, Regions};
+use snapless_types::{BlockIndex, BlockRange, Extent, Geometry, Regions};
 use snapless_wire::id::SessionId;
-use snapless_wire::ioctl::{EXCLUDED_MAX, Protection, StartSettings};
+use snapless_wire::ioctl::{EXCLUDED_MAX, Protection, StartSettings, UnusedRequest};
 use wdk_sys::{
     DO_BUFFERED_IO, DO_DIRECT_IO, NTSTATUS, STATUS_DEVICE_NOT_READY, STATUS_INSUFFICIENT_RESOURCES,
     STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED,
@@ -223,6 +223,35 @@ impl Session {
         if let Some(Known { map, .. }) = known.filter(|_| is_noted) {
             self.engine.know(&map);
         }
+    }
+
+    /// Takes what was changed since the file system was asked which clusters are free, before it
+    /// begins. PASSIVE_LEVEL.
+    #[inline(never)] // The map is on the stack only meanwhile.
+    pub fn take_noted(&self) {
+        if let Some(noted) = self.state.take_noted() {
+            self.engine.expect_unused(noted);
+        }
+    }
+
+    /// Notes which blocks no file has, run by run; returns the block to go on with.
+    /// `STATUS_NOT_SUPPORTED` if it is not known what was changed before t0. IRQL <=
+    /// DISPATCH_LEVEL.
+    #[inline(never)]
+    pub fn unused(&self, request: &UnusedRequest) -> Result<BlockIndex, NTSTATUS> {
+        for mut run in request.runs() {
+            while !run.is_empty() {
+                let reached = self.engine.unused(run).ok_or(STATUS_NOT_SUPPORTED)?;
+                if reached == run.start {
+                    return Ok(reached);
+                }
+                run = BlockRange::new(reached, run.end);
+            }
+        }
+        if request.is_last() {
+            self.engine.end_unused();
+        }
+        Ok(request.blocks().end)
     }
 
     /// Bytes of its queue. IRQL <= DISPATCH_LEVEL.

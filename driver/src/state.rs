@@ -19,6 +19,7 @@ use snapless_wire::ioctl::LogPhase;
 use snapless_wire::state_area::{self, SLOT_LEN, SavedState};
 use wdk_sys::NTSTATUS;
 
+use crate::framework::request::FileObject;
 use crate::kernel::event::Event;
 use crate::kernel::irp::OwnedIrp;
 use crate::kernel::parked_irps::{Parked, ParkedIrps};
@@ -86,6 +87,8 @@ pub struct LogStatus {
 struct Inner {
     tracker: Tracker,
     parked: ParkedIrps,
+    /// The handle for whose session changes are noted.
+    noter: Option<FileObject>,
     /// What makes the state on the disk void.
     void: Option<(AreaIo, Span)>,
 }
@@ -97,7 +100,8 @@ impl VolumeState {
     pub fn new(release: Release, loader: Option<Shared<Event>>) -> Option<Shared<Self>> {
         let tracker = if loader.is_some() { Tracker::UNKNOWN } else { Tracker::NONE };
         let mode = AtomicU8::new(tracker.mode() as u8);
-        let inner = Inner { tracker, parked: ParkedIrps::default(), void: None };
+        let parked = ParkedIrps::default();
+        let inner = Inner { tracker, parked, noter: None, void: None };
         Shared::new(Self {
             mode,
             inner: SpinLock::new(inner),
@@ -355,6 +359,47 @@ impl VolumeState {
         self.with(|inner| inner.tracker.take())
     }
 
+    /// As [`Tracker::begin_noting`], for the session that this handle starts next; false as well
+    /// while changes are noted for another one. IRQL <= DISPATCH_LEVEL.
+    #[inline(never)]
+    pub fn begin_noting(&self, noter: FileObject, map: RegionMap) -> bool {
+        self.with(|inner| {
+            let is_another = inner.noter.is_some_and(|before| before != noter);
+            let is_taken = is_another && inner.tracker.mode() == Mode::Noting;
+            let begun = !is_taken && inner.tracker.begin_noting(map);
+            if begun {
+                inner.noter = Some(noter);
+            }
+            begun
+        })
+    }
+
+    /// A session begins that this handle starts, or the driver by itself: what was noted for
+    /// another one is dropped. IRQL <= DISPATCH_LEVEL.
+    pub fn keep_noted_for(&self, noter: Option<FileObject>) {
+        self.drop_noted(|for_whom| Some(for_whom) != noter);
+    }
+
+    /// The handle is closed: nothing is noted for its session any more. IRQL <= DISPATCH_LEVEL.
+    pub fn noter_closed(&self, noter: FileObject) {
+        self.drop_noted(|for_whom| for_whom == noter);
+    }
+
+    fn drop_noted(&self, is_it: impl FnOnce(FileObject) -> bool) {
+        let noted = self.with(|inner| {
+            let is_it = inner.noter.is_some_and(is_it);
+            is_it.then(|| take_noted(inner)).flatten()
+        });
+        // Not under the lock.
+        drop(noted);
+    }
+
+    /// As [`Tracker::take_noted`]. IRQL <= DISPATCH_LEVEL.
+    #[inline(never)]
+    pub fn take_noted(&self) -> Option<RegionMap> {
+        self.with(take_noted)
+    }
+
     /// As [`Tracker::begin_save`]. IRQL <= DISPATCH_LEVEL.
     pub fn begin_save(&self, map: RegionMap, area: Extent) -> bool {
         self.with(|inner| inner.tracker.begin_save(map, area))
@@ -480,6 +525,11 @@ impl VolumeState {
             result
         })
     }
+}
+
+fn take_noted(inner: &mut Inner) -> Option<RegionMap> {
+    inner.noter = None;
+    inner.tracker.take_noted()
 }
 
 /// What a request does, as the tracker sees it.

@@ -21,8 +21,8 @@
 //! rules, and is returned as [`Submission::Issue`], with its record in the stream already.
 //!
 //! Meanwhile the sweep thread reads the other blocks in order ([`Session::sweep`]), except those
-//! that hold no data ([`Session::skip`]), and the drain thread takes records out of the queue
-//! ([`Session::drain`]).
+//! that hold no data ([`Session::skip`]) or that no file has ([`Session::unused`]), and the drain
+//! thread takes records out of the queue ([`Session::drain`]).
 //!
 //! [`Rundown`] protection ties a write to its session and tells when every older write is done.
 //!
@@ -159,6 +159,7 @@ mod session;
 mod status;
 mod submission;
 mod sweep;
+mod unused;
 mod verification;
 
 pub use host::{Host, Mutex, Step, WORKERS, Worker};

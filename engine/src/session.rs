@@ -166,6 +166,30 @@ impl<H: Host> Session<H> {
         self.locked(|core| core.skip(blocks))
     }
 
+    /// Notes that the service will say after t0 which blocks no file has ([`Session::unused`]),
+    /// before [`Session::begin`]. These regions of the volume were changed from before the file
+    /// system was asked until now, when every change from before the session has completed: they
+    /// count as used (rule T0, rules.md#t0). For a while the sweep waits until it is said.
+    pub fn expect_unused(&self, noted: RegionMap) {
+        self.locked(|core| core.expect_unused(noted));
+    }
+
+    /// Records blocks that no file has, as the file system has said before t0: they are not read,
+    /// and the image may have anything there until they are written to. Blocks that were read or
+    /// written to since, or noted as changed before t0, are left as they are.
+    ///
+    /// Returns the block to go on with: the run's end when all is done, its start if there is no
+    /// room now. `None` if nothing was noted for it, or the service that has asked the file system
+    /// is gone.
+    pub fn unused(&self, blocks: BlockRange) -> Option<BlockIndex> {
+        self.locked(|core| core.unused(blocks))
+    }
+
+    /// Notes that [`Session::unused`] has said all.
+    pub fn end_unused(&self) {
+        self.locked(|core| core.end_unused());
+    }
+
     /// Takes the extents of the volume's paging, swap and hibernation files, ascending and apart
     /// from each other; once, before [`Session::begin`]. Their content is a don't-care (rule T0,
     /// rules.md#t0) if they are the files' after t0, too: until [`Session::review_excluded`] says

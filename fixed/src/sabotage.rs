@@ -16,6 +16,8 @@ pub enum Sabotage {
     BaseCompleteTooEarly,
     /// T0: excluded extents count although it is open whether they are still the files'.
     ExclusionUnconfirmed,
+    /// T0: what was changed since the file system was asked counts as unused all the same.
+    NotesForgotten,
     /// ORDER: a write does not wait for another that it overlaps.
     OverlapForgotten,
     /// ORDER: the record of a held change has the time at which its thread began to wait for the
@@ -82,11 +84,12 @@ pub enum Sabotage {
 
 impl Sabotage {
     /// Every breach.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::HoldForgotten,
         Self::SpoiltReadUsed,
         Self::BaseCompleteTooEarly,
         Self::ExclusionUnconfirmed,
+        Self::NotesForgotten,
         Self::OverlapForgotten,
         Self::GapForgotten,
         Self::LengthForgotten,

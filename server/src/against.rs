@@ -1,8 +1,8 @@
 //! Compares a point with a raw image or a device, byte for byte.
 //!
-//! What the point does not know is left out and counted: paging, swap and hibernation files, and
-//! what the volume's disk could not read. Past a shorter file's end everything differs; what a
-//! longer one has there is no part of the volume.
+//! What the point does not know is left out and counted: what no file had at t0, paging, swap and
+//! hibernation files, and what the volume's disk could not read. Past a shorter file's end
+//! everything differs; what a longer one has there is no part of the volume.
 
 use std::fs::File;
 use std::io::{Seek, SeekFrom};
@@ -44,7 +44,7 @@ pub struct Report {
     pub file_bytes: u64,
     /// Bytes that were compared.
     pub compared_bytes: u64,
-    /// Bytes of paging, swap and hibernation files, which were not compared.
+    /// Bytes of no file, or of paging, swap and hibernation files, which were not compared.
     pub excluded_bytes: u64,
     /// Bytes that the volume's disk could not read, which were not compared.
     pub unreadable_bytes: u64,

@@ -133,7 +133,8 @@ pub struct Stream {
     pub blocks: u64,
     /// Blocks whose content is stored.
     pub blocks_known: u64,
-    /// Bytes of paging, swap and hibernation files that the base image leaves out: it has zeros.
+    /// Bytes that no file had, or a paging, swap or hibernation file: the base image leaves them
+    /// out, it has zeros.
     pub excluded_bytes: u64,
     /// Blocks of which the volume's disk could not read some bytes: an image of the last instant
     /// has zeros there. A block counts until it is written as a whole.

@@ -326,7 +326,8 @@ impl Timeline {
         self.extent_bytes
     }
 
-    /// Bytes of paging, swap and hibernation files that the base image leaves out.
+    /// Bytes that no file had, or a paging, swap or hibernation file, and that the base image
+    /// leaves out.
     pub fn excluded_bytes(&self) -> u64 {
         self.excluded_bytes
     }

@@ -30,6 +30,7 @@
 //! compress = true             # frames are compressed on their way
 //! compare = true              # after a gap, what the server has already is not sent
 //! write_intent_log = true     # after a crash, only what was written to lately is compared
+//! used_blocks_only = true     # what no file has is not read, on NTFS
 //! paused = false              # true: what the driver captures is not sent
 //! ```
 //!
@@ -144,6 +145,8 @@ pub struct VolumeConfig {
     /// The driver notes on the volume which regions are written to, so that only these are compared
     /// after a crash.
     pub write_intent_log: bool,
+    /// What no file of the volume has is not read, if its file system tells.
+    pub used_blocks_only: bool,
     /// What the driver captures is not sent.
     pub paused: bool,
 }
@@ -270,6 +273,7 @@ struct RawVolume {
     compress: Option<bool>,
     compare: Option<bool>,
     write_intent_log: Option<bool>,
+    used_blocks_only: Option<bool>,
     #[serde(default)]
     paused: bool,
 }
@@ -362,6 +366,7 @@ impl Checker<'_> {
             compress: raw.compress.unwrap_or(true),
             compare: raw.compare.unwrap_or(true),
             write_intent_log: raw.write_intent_log.unwrap_or(true),
+            used_blocks_only: raw.used_blocks_only.unwrap_or(true),
             paused: raw.paused,
         })
     }
@@ -522,6 +527,7 @@ mod tests {
         assert_eq!(volume.sweep, SweepLimits::DEFAULT);
         assert_eq!(volume.resend_window, 128 << 20);
         assert!(volume.compress && volume.compare && volume.write_intent_log && !volume.paused);
+        assert!(volume.used_blocks_only);
         assert!(config.state_dir.ends_with("state"));
     }
 
@@ -531,7 +537,7 @@ mod tests {
                     overflow = \"hold\"\ndevice = '\\Device\\X'\n\
                     sweep_rate = \"100 MiB\"\nsweep_latency_ms = 0\n\
                     resend_window = \"1 GiB\"\ncompress = false\ncompare = false\n\
-                    write_intent_log = false\npaused = true";
+                    write_intent_log = false\nused_blocks_only = false\npaused = true";
         let volume = &with(text).unwrap().volumes[0];
         assert_eq!(volume.name, VolumeName::Device(r"\Device\X".into()));
         assert_eq!(format!("{{{}}}", volume.guid), GUID);
@@ -541,6 +547,7 @@ mod tests {
         assert_eq!(volume.sweep, sweep);
         assert_eq!(volume.resend_window, 1 << 30);
         assert!(!volume.compress && !volume.compare && !volume.write_intent_log && volume.paused);
+        assert!(!volume.used_blocks_only);
     }
 
     #[test]

@@ -61,6 +61,7 @@ pub mod stop;
 pub mod stream;
 pub mod supervisor;
 pub mod throttle;
+pub mod unused;
 pub mod verification;
 pub mod watch;
 pub mod watermark;

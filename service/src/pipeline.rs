@@ -10,7 +10,7 @@ mod error;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::report::Activity;
 use snapless_driver_client::file_layout::are_still;
@@ -39,6 +39,7 @@ use crate::state_keeper::StateKeeper;
 use crate::stop::StopSignal;
 use crate::stream::{Stream, StreamEnd, StreamError, WATERMARK_INTERVAL};
 use crate::throttle::Throttle;
+use crate::unused::Unused;
 use crate::watch::Watch;
 use crate::window::AnswerLimits;
 
@@ -47,6 +48,8 @@ use error::PipelineError;
 
 /// How often it is looked whether a volume that was removed is there again.
 const VOLUME_POLL: Duration = Duration::from_secs(1);
+/// How long a link may be idle before the greeting: the volume's flush may take longer.
+const LINK_IDLE: Duration = Duration::from_secs(3);
 /// How often it is looked whether t0 has come.
 const T0_POLL: Duration = Duration::from_millis(20);
 
@@ -195,6 +198,12 @@ impl Pipeline {
 
         let excluded = ExcludedExtents::longest(&self.special_extents(&device, volume));
         let request = start_request(plan, &device, &self.config, &excluded);
+        let begun = Instant::now();
+        let unused = self.unused(&*port, plan, &device);
+        if begun.elapsed() > LINK_IDLE {
+            // The server has waited too long to be greeted.
+            link = self.connector.connect(&self.limits.link, &cancelled)?;
+        }
         let claim = Claim::take(&*port, plan, (volume, &volumes), &request)?;
         served.session = Some(claim.session);
         if plan == Plan::Start && remembered.is_some() {
@@ -208,6 +217,7 @@ impl Pipeline {
         }
         self.store.save(&state)?;
         self.review(&*port, &claim, &state, || self.special_extents(&device, volume))?;
+        let unused = self.say_unused(&*port, claim.session, unused)?;
 
         let hello = claim.hello(&self.config);
         let welcome = link.greet(&hello, &self.limits.link, &cancelled)?;
@@ -251,7 +261,7 @@ impl Pipeline {
         let synced = status.counters.blocks_synced.saturating_mul(status.block_size.into());
         let captured = is_first_sync.then_some(synced);
         let claimed = Claimed { port: &*port, device: &device, volume, claim, hello, captured };
-        let end = self.stream(&claimed, link, &welcome, &mut state);
+        let end = self.stream(&claimed, (link, &welcome), &mut state, unused);
         self.save(&mut state);
         match end? {
             StreamEnd::Diverged(reason) => self.give_up(&*port, served, reason),
@@ -278,9 +288,9 @@ impl Pipeline {
     fn stream(
         &self,
         claimed: &Claimed<'_>,
-        link: Link,
-        welcome: &Welcome,
+        (link, welcome): (Link, &Welcome),
         state: &mut Remembered,
+        mut unused: Option<Unused>,
     ) -> Result<StreamEnd, StreamError> {
         let Claimed { port, device, volume, claim, hello, captured } = *claimed;
         let name = &self.config.name;
@@ -330,6 +340,9 @@ impl Pipeline {
         let over = StopSignal::new();
         thread::scope(|scope| {
             scope.spawn(|| keeper.run(&over));
+            if let Some(unused) = &mut unused {
+                scope.spawn(|| unused.say_rest(&name.to_string(), port, &over));
+            }
             let end = stream.run(link, welcome, watch, || self.save(&mut lock(&state)));
             over.set();
             end
@@ -381,15 +394,8 @@ impl Pipeline {
         if !is_open {
             return Ok(());
         }
-        // Writes from before the session are waited for; the driver gives up by itself.
-        loop {
-            let status = port.status(claim.session)?;
-            if status.t0.is_some() {
-                break;
-            }
-            if status.phase == SessionPhase::Failed || self.stop.wait_for(T0_POLL) {
-                return Ok(());
-            }
+        if !self.wait_for_t0(port, claim.session)? {
+            return Ok(());
         }
         // Of a session that is not remembered it is not known.
         let is_known = state.excluded().next().is_some();
@@ -398,6 +404,50 @@ impl Pipeline {
             log::warn!("{}: its paging file has changed meanwhile, and is read", self.config.name);
         }
         port.review(are_still)
+    }
+
+    /// The blocks that no file has, of a volume on which a session starts next.
+    fn unused(&self, port: &dyn DriverPort, plan: Plan, device: &DeviceName) -> Option<Unused> {
+        if matches!(plan, Plan::Resume(_)) || !self.config.used_blocks_only {
+            return None;
+        }
+        let VolumeConfig { name, block_size, .. } = &self.config;
+        Unused::find(&name.to_string(), &*self.driver, port, (device, *block_size))
+    }
+
+    /// Tells the driver of them after t0; returns what is left to tell it.
+    fn say_unused(
+        &self,
+        port: &dyn DriverPort,
+        session: SessionId,
+        unused: Option<Unused>,
+    ) -> Result<Option<Unused>, DriverError> {
+        let Some(mut unused) = unused else { return Ok(None) };
+        if !self.wait_for_t0(port, session)? {
+            return Ok(None);
+        }
+        match unused.say(port) {
+            Ok(true) => Ok(None),
+            Ok(false) => Ok(Some(unused)),
+            Err(why) => {
+                log::info!("{}: {why}; free space is read as well", self.config.name);
+                Ok(None)
+            }
+        }
+    }
+
+    /// True once the session has begun. Writes from before it are waited for; the driver gives up
+    /// by itself.
+    fn wait_for_t0(&self, port: &dyn DriverPort, session: SessionId) -> Result<bool, DriverError> {
+        loop {
+            let status = port.status(session)?;
+            if status.t0.is_some() {
+                return Ok(true);
+            }
+            if status.phase == SessionPhase::Failed || self.stop.wait_for(T0_POLL) {
+                return Ok(false);
+            }
+        }
     }
 
     /// Reports what becomes of the session.

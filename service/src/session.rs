@@ -487,6 +487,7 @@ mod tests {
             compress: true,
             compare: true,
             write_intent_log: true,
+            used_blocks_only: true,
             paused: false,
         }
     }

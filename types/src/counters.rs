@@ -24,8 +24,8 @@ macro_rules! session_counters {
             blocks_by_sweep: Blocks, "";
             /// Blocks captured because a write waited for them.
             blocks_by_hold: Blocks, "";
-            /// Blocks that held no data and were not read.
-            blocks_unallocated: Blocks, "blocks without data";
+            /// Blocks that no file had, or that held no data, and that were not read.
+            blocks_unallocated: Blocks, "blocks unused, not copied";
             /// Blocks that were a paging, swap or hibernation file's and were not read.
             blocks_excluded: Blocks, "blocks of paging files";
             /// Blocks that the disk could not read.

@@ -62,8 +62,8 @@ crate::numbered_enum! {
         Trim = 6 => "trim",
         /// A write of zeros, as the application issued it; no payload.
         Zero = 7 => "zero",
-        /// A run of blocks that was a paging, swap or hibernation file's at t0: part of the base
-        /// image; no payload, a replica has zeros.
+        /// A run of blocks whose content at t0 is a don't-care: no file has it, or a paging, swap
+        /// or hibernation file; part of the base image; no payload, a replica has zeros.
         Excluded = 8 => "excluded",
         /// A run of blocks that was read again after a gap and has the content that the stream
         /// gives it already; no payload. The service makes it from a [`Self::Resync`].

@@ -22,6 +22,7 @@ mod map;
 mod protection;
 mod settings;
 mod status;
+mod unused;
 mod verify;
 mod version;
 
@@ -32,6 +33,7 @@ pub use map::{MAP_CELLS, MAP_SAMPLES, MapCell, MapReply};
 pub use protection::Protection;
 pub use settings::{SettingsLe, StartSettings, SweepLimits};
 pub use status::{LogPhase, SessionPhase, StatusFlags, StatusReply};
+pub use unused::{NoteRequest, UNUSED_BYTES, UNUSED_MAX, UnusedReply, UnusedRequest};
 pub use verify::{Verify, VerifyRequest};
 pub use version::{ABI_OLDEST, ABI_VERSION, VersionReply, is_spoken, negotiate};
 
@@ -91,6 +93,15 @@ pub const IOCTL_KEEP_STATE: u32 = ctl_code(0x80b, METHOD_BUFFERED);
 /// Input [`SessionRequest`]; output [`MapReply`]. Needs no claim. An older driver does not know it:
 /// `STATUS_INVALID_DEVICE_REQUEST`.
 pub const IOCTL_MAP: u32 = ctl_code(0x80c, METHOD_BUFFERED);
+
+/// Input [`NoteRequest`]; no output. From now on changes of a volume without a session are noted,
+/// for the session that this handle starts on it next, or until the handle is closed. The file
+/// system is asked after it which clusters are free. `STATUS_DEVICE_NOT_READY` if it cannot be now:
+/// all is read then. An older driver does not know it: `STATUS_INVALID_DEVICE_REQUEST`.
+pub const IOCTL_NOTE: u32 = ctl_code(0x80d, METHOD_BUFFERED);
+/// Input [`UnusedRequest`]; output [`UnusedReply`]. Says which blocks no file has, after t0 of a
+/// session for which changes were noted. `STATUS_NOT_SUPPORTED` if they were not, or all was said.
+pub const IOCTL_UNUSED: u32 = ctl_code(0x80e, METHOD_BUFFERED);
 
 /// The least output buffer of a drain, in bytes: one record of the longest payload with its header.
 pub const DRAIN_BUFFER_MIN: usize =
@@ -255,11 +266,7 @@ impl StartRequest {
         if self.session.is_nil() {
             return Err(BadRequest::Session);
         }
-        let block_size = self.block_size.get();
-        let sane = (Geometry::BLOCK_SIZE_MIN..=Geometry::BLOCK_SIZE_MAX).contains(&block_size);
-        if !sane || !block_size.is_power_of_two() {
-            return Err(BadRequest::BlockSize);
-        }
+        let block_size = block_size(self.block_size.get())?;
         let continues = self.continues()?;
         self.excluded.check()?;
         self.settings.settings(self.session, continues, block_size)
@@ -273,6 +280,13 @@ impl StartRequest {
             reason => Ok(reason),
         }
     }
+}
+
+/// Bytes of a block that a session can have.
+fn block_size(bytes: u32) -> Result<u32, BadRequest> {
+    let sane = (Geometry::BLOCK_SIZE_MIN..=Geometry::BLOCK_SIZE_MAX).contains(&bytes);
+    let is_it = sane && bytes.is_power_of_two();
+    is_it.then_some(bytes).ok_or(BadRequest::BlockSize)
 }
 
 /// Which field of a request was refused, or its length.
@@ -302,6 +316,8 @@ pub enum BadRequest {
     Continues,
     /// Too many, not in order, or impossible.
     Excluded,
+    /// Too many blocks, or ones that no volume has, or neither the last one nor not.
+    Unused,
     /// Neither yes nor no.
     Review,
     /// No record has such a number.

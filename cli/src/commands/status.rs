@@ -115,7 +115,7 @@ mod tests {
     fn the_text_has_progress_holds_and_the_services_report() {
         let folder = tempfile::tempdir().unwrap();
         let alone = answer(false, &TestDriver::protecting(), folder.path());
-        let figures = ["25.0 %", "3 held", "5.4 ms", "77 blocks without data"];
+        let figures = ["25.0 %", "3 held", "5.4 ms", "77 blocks unused, not copied"];
         let states = ["no service", "paused", "has grown", "paging"];
         for part in [DEVICE, GUID, SESSION].iter().chain(&figures).chain(&states) {
             assert!(alone.contains(part), "{part}: {alone}");

@@ -388,7 +388,7 @@ pub struct BlockMap {
     pub parts: u32,
     /// The columns of the runs.
     pub states: Vec<BlockState>,
-    /// How many equal parts, then the share of each state in 255ths.
+    /// How many equal parts, then the share of each state in parts of 255.
     pub runs: Vec<Vec<u32>>,
 }
 

@@ -6,7 +6,7 @@ use snapless_console::estate::Download;
 use snapless_console::fault::{Code, Fault, Result};
 use snapless_console::model::{FileEntry, FileKind, Folder};
 
-use crate::MIB;
+use crate::numbers::MIB;
 
 /// Entries of a folder that are told at once.
 const ENTRIES_MAX: usize = 1000;

@@ -2,8 +2,8 @@
 //! on, months of timeline. For the console's tests, and to work on its page.
 //!
 //! Everything follows from the number of a volume and from the clock; nothing is stored but what
-//! the API changes. No repository is read and no file is written: a mount listens nowhere, a restore
-//! only tells its progress.
+//! the API changes. No repository is read and no file is written: a mount listens nowhere, a
+//! restore only tells its progress.
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeMap, HashSet};
@@ -21,17 +21,16 @@ use snapless_console::model::{
 };
 
 mod files;
+mod machines;
+mod numbers;
 mod past;
 mod present;
 
+use numbers::{MIB, TIB, mix};
 use past::Named;
 
 /// The folder that restores may name.
 pub const RESTORE_FOLDER: &str = "/srv/restores";
-/// A mebibyte.
-pub(crate) const MIB: u64 = 1 << 20;
-/// A tebibyte.
-pub(crate) const TIB: u64 = 1 << 40;
 /// Entries of the audit log that are kept.
 const AUDIT_MAX: usize = 10_000;
 
@@ -101,14 +100,6 @@ pub(crate) fn now_ms() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or_default()
 }
 
-/// A number that looks like chance and is not.
-pub(crate) fn mix(a: u64, b: u64) -> u64 {
-    let mut x = a.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ b.wrapping_add(0x2545_f491_4f6c_dd1d);
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
-}
-
 impl Estate for Synthetic {
     fn server(&self) -> Result<Server> {
         let formats = ["raw", "qcow2", "vhdx"].map(str::to_owned).to_vec();
@@ -133,7 +124,7 @@ impl Estate for Synthetic {
         let now_ms = now_ms();
         let revoked = self.changed().revoked.clone();
         let volumes: Vec<_> = (0..self.volumes).map(|it| present::line(it, now_ms)).collect();
-        let machines = present::machines(self.volumes, now_ms).map(|mut machine| {
+        let machines = machines::machines(self.volumes, now_ms).map(|mut machine| {
             machine.revoked = revoked.contains(&machine.machine);
             machine
         });
@@ -333,7 +324,7 @@ impl Estate for Synthetic {
 
     fn revoke(&self, machine: &MachineId) -> Result<()> {
         let is_it = |it: &snapless_console::model::MachineLine| it.machine == *machine;
-        if !present::machines(self.volumes, now_ms()).any(|it| is_it(&it)) {
+        if !machines::machines(self.volumes, now_ms()).any(|it| is_it(&it)) {
             return Err(Fault::not_found("there is no such machine"));
         }
         self.changed().revoked.insert(machine.clone());

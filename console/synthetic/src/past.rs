@@ -6,7 +6,8 @@ use snapless_console::model::{
     Bookmark, Changes, Gap, Heat, Policy, Restorable, Start, Timeline, VolumeId,
 };
 
-use crate::{MIB, mix, present};
+use crate::numbers::{MIB, mix};
+use crate::present;
 
 const HOUR_MS: u64 = 3_600_000;
 const DAY_MS: u64 = 24 * HOUR_MS;

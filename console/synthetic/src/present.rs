@@ -1,16 +1,16 @@
-//! Volumes and machines as they are at an instant.
+//! Volumes as they are at an instant.
 
 use std::collections::BTreeMap;
 
 use snapless_console::model::{
-    BlockMap, BlockState, Gap, Holds, Level, Live, MachineId, MachineLine, Progress, Queue, Rates,
-    State, VolumeId, VolumeLine,
+    BlockMap, BlockState, Gap, Holds, Level, Live, MachineId, Progress, Queue, Rates, State,
+    VolumeId, VolumeLine,
 };
 
-use crate::{MIB, TIB, mix, past};
+use crate::numbers::{MIB, TIB, mix};
 
 /// Volumes of a machine.
-const OF_MACHINE: u64 = 4;
+pub(crate) const OF_MACHINE: u64 = 4;
 /// A first sync begins anew after so long.
 const SYNC_MS: u64 = 3_600_000;
 /// Parts of the map of the estate, of which a query sees a part each.
@@ -22,7 +22,7 @@ pub(crate) fn volume_id(number: u64) -> VolumeId {
 }
 
 #[expect(clippy::unwrap_used, reason = "of hexadecimal digits")]
-fn machine_id(number: u64) -> MachineId {
+pub(crate) fn machine_id(number: u64) -> MachineId {
     MachineId::parse(format!("{:016x}{number:016x}", mix(number, 77))).unwrap()
 }
 
@@ -143,29 +143,6 @@ pub(crate) fn latest_ms(number: u64, now_ms: u64) -> Option<u64> {
 
 fn rate(number: u64, now_ms: u64) -> u64 {
     (mix(number, now_ms / 2000) % 40 + mix(number, now_ms / 60_000) % 100) * MIB / 2
-}
-
-pub(crate) fn machines(volumes: u64, now_ms: u64) -> impl Iterator<Item = MachineLine> {
-    (0..volumes.div_ceil(OF_MACHINE)).map(move |number| {
-        let of_it = number * OF_MACHINE..((number + 1) * OF_MACHINE).min(volumes);
-        let is_connected = |volume| line(volume, now_ms).connected;
-        MachineLine {
-            machine: machine_id(number),
-            name: match number {
-                3 => "<script>alert('machine')</script>".to_owned(),
-                _ => format!(
-                    "{}-{number}",
-                    ["web", "sql", "files", "mail"][usize::try_from(number % 4).unwrap_or(0)]
-                ),
-            },
-            role: "client".to_owned(),
-            connected: of_it.clone().any(is_connected),
-            enrolled_ms: Some(past::t0_ms(number, now_ms)),
-            expires_ms: Some(now_ms - now_ms % 1000 + (8 + mix(number, 3) % 80) * 24 * 3_600_000),
-            revoked: false,
-            volumes: of_it.end - of_it.start,
-        }
-    })
 }
 
 pub(crate) fn live(number: u64, now_ms: u64) -> Option<Live> {

@@ -10,7 +10,7 @@
 //! | [`sweep`], [`hold`] | which blocks are read next, by the sweep and for held writes |
 //! | [`read`] | what becomes of blocks that were read |
 //! | [`verify`] | what is read to verify the copy |
-//! | [`skip`] | which blocks are never read, because they hold no data or are excluded |
+//! | [`skip`] | which blocks are never read: without data, unused or excluded |
 //! | [`dispatch`] | which held write goes next |
 //! | [`parts`] | how a write longer than one record is captured |
 //! | [`stream`] | how records are appended, when an epoch closes |
@@ -57,6 +57,7 @@ use crate::lifecycle::Lifecycle;
 use crate::resync::Resync;
 use crate::status::Status;
 use crate::sweep::Sweep;
+use crate::unused::Unused;
 use crate::verification::Verification;
 
 pub use read::{Read, ReadOutcome};
@@ -95,6 +96,7 @@ pub struct State<W, Q> {
     // In memory of their own, as the counters are.
     claims: Box<[Claims; 1]>,
     excluded: Box<[Excluded; 1]>,
+    unused: Box<[Unused; 1]>,
     sweep: Box<[Sweep; 1]>,
     failing: Box<[Failing; 1]>,
     verification: Box<[Verification; 1]>,
@@ -108,6 +110,7 @@ pub struct State<W, Q> {
 struct Apart {
     claims: Box<[Claims; 1]>,
     excluded: Box<[Excluded; 1]>,
+    unused: Box<[Unused; 1]>,
     sweep: Box<[Sweep; 1]>,
     failing: Box<[Failing; 1]>,
     verification: Box<[Verification; 1]>,
@@ -121,6 +124,7 @@ impl Apart {
         Ok(Self {
             claims: boxed(|| Claims::new(config.reads(geometry)))?,
             excluded: boxed(|| Ok(Excluded::default()))?,
+            unused: boxed(|| Ok(Unused::default()))?,
             sweep: boxed(|| Ok(Sweep::NEW))?,
             failing: boxed(|| Ok(Failing::NONE))?,
             verification: boxed(|| Ok(Verification::default()))?,
@@ -133,7 +137,7 @@ impl<W, Q: Fifo<W>> State<W, Q> {
     /// The state of a session that starts. Out of line: its parts are on the stack only meanwhile.
     #[inline(never)]
     pub fn new(geometry: &Geometry, config: &Config, waiting: Q) -> Result<Self, OutOfMemory> {
-        let Apart { claims, excluded, sweep, failing, verification, counts } =
+        let Apart { claims, excluded, unused, sweep, failing, verification, counts } =
             Apart::new(geometry, config)?;
         Ok(Self {
             continues: None,
@@ -157,6 +161,7 @@ impl<W, Q: Fifo<W>> State<W, Q> {
             )?,
             claims,
             excluded,
+            unused,
             sweep,
             failing,
             verification,
@@ -186,6 +191,7 @@ impl<W, Q: Fifo<W>> State<W, Q> {
             + Claims::bytes(config.reads(geometry))
             + (size_of::<Self>()
                 + size_of::<Excluded>()
+                + size_of::<Unused>()
                 + size_of::<Sweep>()
                 + size_of::<Claims>()
                 + size_of::<Failing>()

@@ -21,6 +21,7 @@ mod reads;
 mod saved;
 mod slept;
 mod succession;
+mod unused;
 mod verify;
 mod writes;
 

@@ -93,7 +93,7 @@ fn print_stream(stream: &Stream) {
     }
     if stream.excluded_bytes > 0 {
         let excluded = bytes(stream.excluded_bytes);
-        outln!("    excluded  {excluded} of paging, swap and hibernation files");
+        outln!("    excluded  {excluded} of no file, or of paging, swap and hibernation files");
     }
     let [now, at_t0] = [stream.blocks_with_holes, stream.blocks_with_holes_at_t0];
     if now + at_t0 > 0 {

@@ -83,7 +83,7 @@ fn print_against(report: &against::Report) {
         outln!("{BAD}differs{BAD:#}: {more} more ranges, listed with --json");
     }
     let left_out = [
-        (report.excluded_bytes, "of paging, swap and hibernation files"),
+        (report.excluded_bytes, "of no file, or of paging, swap and hibernation files"),
         (report.unreadable_bytes, "that the volume's disk could not read"),
     ];
     for (count, what) in left_out.into_iter().filter(|(count, _)| *count > 0) {
@@ -120,7 +120,7 @@ fn print_checks(found: &Checks) {
     let notes = [
         (found.unclear_bytes, "differ where the copy has free space or trimmed bytes: no error"),
         (found.overtaken_bytes, "were written to before they could be compared"),
-        (found.left_out_bytes, "of paging files or unreadable sectors were left out"),
+        (found.left_out_bytes, "of no file, of paging files or unreadable sectors were left out"),
         (found.earlier_differing_bytes, "differed in an earlier verification"),
     ];
     for (count, what) in notes.into_iter().filter(|(count, _)| *count > 0) {

@@ -3,8 +3,8 @@
 //!
 //! A file system is text from outside of a complicated grammar. It is read in a process of its own
 //! with limits of memory and time, by the `ntfs` crate. The process opens the repository for
-//! reading and writes to its standard output: one line of JSON ([`Answer`]), and behind it the content of a
-//! file.
+//! reading and writes to its standard output: one line of JSON ([`Answer`]), and behind it the
+//! content of a file.
 
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 

@@ -47,7 +47,7 @@ pub struct Causes {
     pub first_sync: Cause,
     /// Blocks of the base image that held no data.
     pub unallocated: Cause,
-    /// Blocks of the base image of paging, swap and hibernation files.
+    /// Blocks of the base image that no file had, or a paging, swap or hibernation file.
     pub excluded: Cause,
     /// Writes of applications.
     pub writes: Cause,

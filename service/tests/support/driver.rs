@@ -8,15 +8,18 @@ use snapless_driver_client::error::Call;
 use snapless_driver_client::file_system::{Answers, Unanswered};
 use snapless_driver_client::port::KeptPlace;
 use snapless_driver_client::state_place::{NoPlace, StatePlace};
+use snapless_driver_client::unused_blocks::UnusedBlocks;
 use snapless_driver_client::volume::device_text;
 use snapless_driver_client::{Driver, DriverError, DriverPort, SessionStatus, Volume, VolumeName};
 use snapless_types::{
-    EpochId, Extent, GapReason, Geometry, Made, RecordKind, Seq, SessionCounters,
+    BlockIndex, BlockRange, EpochId, Extent, GapReason, Geometry, Made, RecordKind, Seq,
+    SessionCounters,
 };
 use snapless_wire::id::{AreaId, FileTime, SessionId, VolumeGuid};
 use snapless_wire::ioctl::{
     ABI_VERSION, DRAIN_BUFFER_MIN, DeviceName, DrainFrom, KeepStateRequest, MapReply, ORIGIN_SKIP,
-    Protection, SPECIAL_FILE_PAGING, SessionPhase, StartRequest, StatusFlags, StatusReply, Verify,
+    Protection, SPECIAL_FILE_PAGING, SessionPhase, StartRequest, StatusFlags, StatusReply,
+    UnusedRequest, Verify,
 };
 use snapless_wire::record::{Position, RecordHeader};
 use zerocopy::FromZeros;
@@ -47,6 +50,13 @@ pub enum Seen {
     Stopped(SessionId),
     Acknowledged(u64),
     Reviewed(bool),
+    Noted,
+    /// The file system was asked for what is unused.
+    Asked,
+    /// The driver was told that so many blocks are unused, and there are more.
+    Unused(u64),
+    /// It was told of all of them.
+    AllUnused,
 }
 
 pub struct FakeDriver {
@@ -75,6 +85,12 @@ struct State {
     paging: [Vec<Extent>; 2],
     /// What the last start excluded.
     excluded: Vec<Extent>,
+    /// What no file has, as the file system says.
+    unused: Option<UnusedBlocks>,
+    /// How many blocks each request about them gets done.
+    unused_room: u64,
+    /// The port for whose session changes are noted, and how much of them.
+    noter: Option<u64>,
     /// How many drains and acknowledgements are still to fail for want of memory.
     scarce: usize,
     /// How many drains are still to be cancelled.
@@ -125,6 +141,8 @@ struct Session {
     in_gap: bool,
     base_complete: bool,
     claimant: Option<u64>,
+    /// It is to be told what is unused.
+    expects_unused: bool,
     /// Where the next drain begins is known.
     drains: bool,
     /// The claimant's records are lost, for this reason, until it says anew where the stream
@@ -178,6 +196,9 @@ impl FakeDriver {
             protection: Protection::Possible,
             paging: Default::default(),
             excluded: Vec::new(),
+            unused: None,
+            unused_room: u64::MAX,
+            noter: None,
             scarce: 0,
             cancellations: 0,
             withholds: false,
@@ -211,6 +232,12 @@ impl FakeDriver {
     /// Puts a paging file on the volume: where it is at the first look, and later.
     pub fn set_paging(&self, first: &[Extent], later: &[Extent]) {
         self.state.lock().paging = [first.to_vec(), later.to_vec()];
+    }
+
+    /// Puts blocks on the volume that no file has, of which each request to the driver gets so many
+    /// done.
+    pub fn set_unused(&self, unused: UnusedBlocks, room: u64) {
+        self.state.change(|state| (state.unused, state.unused_room) = (Some(unused), room));
     }
 
     /// What the last start excluded.
@@ -502,6 +529,7 @@ impl State {
             in_gap: false,
             base_complete: false,
             claimant: None,
+            expects_unused: false,
             drains: continues.is_none(),
             lost: None,
             unplaced: continues,
@@ -512,6 +540,13 @@ impl State {
             last_seq: 0,
             epoch: 1,
             acknowledged: 0,
+        }
+    }
+
+    /// Notes a call about unused blocks, of a volume that has some.
+    fn see_unused(&mut self, call: Seen) {
+        if self.unused.is_some() {
+            self.seen.push(call);
         }
     }
 
@@ -631,6 +666,17 @@ impl Driver for FakeDriver {
         Ok(std::mem::replace(&mut state.paging[0], later))
     }
 
+    fn unused_blocks(
+        &self,
+        _device: &DeviceName,
+        _block_size: u32,
+    ) -> Result<Option<UnusedBlocks>, Unanswered> {
+        self.state.change(|state| {
+            state.see_unused(Seen::Asked);
+            Ok(state.unused.clone())
+        })
+    }
+
     fn state_place(&self, _device: &DeviceName) -> Result<KeptPlace, NoPlace> {
         let mut state = self.state.lock();
         let is_new = std::mem::take(&mut state.place_is_new);
@@ -694,6 +740,7 @@ impl DriverPort for FakePort {
             }
             let mut session = state.begin(settings.session, settings.continues);
             session.claimant = Some(self.id);
+            session.expects_unused = state.noter.take() == Some(self.id);
             let seen = match settings.continues {
                 None => {
                     session.marker(RecordKind::SessionStart);
@@ -833,6 +880,34 @@ impl DriverPort for FakePort {
         Ok(())
     }
 
+    fn note(&self, _device: &DeviceName, _block_size: u32) -> Result<(), DriverError> {
+        self.shared.change(|state| {
+            state.noter = Some(self.id);
+            state.see_unused(Seen::Noted);
+        });
+        Ok(())
+    }
+
+    fn unused(&self, request: &UnusedRequest) -> Result<BlockIndex, DriverError> {
+        request.check().expect("a sound request");
+        self.shared.change(|state| {
+            let ended = DriverError::SessionEnded(Call::Unused);
+            let session = state.session.as_mut().ok_or(ended)?;
+            assert!(session.expects_unused, "it was noted for, and is not told twice");
+            let BlockRange { start, end } = request.blocks();
+            let reached = BlockIndex(end.0.min(start.0.saturating_add(state.unused_room)));
+            let done = |run: BlockRange| run.intersection(&BlockRange::new(start, reached)).len();
+            let count = request.runs().map(done).sum();
+            if request.is_last() && reached == end {
+                session.expects_unused = false;
+                state.see_unused(Seen::AllUnused);
+            } else {
+                state.see_unused(Seen::Unused(count));
+            }
+            Ok(reached)
+        })
+    }
+
     fn keep_state(&self, request: &KeepStateRequest) -> Result<(), DriverError> {
         let is_kept = request.check().expect("a sound request");
         self.shared.change(|state| state.kept_at = is_kept.then_some(request.area()));
@@ -916,6 +991,7 @@ impl DriverPort for FakePort {
 impl Drop for FakePort {
     fn drop(&mut self) {
         self.shared.change(|state| {
+            state.noter.take_if(|noter| *noter == self.id);
             if let Some(session) = &mut state.session
                 && session.claimant == Some(self.id)
             {

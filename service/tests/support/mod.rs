@@ -43,6 +43,8 @@ pub struct Harness {
     pub limits: LinkLimits,
     /// Bytes of a block in the configuration.
     pub block_size: u32,
+    /// What no file has is not read.
+    pub used_blocks_only: bool,
     folder: TempDir,
 }
 
@@ -53,7 +55,16 @@ impl Harness {
         let (driver, server) = (FakeDriver::new(DEVICE), FakeServer::new());
         // A test's machine may be busy.
         let answer = Duration::from_mins(1);
-        Self { driver, server, compare: true, answer, limits, block_size: 64 << 10, folder }
+        Self {
+            driver,
+            server,
+            compare: true,
+            answer,
+            limits,
+            block_size: 64 << 10,
+            used_blocks_only: true,
+            folder,
+        }
     }
 
     /// Starts a pipeline, as a start of the service would.
@@ -74,7 +85,12 @@ impl Harness {
         let counters = Arc::new(Counters::new(VOLUME, server));
         let stop = StopSignal::new();
         let pipeline = Pipeline {
-            config: VolumeConfig { compare: self.compare, block_size: self.block_size, ..config() },
+            config: VolumeConfig {
+                compare: self.compare,
+                block_size: self.block_size,
+                used_blocks_only: self.used_blocks_only,
+                ..config()
+            },
             connector: Connector::insecure(server),
             driver: Arc::clone(&self.driver) as _,
             store: self.store(),
@@ -149,6 +165,7 @@ pub fn config() -> VolumeConfig {
         compress: true,
         compare: true,
         write_intent_log: true,
+        used_blocks_only: true,
         paused: false,
     }
 }

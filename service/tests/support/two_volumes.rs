@@ -14,16 +14,17 @@ use snapless_driver_client::error::Call;
 use snapless_driver_client::file_system::Unanswered;
 use snapless_driver_client::port::KeptPlace;
 use snapless_driver_client::state_place::NoPlace;
+use snapless_driver_client::unused_blocks::UnusedBlocks;
 use snapless_driver_client::{Driver, DriverError, DriverPort, SessionStatus, Volume, VolumeName};
 use snapless_link::client::LinkLimits;
 use snapless_service::runner;
 use snapless_service::settings_file::SettingsFile;
 use snapless_service::stop::StopSignal;
-use snapless_types::{EpochId, Extent, Geometry};
+use snapless_types::{BlockIndex, EpochId, Extent, Geometry};
 use snapless_wire::id::{SessionId, VolumeGuid};
 use snapless_wire::ioctl::{
     ABI_VERSION, DeviceName, DrainFrom, KeepStateRequest, MapReply, Protection, StartRequest,
-    Verify,
+    UnusedRequest, Verify,
 };
 use tempfile::TempDir;
 
@@ -72,6 +73,14 @@ impl Driver for TwoVolumes {
         Ok(Vec::new())
     }
 
+    fn unused_blocks(
+        &self,
+        _device: &DeviceName,
+        _block_size: u32,
+    ) -> Result<Option<UnusedBlocks>, Unanswered> {
+        Ok(None)
+    }
+
     fn state_place(&self, device: &DeviceName) -> Result<KeptPlace, NoPlace> {
         self.0[0].state_place(device)
     }
@@ -103,6 +112,11 @@ impl Port {
     }
 }
 
+/// True if this is the driver of the device's volume.
+fn is_of(driver: &FakeDriver, device: &DeviceName) -> bool {
+    DeviceName::new(driver.device().encode_utf16()).is_some_and(|own| own.matches(device))
+}
+
 impl DriverPort for Port {
     fn version(&self) -> u32 {
         ABI_VERSION
@@ -114,11 +128,16 @@ impl DriverPort for Port {
     }
 
     fn start(&self, request: &StartRequest) -> Result<Geometry, DriverError> {
-        let is_it = |it: &FakeDriver| {
-            let device = DeviceName::new(it.device().encode_utf16()).unwrap();
-            request.device.matches(&device)
-        };
-        self.claim(is_it).start(request)
+        self.claim(|it| is_of(it, &request.device)).start(request)
+    }
+
+    fn note(&self, device: &DeviceName, block_size: u32) -> Result<(), DriverError> {
+        let index = self.volumes.iter().position(|it| is_of(it, device));
+        self.ports[index.ok_or(DriverError::NotFound(Call::Note))?].note(device, block_size)
+    }
+
+    fn unused(&self, request: &UnusedRequest) -> Result<BlockIndex, DriverError> {
+        self.claimed().unused(request)
     }
 
     fn resume(&self, session: SessionId) -> Result<Geometry, DriverError> {

@@ -4,10 +4,11 @@ use std::sync::{Mutex, PoisonError};
 
 use snapless_driver_client::status::SessionStatus;
 use snapless_driver_client::{DriverError, DriverPort, Volume};
-use snapless_types::{EpochId, Geometry};
+use snapless_types::{BlockIndex, EpochId, Geometry};
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{
-    ABI_VERSION, DrainFrom, KeepStateRequest, MapReply, StartRequest, Verify,
+    ABI_VERSION, DeviceName, DrainFrom, KeepStateRequest, MapReply, StartRequest, UnusedRequest,
+    Verify,
 };
 
 use crate::driver::{Call, Driver};
@@ -68,6 +69,14 @@ impl DriverPort for Port<'_> {
     }
 
     fn review(&self, _: bool) -> Result<(), DriverError> {
+        Err(DriverError::Absent)
+    }
+
+    fn note(&self, _: &DeviceName, _: u32) -> Result<(), DriverError> {
+        Err(DriverError::Absent)
+    }
+
+    fn unused(&self, _: &UnusedRequest) -> Result<BlockIndex, DriverError> {
         Err(DriverError::Absent)
     }
 

@@ -26,6 +26,7 @@ mod check;
 mod disk;
 mod failure;
 mod far_end;
+mod files;
 pub mod group;
 mod host;
 mod ledger;

@@ -84,6 +84,8 @@ pub enum Sabotage {
     NoData,
     /// Which blocks hold no data is asked for before the session begins
     EarlyHoles,
+    /// The file system is asked at t0 which clusters are free, and not before
+    LateClusters,
     /// Each write to an excluded extent is taken for the paging file's
     ExclusionOutlivesFile,
     /// Excluded extents are said to be the paging file's still, whether they are or not

@@ -168,6 +168,11 @@ pub struct Plan {
     pub grows_at: Option<u64>,
     /// One run of empty blocks in so many is skipped; 0 for none.
     pub skips_once_in: u64,
+    /// A file gives sectors back in one step of so many before t0; 0 if the file system does not
+    /// tell which are free.
+    pub frees_once_in: u64,
+    /// The session is told of unused blocks in one step of so many after t0.
+    pub says_unused_once_in: u64,
     /// The paging file grows or shrinks in one step of so many; 0 for never.
     pub resizes_paging_once_in: u64,
     /// The applications write nothing for a while, from one step of so many on; 0 for never.
@@ -218,6 +223,8 @@ impl Plan {
             grows_at: (faults.has(Fault::Growth) && rng.once_in(4))
                 .then(|| rng.below(options.steps)),
             skips_once_in: rng.pick(&[0, 0, 1, 2, 8]),
+            frees_once_in: rng.pick(&[0, 0, 2, 10]),
+            says_unused_once_in: rng.pick(&[2, 20]),
             resizes_paging_once_in: rng.pick(&[0, 4, 20, 100]),
             lulls_once_in: draw_lulls(&mut rng, options),
             reviews_once_in: rng.pick(&[50, 1000]),

@@ -4,6 +4,7 @@
 //! the disk transfers some sectors, a record travels. So any two calls of a host are interleaved
 //! with everything else, from one seed, on one thread.
 
+mod files;
 mod marks;
 mod paging;
 mod preempted;
@@ -15,6 +16,7 @@ mod workers;
 
 use std::ops::Range;
 
+use snapless_driver_logic::tracker::Tracker;
 use snapless_engine::{
     Capture, Drained, Issue, Part, Read, ReadOutcome, Session, Ticket, WORKERS, Worker,
 };
@@ -24,6 +26,7 @@ use crate::check;
 use crate::disk::Disk;
 use crate::failure::Broken;
 use crate::far_end::FarEnd;
+use crate::files::Files;
 use crate::host::{MS, SimHost};
 use crate::ledger::{Ledger, Step};
 use crate::link::{Link, LinkStep};
@@ -180,6 +183,13 @@ pub struct World {
     /// When the session was made, and the bytes that its sweep has read since.
     swept: (u64, u64),
     paging: Paging,
+    files: Files,
+    /// Notes what is changed before the session.
+    tracker: Tracker,
+    /// Runs of unused blocks that the session is to be told of.
+    unused: Vec<BlockRange>,
+    /// It is to be told of these, or that there are no more.
+    is_to_be_told: bool,
     /// Writes from before the session that are still under way.
     before: Vec<WriteId>,
     /// Writes that the session was given and that are neither completed nor cancelled.
@@ -224,6 +234,10 @@ impl World {
             skips: Vec::new(),
             swept: (0, 0),
             paging: Paging::new(plan.volume.paging),
+            files: Files::new(&plan.volume, plan.frees_once_in > 0, &mut Rng::new(options.seed, 4)),
+            tracker: Tracker::NONE,
+            unused: Vec::new(),
+            is_to_be_told: false,
             before: Vec::new(),
             outstanding: 0,
             queue_busy_since: None,

@@ -25,6 +25,7 @@ each_is_found! {
     fn a_spoilt_read_that_is_used_breaks_t0_or_loss() { SpoiltReadUsed => T0, Loss, Point }
     fn a_base_image_that_is_complete_too_early_breaks_t0() { BaseCompleteTooEarly => T0, Point }
     fn an_exclusion_that_is_not_confirmed_breaks_t0() { ExclusionUnconfirmed => T0, Point }
+    fn what_was_changed_before_t0_and_counts_as_unused_breaks_t0() { NotesForgotten => T0, Point }
     fn an_overlap_that_is_forgotten_breaks_order() { OverlapForgotten => Order, Clear, Loss }
     fn a_gap_that_is_forgotten_breaks_loss() { GapForgotten => Loss, Truth, Point }
     fn an_epoch_that_knows_nothing_breaks_loss() { EpochForgotten => Loss, Resume }

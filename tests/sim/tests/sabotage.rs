@@ -32,6 +32,7 @@ each_is_found! {
     fn wake_ups_that_get_lost_hang_writes() { NoWakes => Hang }
     fn data_that_is_said_to_be_none_breaks_t0() { NoData => T0, Loss, Point }
     fn free_space_that_is_asked_for_before_t0_breaks_t0() { EarlyHoles => T0, Loss, Point }
+    fn clusters_that_are_free_at_t0_and_were_not_before_break_t0() { LateClusters => T0, Loss, Point }
     fn an_exclusion_that_outlives_its_file_breaks_loss() {
         ExclusionOutlivesFile => T0, Loss, Point, Clear
     }

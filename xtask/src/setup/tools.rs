@@ -86,8 +86,8 @@ pub const MOTO: TestTool = TestTool {
     version: "5.2.5",
     source: Source::Python(&["flask", "flask-cors"]),
 };
-/// A server of Azure's blobs, for `server/program/tests/integration/stores.rs`. Later versions need a later
-/// Node than Debian's.
+/// A server of Azure's blobs, for `server/program/tests/integration/stores.rs`. Later versions need
+/// a later Node than Debian's.
 pub const AZURITE: TestTool = TestTool {
     package: "azurite",
     program: "azurite-blob",

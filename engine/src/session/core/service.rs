@@ -27,6 +27,7 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
             return;
         }
         self.state.base.begin(self.call.clock);
+        self.state.unused[0].begin(self.call.now);
         if !self.is_continued() {
             self.append(RecordKind::SessionStart, BlockRange::EMPTY);
         }
@@ -45,6 +46,8 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
             self.state.base.lose();
             self.open_gap(Some(GapReason::UrgentWrite));
         }
+        // Nor what was free before t0.
+        self.end_unused();
         if !self.state.lifecycle.leave() {
             return;
         }
@@ -160,6 +163,7 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
         if !has_begun || self.state.lifecycle.is_stopped() {
             return false;
         }
+        self.end_unused();
         self.lose_service(GapReason::Slept);
         true
     }

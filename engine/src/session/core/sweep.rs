@@ -21,6 +21,9 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
             Phase::Starting | Phase::Uncaptured => return Step::Wait(None),
         }
         let now = self.call.now;
+        if let Some(until) = self.state.unused[0].sweep_waits(now) {
+            return Step::Wait(Some(until));
+        }
         let reads = self.state.claims[0].count_by(Reader::Sweep);
         if let Err(until) = self.state.sweep[0].may_read(reads, now) {
             return Step::Wait(until);

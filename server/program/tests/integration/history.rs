@@ -196,7 +196,8 @@ fn a_state_that_is_kept_during_a_verification_is_no_damage() {
     assert_eq!(records + 2, opened(&root).timeline().records());
 }
 
-/// Run it by `cargo test -p snapless-server-program --release --test integration history -- --ignored --nocapture`.
+/// Run it by `cargo test -p snapless-server-program --release --test integration history --
+/// --ignored --nocapture`.
 #[test]
 #[ignore = "takes five gigabytes in memory or on the disk, and a minute"]
 fn a_hello_after_ten_million_records() {

@@ -5,10 +5,11 @@ use snapless_types::Geometry;
 use snapless_wire::ioctl::{
     ALWAYS_MAX, AcknowledgeRequest, BadRequest, DEVICE_NAME_MAX, DRAIN_BUFFER_MIN, DeviceName,
     DrainFromRequest, HOLD_LIMIT_MAX_MS, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN, IOCTL_DRAIN_FROM,
-    IOCTL_KEEP_STATE, IOCTL_LIST_VOLUMES, IOCTL_RESUME, IOCTL_REVIEW, IOCTL_START, IOCTL_STATUS,
-    IOCTL_STOP, IOCTL_VERIFY, IOCTL_VERSION, KeepStateRequest, QUEUE_BYTES_MAX, QUEUE_BYTES_MIN,
-    ReviewRequest, SWEEP_LATENCY_MAX_MS, SWEEP_RATE_MIN, SessionPhase, SessionRequest,
-    StartRequest, SweepLimits, Verify, VerifyRequest, is_spoken,
+    IOCTL_KEEP_STATE, IOCTL_LIST_VOLUMES, IOCTL_NOTE, IOCTL_RESUME, IOCTL_REVIEW, IOCTL_START,
+    IOCTL_STATUS, IOCTL_STOP, IOCTL_UNUSED, IOCTL_VERIFY, IOCTL_VERSION, KeepStateRequest,
+    NoteRequest, QUEUE_BYTES_MAX, QUEUE_BYTES_MIN, ReviewRequest, SWEEP_LATENCY_MAX_MS,
+    SWEEP_RATE_MIN, SessionPhase, SessionRequest, StartRequest, SweepLimits, UNUSED_MAX,
+    UnusedRequest, Verify, VerifyRequest, is_spoken,
 };
 use snapless_wire::state_area::{AREA_LEN, STAMP_LEN};
 use zerocopy::FromBytes;
@@ -40,6 +41,11 @@ pub(super) const TARGET: Target = Target {
         "acknowledge",
         "review",
         "review: odd",
+        "note",
+        "note: bad version",
+        "note: bad block size",
+        "unused",
+        "unused: bad",
         "keep state",
         "keep state: no area",
         "keep state: bad",
@@ -78,6 +84,20 @@ fn run(input: &[u8]) -> &'static str {
         IOCTL_DRAIN_FROM => {
             DrainFromRequest::read_from_bytes(input).map_or("length", |it| drain_from(&it))
         }
+        IOCTL_NOTE => NoteRequest::ref_from_bytes(input).map_or("length", |it| match it.parse() {
+            Ok((_, bytes)) => {
+                assert!((Geometry::BLOCK_SIZE_MIN..=Geometry::BLOCK_SIZE_MAX).contains(&bytes));
+                "note"
+            }
+            Err(BadRequest::Version) => "note: bad version",
+            Err(_) => "note: bad block size",
+        }),
+        IOCTL_UNUSED => UnusedRequest::ref_from_bytes(input).map_or("length", |it| {
+            // Whatever it says, it has no more blocks than bits.
+            let blocks: u64 = it.runs().map(|run| run.len()).sum();
+            assert!(blocks <= u64::from(UNUSED_MAX));
+            if it.check().is_ok() { "unused" } else { "unused: bad" }
+        }),
         IOCTL_KEEP_STATE => KeepStateRequest::ref_from_bytes(input).map_or("length", keep_state),
         IOCTL_VERIFY => VerifyRequest::read_from_bytes(input).map_or("length", |it| verify(&it)),
         IOCTL_DRAIN => drain(input),
@@ -159,7 +179,8 @@ fn start(request: &StartRequest) -> &'static str {
             | BadRequest::StateArea
             | BadRequest::Verify
             | BadRequest::VerifyRate
-            | BadRequest::VerifyExtent,
+            | BadRequest::VerifyExtent
+            | BadRequest::Unused,
         ) => panic!("a start has no such field"),
     };
     let block_size = settings.block_size;

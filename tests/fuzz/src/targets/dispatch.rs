@@ -8,13 +8,14 @@
 use std::cell::{Cell, RefCell};
 
 use snapless_driver_logic::control::{self, Refusal};
-use snapless_types::EpochId;
+use snapless_types::{BlockIndex, EpochId};
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{
     DRAIN_BUFFER_MIN, DeviceName, DrainFrom, ExcludedExtents, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN,
-    IOCTL_DRAIN_FROM, IOCTL_KEEP_STATE, IOCTL_LIST_VOLUMES, IOCTL_MAP, IOCTL_RESUME, IOCTL_REVIEW,
-    IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_VERIFY, IOCTL_VERSION, KeepStateRequest, MapReply,
-    SessionReply, StartSettings, StatusReply, Verify, VolumeEntry,
+    IOCTL_DRAIN_FROM, IOCTL_KEEP_STATE, IOCTL_LIST_VOLUMES, IOCTL_MAP, IOCTL_NOTE, IOCTL_RESUME,
+    IOCTL_REVIEW, IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_UNUSED, IOCTL_VERIFY, IOCTL_VERSION,
+    KeepStateRequest, MapReply, SessionReply, StartSettings, StatusReply, UnusedRequest, Verify,
+    VolumeEntry,
 };
 use zerocopy::FromZeros;
 
@@ -65,6 +66,17 @@ pub(super) const TARGET: Target = Target {
         "review: bad parameter",
         "review: bad request",
         "review: not found",
+        "note: done",
+        "note: too small",
+        "note: bad parameter",
+        "note: bad request",
+        "note: bad version",
+        "note: failed",
+        "unused: answered",
+        "unused: too small",
+        "unused: bad parameter",
+        "unused: bad request",
+        "unused: not found",
         "keep state: done",
         "keep state: too small",
         "keep state: bad parameter",
@@ -304,6 +316,32 @@ impl<'a> control::Driver for &'a Model {
         Ok(())
     }
 
+    fn note(
+        &self,
+        request: &Request<'a>,
+        volume: &DeviceName,
+        block_size: u32,
+    ) -> Result<(), Status> {
+        assert!(request.handle != 0 && self.claimed(request).is_none(), "before it claims one");
+        assert!(block_size.is_power_of_two(), "the size of a block is checked");
+        let is_there = (0..VOLUMES).any(|number| name(number).matches(volume));
+        is_there.then_some(()).ok_or(Status(End::Failed))
+    }
+
+    fn unused(&self, session: SessionId, request: &UnusedRequest) -> Result<BlockIndex, Status> {
+        let sessions = self.sessions.borrow();
+        let claimed = sessions.iter().any(|known| known.id == session && known.claimant.is_some());
+        assert!(claimed, "only who started a session knows what is unused");
+        assert_eq!(request.check(), Ok(()), "the request is checked");
+        let all = request.blocks();
+        let mut last = all.start;
+        for run in request.runs() {
+            assert!(last <= run.start && !run.is_empty() && run.end <= all.end, "runs in order");
+            last = run.end;
+        }
+        Ok(all.end)
+    }
+
     fn keep_state(&self, session: SessionId, request: &KeepStateRequest) -> Result<(), Status> {
         let sessions = self.sessions.borrow();
         let claimed = sessions.iter().any(|known| known.id == session && known.claimant.is_some());
@@ -346,6 +384,8 @@ fn name_of(code: u32, end: End) -> &'static str {
         IOCTL_DRAIN => "drain",
         IOCTL_ACKNOWLEDGE => "acknowledge",
         IOCTL_REVIEW => "review",
+        IOCTL_NOTE => "note",
+        IOCTL_UNUSED => "unused",
         IOCTL_KEEP_STATE => "keep state",
         IOCTL_STATUS => "status",
         IOCTL_MAP => "map",

@@ -67,6 +67,11 @@ impl World {
         }
         self.paging.owned.end = if grows { changed.end } else { changed.start };
         if self.ledger.base.is_none() {
+            if grows {
+                self.files.get(&changed);
+            } else if !changed.is_empty() {
+                self.note_write(&changed);
+            }
             for sector in changed {
                 let content = if grows { Content::PAGED } else { Content::of_a_file(sector) };
                 self.disk.sectors[sector] = content;
@@ -81,6 +86,7 @@ impl World {
         let write = self.ledger.write(id);
         let (sectors, pages) = (write.sectors.clone(), self.writers[write.writer].pages());
         if self.session.is_none() {
+            self.note_write(&sectors);
             self.ledger.write_mut(id).paged = pages;
             return Ok(true);
         }

@@ -26,6 +26,8 @@ impl World {
         self.before_session()?;
         self.paging.look();
         self.before_session()?;
+        self.ask_for_unused();
+        self.before_session()?;
         self.make_session();
         self.link.connect(self.calm)?;
         for round in 1..=self.plan.rounds {
@@ -44,6 +46,7 @@ impl World {
         for _ in 0..self.rng.below(BEFORE_MAX) {
             self.take_step()?;
             self.perhaps_resize_paging();
+            self.perhaps_give_back();
         }
         Ok(())
     }
@@ -75,6 +78,7 @@ impl World {
         if !self.before.is_empty() && !self.options.sabotages(Sabotage::NoDrain) {
             return Ok(());
         }
+        self.forget_unused();
         self.verb(Verb::Begin, |session| session.begin())?;
         self.stage = Stage::Running;
         let clock = self.session.as_ref().map_or(0, |session| session.status().t0);
@@ -126,6 +130,9 @@ impl World {
             self.perhaps_mark()?;
             if self.rng.once_in(self.plan.reviews_once_in) {
                 self.review_excluded()?;
+            }
+            if self.rng.once_in(self.plan.says_unused_once_in) {
+                self.say_unused()?;
             }
             if self.rng.once_in(self.plan.verifies_once_in) {
                 self.perhaps_verify()?;
@@ -184,6 +191,7 @@ impl World {
                 self.begin_if_drained()?;
             }
             self.review_excluded()?;
+            self.say_unused()?;
             if self.is_quiet() {
                 self.perhaps_mark()?;
                 self.link.link_if_cut(&mut self.rng, self.host.ticks())?;

@@ -47,6 +47,7 @@ pub enum Verb {
     Cancel,
     Sweep,
     Skip { blocks: usize },
+    Unused { blocks: usize },
     Hold,
     ReadDone { blocks: usize },
     Dispatch,
@@ -143,7 +144,10 @@ impl World {
         let volume = &self.plan.volume;
         let longest = self.ledger.open.iter().map(|&id| self.blocks_of(id).len()).max();
         let verbs_own = match verb {
-            Verb::Skip { blocks } | Verb::ReadDone { blocks } | Verb::Repair { blocks } => blocks,
+            Verb::Skip { blocks }
+            | Verb::Unused { blocks }
+            | Verb::ReadDone { blocks }
+            | Verb::Repair { blocks } => blocks,
             Verb::Sweep => {
                 let config = &self.plan.config;
                 let read = volume.count(config.read_bytes.min(config.queue_bytes));

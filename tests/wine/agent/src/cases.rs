@@ -1,15 +1,16 @@
 //! The enumerated requests, each with the one status that it must end with.
 
-use snapless_types::{EpochId, Extent, Geometry, Made, Seq};
+use snapless_types::{BlockIndex, BlockRange, EpochId, Extent, Geometry, Made, Seq};
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{
     ABI_VERSION, AcknowledgeRequest, DRAIN_BUFFER_MIN, DeviceName, DrainFrom, DrainFromReply,
     DrainFromRequest, ExcludedExtents, HOLD_LIMIT_MAX_MS, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN,
-    IOCTL_DRAIN_FROM, IOCTL_KEEP_STATE, IOCTL_LIST_VOLUMES, IOCTL_MAP, IOCTL_RESUME, IOCTL_REVIEW,
-    IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_VERIFY, IOCTL_VERSION, KeepStateRequest,
-    ListRequest, MapReply, QUEUE_BYTES_MAX, QUEUE_BYTES_MIN, ReviewRequest, SWEEP_LATENCY_MAX_MS,
-    SWEEP_RATE_MIN, SessionReply, SessionRequest, SettingsLe, StartRequest, StatusReply, Verify,
-    VerifyRequest, VersionReply,
+    IOCTL_DRAIN_FROM, IOCTL_KEEP_STATE, IOCTL_LIST_VOLUMES, IOCTL_MAP, IOCTL_NOTE, IOCTL_RESUME,
+    IOCTL_REVIEW, IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_UNUSED, IOCTL_VERIFY, IOCTL_VERSION,
+    KeepStateRequest, ListRequest, MapReply, NoteRequest, QUEUE_BYTES_MAX, QUEUE_BYTES_MIN,
+    ReviewRequest, SWEEP_LATENCY_MAX_MS, SWEEP_RATE_MIN, SessionReply, SessionRequest, SettingsLe,
+    StartRequest, StatusReply, UNUSED_MAX, UnusedReply, UnusedRequest, Verify, VerifyRequest,
+    VersionReply,
 };
 use windows_sys::Win32::Foundation::NTSTATUS;
 use zerocopy::IntoBytes;
@@ -156,9 +157,28 @@ pub(crate) fn always() -> Vec<Case> {
             0,
             status::INVALID_PARAMETER,
         ),
+        Case::new("unused blocks without a claim", IOCTL_UNUSED, &unused(0), 8, status::NOT_FOUND),
+        Case::new("more blocks than bits", IOCTL_UNUSED, &unused(1), 8, status::INVALID_PARAMETER),
+        Case::new("notes of no volume", IOCTL_NOTE, &note(64 << 10), 0, status::NOT_FOUND),
+        Case::new("notes of odd blocks", IOCTL_NOTE, &note(1), 0, status::INVALID_PARAMETER),
         Case::new("an odd review", IOCTL_REVIEW, &[2, 0, 0, 0], 0, status::INVALID_PARAMETER),
     ]);
     cases
+}
+
+/// As many unused blocks as a request has bits, and some more.
+fn unused(more: u32) -> Vec<u8> {
+    let most = BlockRange::new(BlockIndex(0), BlockIndex(UNUSED_MAX.into()));
+    let sound = UnusedRequest::new(most, true, |_| true).expect("as many as there are bits");
+    let mut bytes = sound.as_bytes().to_vec();
+    bytes[8..12].copy_from_slice(&(UNUSED_MAX + more).to_le_bytes());
+    bytes
+}
+
+/// A request to note what is changed on a volume that is not there.
+fn note(block_size: u32) -> Vec<u8> {
+    let device = DeviceName::new(NO_DEVICE.encode_utf16()).expect("a short name");
+    NoteRequest::new(ABI_VERSION, block_size, device).as_bytes().to_vec()
 }
 
 /// A verification at a rate.
@@ -209,6 +229,8 @@ fn lengths() -> Vec<Case> {
         ("acknowledge", IOCTL_ACKNOWLEDGE, acknowledge.as_bytes(), 0),
         ("drain from", IOCTL_DRAIN_FROM, from.as_bytes(), size_of::<DrainFromReply>()),
         ("review", IOCTL_REVIEW, review.as_bytes(), 0),
+        ("note", IOCTL_NOTE, &note(64 << 10), 0),
+        ("unused blocks", IOCTL_UNUSED, &unused(0), size_of::<UnusedReply>()),
         ("keep state", IOCTL_KEEP_STATE, KeepStateRequest::FORGET.as_bytes(), 0),
         ("status", IOCTL_STATUS, session.as_bytes(), size_of::<StatusReply>()),
         ("map", IOCTL_MAP, session.as_bytes(), size_of::<MapReply>()),

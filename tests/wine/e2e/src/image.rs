@@ -60,6 +60,18 @@ pub struct Image {
 impl Image {
     /// Makes an image of `size_mib` MiB (and [`ODD_TAIL`]) in `dir`.
     pub fn make(dir: &Path, size_mib: u64, seed: u64) -> Result<Self, E2eError> {
+        Self::make_with(dir, size_mib, seed, &[SCRATCH_EARLY, SCRATCH_LATE])
+    }
+
+    /// The same with more free space, which has content, as of files that were deleted.
+    pub fn make_half_empty(dir: &Path, size_mib: u64, seed: u64) -> Result<Self, E2eError> {
+        let image = Self::make_with(dir, size_mib, seed, &[SCRATCH_EARLY])?;
+        let free = ntfs::free_extents(&image.pristine, FREE_MIN)?;
+        fill_scratch(&image.pristine, &free, Payload::new(seed + 1))?;
+        Ok(image)
+    }
+
+    fn make_with(dir: &Path, size_mib: u64, seed: u64, scratch: &[&str]) -> Result<Self, E2eError> {
         assert!(size_mib >= SIZE_MIN_MIB, "the caller checked the size");
         let pristine = dir.join("pristine.img");
         let len = (size_mib << 20) + ODD_TAIL;
@@ -71,13 +83,17 @@ impl Image {
         process::run(format.arg(&pristine))?;
 
         let scratch_len = len * SCRATCH_SHARE / 100 / 4096 * 4096;
-        copy_scratch(dir, &pristine, SCRATCH_EARLY, scratch_len)?;
+        copy_scratch(dir, &pristine, scratch[0], scratch_len)?;
         let copied = copy_real_files(&pristine, len * FILES_SHARE / 100)?;
         copy_state_file(dir, &pristine, seed)?;
-        copy_scratch(dir, &pristine, SCRATCH_LATE, scratch_len)?;
+        for late in &scratch[1..] {
+            copy_scratch(dir, &pristine, late, scratch_len)?;
+        }
 
-        let mut extents = ntfs::data_extents(&pristine, SCRATCH_EARLY)?;
-        extents.extend(ntfs::data_extents(&pristine, SCRATCH_LATE)?);
+        let mut extents = Vec::new();
+        for name in scratch {
+            extents.extend(ntfs::data_extents(&pristine, name)?);
+        }
         fill_scratch(&pristine, &extents, Payload::new(seed))?;
         extents.extend(ntfs::free_extents(&pristine, FREE_MIN)?);
         extents.sort_unstable();

@@ -70,6 +70,15 @@ pub fn free_extents(image: &Path, least: u64) -> Result<Vec<Extent>, E2eError> {
     Ok(extents)
 }
 
+/// Where the bits are that say which clusters are in use, and how many clusters there are.
+pub fn cluster_map(image: &Path) -> Result<(Vec<Extent>, u64), E2eError> {
+    inspect(image, |ntfs, source| {
+        let bitmap = ntfs.file(source, BITMAP_RECORD)?;
+        let clusters = ntfs.size() / u64::from(ntfs.cluster_size());
+        Ok((file_extents(&bitmap, source)?, clusters))
+    })
+}
+
 /// The files of the root folder that `wanted` accepts, sorted by name.
 pub fn hashes(image: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<FileHash>, E2eError> {
     inspect(image, |ntfs, source| {

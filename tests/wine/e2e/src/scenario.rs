@@ -12,6 +12,7 @@
 //! | [`Scenario::LowMemory`] | no memory for the driver, for seconds, during it; a start without each of its allocations |
 //! | [`Scenario::BufferedVolume`] | nothing, but the volume takes data by system buffers |
 //! | [`Scenario::PagingFile`] | no load, but a write to a paging file while the volume does not read |
+//! | [`Scenario::HalfEmpty`] | no load, but a file system that says which clusters are free, and writes to some of them |
 //! | [`Scenario::DeepQueue`] | no load, but 12,288 writes at once, a third of them without a slot, some cancelled |
 //! | [`Scenario::HungDisk`] | the disk of another volume hangs, with a session on it |
 //! | [`Scenario::ReadFailures`] | reads fail: for a while for reasons that pass, and over lost sectors |
@@ -33,6 +34,7 @@ mod buffered_volume;
 mod deep_queue;
 mod every_write;
 mod gap;
+mod half_empty;
 mod hung_disk;
 mod low_memory;
 mod malformed;
@@ -89,7 +91,7 @@ macro_rules! scenarios {
 
         impl Scenario {
             /// All of them, the main one first.
-            pub const ALL: [Self; 23] = [$(Self::$scenario),*];
+            pub const ALL: [Self; 24] = [$(Self::$scenario),*];
 
             /// Its name in messages and folders.
             pub fn name(self) -> &'static str {
@@ -126,6 +128,8 @@ scenarios! {
     BufferedVolume: "buffered-volume", buffered_volume::run;
     /// A write that must not wait.
     PagingFile: "paging-file", paging_file::run;
+    /// Half of the volume is of no file.
+    HalfEmpty: "half-empty", half_empty::run;
     /// More writes at once than a session has slots.
     DeepQueue: "deep-queue", deep_queue::run;
     /// Another volume's disk hangs.

@@ -43,6 +43,10 @@ pub const LOSE_SECTORS: u32 = code(0x90F);
 pub const FAILED_READS: u32 = code(0x91A);
 /// Takes a [`PagingFile`], which the volume's file system is then said to have.
 pub const SET_PAGING_FILE: u32 = code(0x91B);
+/// Takes a [`ClusterMap`], by which the volume says from then on which clusters are free.
+pub const SET_CLUSTER_MAP: u32 = code(0x91E);
+/// Gives how often it has said so of all of them, as a `u64`.
+pub const CLUSTERS_TOLD: u32 = code(0x91F);
 
 /// Plug and play: adds the filters of the volume class to the volume's stack and starts it.
 pub const ATTACH: u32 = code(0x910);
@@ -121,6 +125,16 @@ pub struct PagingFile {
     pub offset: u64,
     /// How long it is, in bytes.
     pub len: u64,
+}
+
+/// Where on the volume its file system keeps which clusters are in use: a bit for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable)]
+#[repr(C)]
+pub struct ClusterMap {
+    /// Where the bits begin, in bytes of the volume.
+    pub offset: u64,
+    /// How many clusters there are.
+    pub clusters: u64,
 }
 
 /// A usage notification.

@@ -93,7 +93,7 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
         Rule,
         "T0: a page-out beyond the file's place at t0: {is_outgrown}; t0 is offered: {t0_restored}"
     );
-    run.dont_care = file.offset..file.offset + file.len;
+    run.dont_care.push(file.offset..file.offset + file.len);
     let at_t0 = begun.beginning.entries_before;
     let (writes, bytes_written) =
         run.compare_unloaded(t0_restored.then_some(at_t0..=at_t0), None)?;

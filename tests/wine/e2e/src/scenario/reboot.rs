@@ -5,8 +5,8 @@
 //! driver does so before any service is there: every instant from then on is a point. Else every
 //! block is read. What differs is sent. t0, points before each restart, one of a time without a
 //! service, and the latest image must be right. How much is sent depends on the load, as the
-//! service does not wait long for the server's comparison: `server/program/tests/integration/restarts.rs`
-//! counts it.
+//! service does not wait long for the server's comparison:
+//! `server/program/tests/integration/restarts.rs` counts it.
 //!
 //! The truth of each time between two restarts is its own: the image as the machine found it, and
 //! the journal since.

@@ -1,6 +1,7 @@
 //! Steps of all scenarios: prepare the rig, begin under load, come to rest, shut everything down.
 
 use std::ops::{Range, RangeInclusive};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use protocol::names;
@@ -43,7 +44,7 @@ pub(super) struct Run<'a> {
     /// The scenario interrupts protection, so that errors and gaps are expected.
     pub(super) disturbed: bool,
     /// Bytes of the volume that a replica may have anything in.
-    pub(super) dont_care: Range<u64>,
+    pub(super) dont_care: Vec<Range<u64>>,
     /// The driver's trace has a consumer.
     listens: bool,
 }
@@ -82,9 +83,20 @@ impl<'a> Run<'a> {
         jitter_us: u32,
         console: &'a mut dyn Console,
     ) -> Result<Self, E2eError> {
+        Self::prepare_on(setting, service, jitter_us, Image::make, console)
+    }
+
+    /// The same, on an image that `make` makes.
+    pub(super) fn prepare_on(
+        setting: &'a Setting,
+        service: &ServiceSettings,
+        jitter_us: u32,
+        make: impl FnOnce(&Path, u64, u64) -> Result<Image, E2eError>,
+        console: &'a mut dyn Console,
+    ) -> Result<Self, E2eError> {
         let folder = RunFolder::create(&setting.folder)?;
         let image = step(console, "make an NTFS volume with real files", |_| {
-            Image::make(&folder.root, setting.size_mib, setting.seed)
+            make(&folder.root, setting.size_mib, setting.seed)
         })?;
         let mut rig = step(console, "start Wine in a prefix of its own", |_| {
             Rig::start(&setting.template, &setting.programs, &folder, setting.seed)
@@ -113,7 +125,7 @@ impl<'a> Run<'a> {
             image,
             rig,
             disturbed: false,
-            dont_care: 0..0,
+            dont_care: Vec::new(),
             listens,
         })
     }
@@ -338,7 +350,8 @@ impl<'a> Run<'a> {
         evidence: &Evidence,
         t0: bool,
     ) -> Result<Option<usize>, E2eError> {
-        let truth = evidence.truth(&self.image, &self.folder)?.without(self.dont_care.clone());
+        let truth = evidence.truth(&self.image, &self.folder)?;
+        let truth = self.dont_care.iter().cloned().fold(truth, Truth::without);
         let t0 = t0.then(|| evidence.t0_window(&begun.beginning)).transpose()?;
         verdict::compare(self.console, truth, &self.folder, t0, evidence.matched().writes().len())
     }
@@ -353,8 +366,8 @@ impl<'a> Run<'a> {
     ) -> Result<(usize, u64), E2eError> {
         let journal = Journal::open(&self.folder.journal)?;
         let truth = Truth::new(&journal, &self.image.pristine, &self.folder.model)?
-            .without(self.dont_care.clone())
             .without(self.image.state_area.clone());
+        let truth = self.dont_care.iter().cloned().fold(truth, Truth::without);
         let t0 = t0.map(|t0| verdict::as_len(*t0.start())..=verdict::as_len(*t0.end()));
         let latest = latest.map_or(journal.entries().len(), verdict::as_len);
         verdict::compare(self.console, truth, &self.folder, t0, latest)?;

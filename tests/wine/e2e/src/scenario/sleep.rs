@@ -59,7 +59,7 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
         changed = change(&volume)?;
         Ok(())
     })?;
-    run.dont_care = changed.clone();
+    run.dont_care.push(changed.clone());
     let status = run.watch("verify", gap::recovered)?;
     ensure!(status.session == before.session, Rule, "RESUME: a new session: {}", status.session);
     for event in [SESSION_VERIFIED, GAP_BEGAN, GAP_ENDED] {

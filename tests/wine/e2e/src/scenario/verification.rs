@@ -58,7 +58,7 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     change(&run, tile.start)?;
     find(&mut run, &tile)?;
     run.disturbed = true;
-    run.dont_care = tile.start..tile.start + CHANGE_LEN;
+    run.dont_care.push(tile.start..tile.start + CHANGE_LEN);
     repair(&mut run)?;
     run.step_and_say("verify the copy once more", |rig| rig.verify_copy())?;
 

@@ -16,10 +16,11 @@ use nt::{
 };
 use protocol::{
     ioctl::{
-        ATTACH, ATTACH_SECOND, Counters, DeviceFlags, FAIL_ALLOCATIONS, FAIL_READS, FAILED_READS,
-        FLUSH, HANG, LOSE_SECTORS, MEMORY, PAUSE, PNP, QUERY, REFUSE_USAGE, REMOVE, REMOVE_SECOND,
-        RESIZE, RESUME, SET_DEVICE_FLAGS, SET_PAGING_FILE, SET_POWER, SET_TRIM_SUPPORT, SHUTDOWN,
-        SLEEP, SURPRISE_REMOVE, TOP_WRITE, USAGE, WRITE_PROTECT,
+        ATTACH, ATTACH_SECOND, CLUSTERS_TOLD, Counters, DeviceFlags, FAIL_ALLOCATIONS, FAIL_READS,
+        FAILED_READS, FLUSH, HANG, LOSE_SECTORS, MEMORY, PAUSE, PNP, QUERY, REFUSE_USAGE, REMOVE,
+        REMOVE_SECOND, RESIZE, RESUME, SET_CLUSTER_MAP, SET_DEVICE_FLAGS, SET_PAGING_FILE,
+        SET_POWER, SET_TRIM_SUPPORT, SHUTDOWN, SLEEP, SURPRISE_REMOVE, TOP_WRITE, USAGE,
+        WRITE_PROTECT,
     },
     zerocopy::{FromBytes, Immutable, IntoBytes},
 };
@@ -172,6 +173,8 @@ impl Inner {
                 parsed(input).map(|how| switches.trim_support.store(how, Ordering::Relaxed))
             }
             SET_PAGING_FILE => parsed(input).map(|file| switches.files.set_paging_file(file)),
+            SET_CLUSTER_MAP => parsed(input).map(|map| switches.files.set_cluster_map(map)),
+            CLUSTERS_TOLD => return give(&switches.files.told().to_le_bytes()),
             RESIZE => parsed(input).and_then(|length| scheduler.store.resize(length)),
             WRITE_PROTECT => parsed(input)
                 .map(|on: u32| switches.write_protected.store(on != 0, Ordering::Relaxed)),

@@ -1,5 +1,6 @@
 //! The files of the volume, as far as its file system would tell them: a paging file where a
-//! scenario puts it, and a file with its name in another folder.
+//! scenario puts it, and a file with its name in another folder; and which clusters are free, by
+//! the `$Bitmap` that the image has.
 //!
 //! The volume has no file system on Wine; it answers in its place.
 
@@ -7,15 +8,24 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use nt::irp::Irp;
-use protocol::ioctl::PagingFile;
+use nt::status::Failure;
+use protocol::ioctl::{ClusterMap, PagingFile};
 use wdk_sys::{
-    NTSTATUS, STATUS_BUFFER_TOO_SMALL, STATUS_END_OF_FILE, STATUS_INVALID_PARAMETER, STATUS_SUCCESS,
+    NTSTATUS, STATUS_BUFFER_OVERFLOW, STATUS_BUFFER_TOO_SMALL, STATUS_END_OF_FILE,
+    STATUS_INVALID_DEVICE_REQUEST, STATUS_INVALID_PARAMETER, STATUS_SUCCESS,
 };
+
+use crate::journal::Store;
 
 /// `FSCTL_GET_NTFS_VOLUME_DATA`
 pub(crate) const NTFS_VOLUME_DATA: u32 = 0x0009_0064;
 /// `FSCTL_QUERY_FILE_LAYOUT`, which has its buffers at addresses of the caller.
 pub(crate) const QUERY_FILE_LAYOUT: u32 = 0x0009_0277;
+
+/// `FSCTL_GET_VOLUME_BITMAP`, which has its buffers there as well.
+pub(crate) const GET_VOLUME_BITMAP: u32 = 0x0009_006F;
+/// Bytes of the map in a reply, at most: a service has to ask more than once.
+const MAP_REPLY_MAX: u64 = 1000;
 
 const CLUSTER: u64 = 4096;
 /// `QUERY_FILE_LAYOUT_RESTART`
@@ -31,6 +41,10 @@ const NAME: &str = "pagefile.sys";
 pub(crate) struct Files {
     offset: AtomicU64,
     len: AtomicU64,
+    map_offset: AtomicU64,
+    /// None while it does not tell which are free.
+    clusters: AtomicU64,
+    told: AtomicU64,
 }
 
 impl Files {
@@ -38,6 +52,60 @@ impl Files {
     pub(crate) fn set_paging_file(&self, file: PagingFile) {
         self.offset.store(file.offset, Ordering::Relaxed);
         self.len.store(file.len, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_cluster_map(&self, map: ClusterMap) {
+        self.map_offset.store(map.offset, Ordering::Relaxed);
+        self.clusters.store(map.clusters, Ordering::Relaxed);
+    }
+
+    /// How often all clusters were told.
+    pub(crate) fn told(&self) -> u64 {
+        self.told.load(Ordering::Relaxed)
+    }
+
+    /// Tells which clusters are free, from one on, as the volume has it now.
+    pub(crate) fn cluster_map(&self, irp: &Irp, store: &Store) -> (NTSTATUS, usize) {
+        const HEADER: u64 = 16;
+        let (_, input_len, room) = irp.device_control();
+        let clusters = self.clusters.load(Ordering::Relaxed);
+        if clusters == 0 {
+            return (STATUS_INVALID_DEVICE_REQUEST, 0);
+        }
+        // SAFETY: the packet is a device control.
+        let input = unsafe { irp.stack().Parameters.DeviceIoControl.Type3InputBuffer };
+        if input_len < 8 || input.is_null() || irp.user_buffer().is_null() {
+            return (STATUS_INVALID_PARAMETER, 0);
+        }
+        // SAFETY: the sender's buffer has the request's length.
+        let start = unsafe { input.cast::<u64>().read_unaligned() } / 8 * 8;
+        let Some(left) = clusters.checked_sub(start).filter(|left| *left > 0) else {
+            return (STATUS_INVALID_PARAMETER, 0);
+        };
+        let Some(room) = u64::from(room).checked_sub(HEADER).filter(|room| *room > 0) else {
+            return (STATUS_BUFFER_TOO_SMALL, 0);
+        };
+        let all = left.div_ceil(8);
+        let len = all.min(room).min(MAP_REPLY_MAX);
+        let mut reply = start.to_le_bytes().to_vec();
+        reply.extend(left.to_le_bytes());
+        reply.resize((HEADER + len) as usize, 0);
+        let place = self.map_offset.load(Ordering::Relaxed) + start / 8;
+        // SAFETY: the reply has that many bytes behind its header.
+        let read =
+            unsafe { store.read(place, reply.as_mut_ptr().add(HEADER as usize), len as u32) };
+        if let Err(Failure(status)) = read {
+            return (status, 0);
+        }
+        // SAFETY: the sender's buffer has that room.
+        unsafe {
+            core::ptr::copy_nonoverlapping(reply.as_ptr(), irp.user_buffer().cast(), reply.len());
+        }
+        if len < all {
+            return (STATUS_BUFFER_OVERFLOW, reply.len());
+        }
+        self.told.fetch_add(1, Ordering::Relaxed);
+        (STATUS_SUCCESS, reply.len())
     }
 
     /// `NTFS_VOLUME_DATA_BUFFER`, of which the size of a cluster is used.

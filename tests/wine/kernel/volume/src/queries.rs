@@ -82,6 +82,9 @@ pub(crate) fn answer(volume: &Volume, irp: &mut Irp) -> (NTSTATUS, usize) {
         IOCTL_MOUNTDEV_QUERY_STABLE_GUID => VOLUME_GUID_BYTES.to_vec(),
         files::NTFS_VOLUME_DATA => Files::volume_data(),
         files::QUERY_FILE_LAYOUT => return switches.files.layout(irp),
+        files::GET_VOLUME_BITMAP => {
+            return switches.files.cluster_map(irp, &volume.scheduler.store);
+        }
         IOCTL_VOLUME_GET_GPT_ATTRIBUTES => {
             switches.gpt_attributes.load(Ordering::Relaxed).to_le_bytes().to_vec()
         }
