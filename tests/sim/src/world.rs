@@ -186,10 +186,8 @@ pub struct World {
     files: Files,
     /// Notes what is changed before the session.
     tracker: Tracker,
-    /// Runs of unused blocks that the session is to be told of.
-    unused: Vec<BlockRange>,
-    /// It is to be told of these, or that there are no more.
-    is_to_be_told: bool,
+    /// Runs of unused blocks that the session is to be told of; without any, that these were all.
+    unused: Option<Vec<BlockRange>>,
     /// Writes from before the session that are still under way.
     before: Vec<WriteId>,
     /// Writes that the session was given and that are neither completed nor cancelled.
@@ -236,8 +234,7 @@ impl World {
             paging: Paging::new(plan.volume.paging),
             files: Files::new(&plan.volume, plan.frees_once_in > 0, &mut Rng::new(options.seed, 4)),
             tracker: Tracker::NONE,
-            unused: Vec::new(),
-            is_to_be_told: false,
+            unused: None,
             before: Vec::new(),
             outstanding: 0,
             queue_busy_since: None,

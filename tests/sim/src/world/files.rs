@@ -58,14 +58,15 @@ impl World {
         session.expect_unused(noted);
         let volume = self.plan.volume;
         let asks_anew = self.options.sabotages(Sabotage::LateClusters);
+        let mut unused: Vec<BlockRange> = Vec::new();
         for block in self.files.unused_blocks(&volume, asks_anew) {
             let (start, end) = (BlockIndex(block as u64), BlockIndex(block as u64 + 1));
-            match self.unused.last_mut() {
+            match unused.last_mut() {
                 Some(last) if last.end == start => last.end = end,
-                _ => self.unused.push(BlockRange::new(start, end)),
+                _ => unused.push(BlockRange::new(start, end)),
             }
         }
-        self.is_to_be_told = true;
+        self.unused = Some(unused);
         for sector in self.files.never_owned() {
             // An urgent write may have been issued since interception is on.
             let block = BlockIndex((sector / volume.block_sectors) as u64);
@@ -79,28 +80,26 @@ impl World {
 
     /// After t0: tells the session of some unused blocks, or that these were all.
     pub(super) fn say_unused(&mut self) -> Result<(), Broken> {
-        if !self.is_to_be_told || self.stage != Stage::Running {
+        if self.stage != Stage::Running {
             return Ok(());
         }
-        let Some(run) = self.unused.pop() else {
-            self.is_to_be_told = false;
+        let Some(mut unused) = self.unused.take() else { return Ok(()) };
+        let Some(run) = unused.pop() else {
             return self.verb(Verb::Unused { blocks: 0 }, |session| session.end_unused());
         };
         let blocks = run.iter().count();
         let reached = self.verb(Verb::Unused { blocks }, |session| session.unused(run))?;
-        let Some(reached) = reached else {
-            // The service has gone that had asked.
-            self.is_to_be_told = false;
-            return Ok(());
-        };
+        // The service may have gone that had asked.
+        let Some(reached) = reached else { return Ok(()) };
         ensure!(
             run.start <= reached && reached <= run.end,
             Rule::T0,
             "of the unused blocks {run:?} the session is at {reached:?}"
         );
         if reached < run.end {
-            self.unused.push(BlockRange::new(reached, run.end));
+            unused.push(BlockRange::new(reached, run.end));
         }
+        self.unused = Some(unused);
         Ok(())
     }
 }

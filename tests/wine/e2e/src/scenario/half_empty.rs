@@ -43,7 +43,9 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     let jitter = VOLUME_JITTER_US;
     let mut run = Run::prepare_on(setting, &SERVICE, jitter, Image::make_half_empty, console)?;
     let unused = unused_blocks(&run.image)?;
-    let ([noted, late], rest) = split(&unused)?;
+    let [noted, late] = written(&unused)?;
+    let mut rest = unused.clone();
+    let (late, noted) = (unused[late].clone(), rest.remove(noted));
     let map = cluster_map(&run.image)?;
     step(run.console, "have the volume say which clusters are free", |_| {
         run.rig.agent().command(ioctl::SET_CLUSTER_MAP, &map)
@@ -59,7 +61,7 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     let last = run.settle()?;
     run.shut_down()?;
     run.restore_both()?;
-    run.dont_care = rest.into_iter().chain([late.clone()]).collect();
+    run.dont_care = rest;
     let (writes, bytes_written) = run.compare_unloaded(Some(at_t0..=at_t0), None)?;
     look_at_the_replica(&run, &unused, &noted, &late)?;
     let files = run.check_ntfs("t0")?;
@@ -81,13 +83,11 @@ fn unused_blocks(image: &Image) -> Result<Vec<Range<u64>>, E2eError> {
     Ok(free.iter().flat_map(blocks).map(bytes).collect())
 }
 
-/// Two of them that are written to, and the others.
-fn split(unused: &[Range<u64>]) -> Result<([Range<u64>; 2], Vec<Range<u64>>), E2eError> {
-    let (third, thirds) = (unused.len() / 3, 2 * unused.len() / 3);
+/// The places of two of them that are written to.
+fn written(unused: &[Range<u64>]) -> Result<[usize; 2], E2eError> {
+    let third = unused.len() / 3;
     ensure!(third > 0, NotExercised, "{} blocks are unused", unused.len());
-    let rest = |place: &usize| *place != third && *place != thirds;
-    let rest = (0..unused.len()).filter(rest).map(|place| unused[place].clone()).collect();
-    Ok(([unused[third].clone(), unused[thirds].clone()], rest))
+    Ok([third, 2 * third])
 }
 
 fn cluster_map(image: &Image) -> Result<ClusterMap, E2eError> {
