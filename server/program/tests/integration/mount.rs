@@ -160,7 +160,8 @@ fn a_file_comes_out_of_a_point_without_a_device_of_the_kernel() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
     let (root, volume, file) = (at("repository"), at("volume.img"), at("report.txt"));
-    let content: String = (0..5_000).map(|line| format!("line {line}\n")).collect();
+    let lines: Vec<String> = (0..5_000).map(|line| format!("line {line}\n")).collect();
+    let content = lines.concat();
     std::fs::write(&file, &content).unwrap();
     std::fs::File::create(&volume).unwrap().set_len(16 << 20).unwrap();
     must(tool("mkntfs", "ntfs-3g").args(["--fast", "--force", "--quiet"]).arg(&volume));
