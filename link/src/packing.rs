@@ -204,8 +204,8 @@ mod tests {
             assert!(unpack(&other, &mut unpacked).is_err());
         }
         assert!(unpack_as(FrameKind::Fetched, &packed, &mut unpacked).is_err());
-        let mut packer = Packer::new().unwrap();
-        let fetched = packer.pack_as(FrameKind::Fetched, &payload).unwrap();
+        let mut of_content = Packer::new().unwrap();
+        let fetched = of_content.pack_as(FrameKind::Fetched, &payload).unwrap();
         let header = unpack_as(FrameKind::Fetched, fetched, &mut unpacked).unwrap();
         assert!(header.kind() == FrameKind::Fetched && unpacked == payload);
         let other = FrameHeader::new(FrameKind::Watermark, &payload).unwrap().to_bytes();

@@ -88,12 +88,12 @@ mod tests {
         let restores = Restores::new(dir.path());
         let (machine, other) = (MachineId([1; 16]), MachineId([2; 16]));
         let now = SystemTime::now();
-        let later = now + Duration::from_secs(60);
+        let later = now + Duration::from_mins(1);
         assert!(!restores.covers(machine, now).unwrap());
         restores.allow(machine, later).unwrap();
         assert!(restores.covers(machine, now).unwrap() && !restores.covers(other, now).unwrap());
         assert!(!restores.covers(machine, later + Duration::from_secs(1)).unwrap());
-        restores.allow(machine, later + Duration::from_secs(60)).unwrap();
+        restores.allow(machine, later + Duration::from_mins(1)).unwrap();
         assert!(restores.covers(machine, later).unwrap());
         assert!(restores.end(machine).unwrap() && !restores.end(machine).unwrap());
         assert!(!restores.covers(machine, now).unwrap());

@@ -287,7 +287,7 @@ mod tests {
             assert_eq!(Fetch::read(&whole[..len]).is_ok(), is_whole, "{len} bytes");
         }
         assert!(Fetch::new(window(0, 512), vec![[1; 32]; 2]).is_err());
-        let tile = [1; 0x10000];
+        let tile = vec![1; 0x10000];
         let longest = vec![Tile::Bytes(&tile); FETCH_TILES_MAX];
         let longest = Fetched::new(window(0, FETCH_BYTES_MAX), longest).unwrap();
         assert!(longest.to_bytes().len() < FRAME_PAYLOAD_MAX);
