@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 use std::ptr;
 
 use snapless_driver_client::paths;
+use snapless_driver_client::wine::is_wine;
 use windows_strings::HSTRING;
 use windows_sys::Win32::Devices::DeviceAndDriverInstallation::{
     DiUninstallDriverW, SUOI_FORCEDELETE, SetupUninstallOEMInfW,
 };
 
 use super::inf::{Inf, SERVICES_SECTION, last_error};
-use super::wine::is_wine;
 use crate::error::SetupError;
 use crate::names::{DRIVER, PROVIDER};
 
