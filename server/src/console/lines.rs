@@ -86,8 +86,8 @@ fn state(
     newest: Option<&list::Session>,
     is_connected: bool,
 ) -> (State, String) {
-    if let Some(error) = &listed.error {
-        return (State::Damaged, error.clone());
+    if let Some(error) = damage(listed) {
+        return (State::Damaged, error.to_owned());
     }
     let Some(newest) = newest else {
         return (State::Waiting, "nothing is stored yet".to_owned());
@@ -110,6 +110,15 @@ fn state(
         State::Gap => (State::Disconnected, "not connected, in a gap".to_owned()),
         _ => (State::Disconnected, "not connected".to_owned()),
     }
+}
+
+/// What is wrong with the volume as a whole, or with its newest session that is damaged.
+fn damage(listed: &list::Volume) -> Option<&str> {
+    let mut damaged = listed.sessions.iter().rev().filter_map(|session| match &session.content {
+        Content::Damaged { error, .. } => Some(error.as_str()),
+        _ => None,
+    });
+    listed.error.as_deref().or_else(|| damaged.next())
 }
 
 fn attention(state: State, is_late: bool) -> (Level, Option<&'static str>) {
@@ -216,6 +225,37 @@ pub(super) fn float(number: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn volume(contents: Vec<Content>) -> list::Volume {
+        let shape = list::Shape {
+            created: "1970-01-01T00:01:00Z".to_owned(),
+            length: 1 << 20,
+            sector_size: 512,
+            block_size: 4096,
+        };
+        let session =
+            |content| list::Session { session: String::new(), shape: Some(shape.clone()), content };
+        list::Volume {
+            volume: String::new(),
+            sessions: contents.into_iter().map(session).collect(),
+            latest: None,
+            bookmarks: Vec::new(),
+            error: None,
+        }
+    }
+
+    fn shown(listed: &list::Volume, now_ms: u64) -> VolumeLine {
+        let id = VolumeId::parse("71a27cdd-812a-11d0-bec7-08002be2092f").unwrap();
+        line(id, listed, Link::default(), &Settings::default(), now_ms)
+    }
+
+    #[test]
+    fn damage_of_any_session_is_the_volumes() {
+        let damaged = Content::Damaged { error: "a hole".to_owned(), points: Vec::new() };
+        let shown = shown(&volume(vec![damaged, Content::Empty]), 0);
+        assert_eq!((shown.state, &*shown.state_text), (State::Damaged, "a hole"));
+        assert_eq!(shown.level, Level::Critical);
+    }
 
     #[test]
     fn what_can_be_restored_is_rounded_inwards() {
