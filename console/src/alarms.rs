@@ -171,12 +171,14 @@ impl Alarms {
                     text: format!("volume {}{place}: {text}", line.name.trim_end_matches(':')),
                 });
             };
-            let is_protected = !matches!(line.state, State::Ended | State::Waiting);
             if let Some((rpo, target)) = line.rpo_seconds.zip(line.rpo_target_seconds)
-                && is_protected
+                && line.state != State::Ended
                 && rpo > target
             {
-                let text = format!("the latest point is {rpo} s old, more than {target} s");
+                let text = match line.latest_ms {
+                    Some(_) => format!("the latest point is {rpo} s old, more than {target} s"),
+                    None => format!("there is no point after {rpo} s, more than {target} s"),
+                };
                 add(AlarmKind::RpoMissed, Level::Warning, text);
             }
             if let Some(gap) = &line.gap
@@ -356,6 +358,19 @@ mod tests {
         assert_eq!(kinds(&told), [(AlarmKind::RpoMissed, true)]);
         assert!(alarms.look(&overview(now + 1), Some(&server()), &settings).is_empty());
         assert_eq!(alarms.all().len(), 1);
+    }
+
+    #[test]
+    fn a_volume_that_waits_for_its_first_point_is_late_and_one_that_ended_is_not() {
+        let settings = Settings::default();
+        let mut all = overview(1_000_000);
+        all.volumes[0].rpo_seconds = Some(901);
+        for (state, raised) in [(State::Ended, 0), (State::Waiting, 1), (State::FirstSync, 1)] {
+            all.volumes[0].state = state;
+            let folder = tempfile::tempdir().unwrap();
+            let mut alarms = Alarms::new(folder.path());
+            assert_eq!(alarms.look(&all, None, &settings).len(), raised, "{state:?}");
+        }
     }
 
     #[test]

@@ -137,7 +137,7 @@ pub struct VolumeLine {
     pub attention: Option<String>,
     /// Its bytes.
     pub length: Option<u64>,
-    /// Age of the latest point.
+    /// Age of the latest point; without one, of the first session.
     pub rpo_seconds: Option<u64>,
     /// What that should be at most.
     pub rpo_target_seconds: Option<u64>,

@@ -55,7 +55,13 @@ pub(super) fn line(
     let length = newest.and_then(|session| session.shape.as_ref()).map(|shape| shape.length);
     let first_sync = newest.filter(|it| matches!(it.content, Content::FirstSync(_)));
     let first_sync = first_sync.and(stream).map(|stream| progress(stream, length, link));
-    let rpo_seconds = latest_ms.map(|latest| now_ms.saturating_sub(latest) / 1000);
+    let created = listed.sessions.iter().filter_map(|session| {
+        let shape = session.shape.as_ref()?;
+        ms_before(&shape.created)
+    });
+    // Without a point the age counts from when the volume was first to be protected.
+    let rpo_seconds = latest_ms.or_else(|| created.min());
+    let rpo_seconds = rpo_seconds.map(|begin| now_ms.saturating_sub(begin) / 1000);
     let target = settings.rpo_target_of(&id).as_secs();
     let is_late = rpo_seconds.is_some_and(|rpo| rpo > target);
     let (level, attention) = attention(state, is_late);
@@ -132,6 +138,9 @@ fn attention(state: State, is_late: bool) -> (Level, Option<&'static str>) {
             (Level::Warning, Some("see whether the machine and its service run"))
         }
         State::Disconnected => (Level::Notice, None),
+        State::FirstSync if is_late => {
+            (Level::Warning, Some("there is no new point yet: see whether the first sync goes on"))
+        }
         _ if is_late => {
             (Level::Warning, Some("the latest point is old: see whether the link keeps up"))
         }
@@ -255,6 +264,13 @@ mod tests {
         let shown = shown(&volume(vec![damaged, Content::Empty]), 0);
         assert_eq!((shown.state, &*shown.state_text), (State::Damaged, "a hole"));
         assert_eq!(shown.level, Level::Critical);
+    }
+
+    #[test]
+    fn without_a_point_the_rpo_counts_from_the_first_session() {
+        let shown = shown(&volume(vec![Content::Empty, Content::Empty]), 1_060_000);
+        assert_eq!((shown.latest_ms, shown.rpo_seconds), (None, Some(1000)));
+        assert_eq!(shown.level, Level::Warning);
     }
 
     #[test]
