@@ -1,6 +1,6 @@
 //! The calls of the console, each handed on to the module that does it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use snapless_console::estate::{Act, Download, Estate, Stretch};
@@ -41,6 +41,8 @@ pub struct Stored {
     pub(super) settings: Settings,
     pub(super) watcher: Watcher,
     pub(super) changes: AllChanges,
+    /// Held while policies are read, changed and written.
+    pub(super) policies: Mutex<()>,
     /// Ends what counts.
     pub(super) stop: StopFlag,
     machine: String,
@@ -78,6 +80,7 @@ impl Stored {
             settings,
             watcher,
             changes: AllChanges::default(),
+            policies: Mutex::default(),
             stop: StopFlag::default(),
             machine: parts.machine,
             certificate_expires: parts.certificate_expires,
