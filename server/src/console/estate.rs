@@ -46,7 +46,7 @@ pub struct Stored {
     /// Ends what counts.
     pub(super) stop: StopFlag,
     machine: String,
-    certificate_expires: Option<SystemTime>,
+    certificate_expires: SystemTime,
     formats: Vec<String>,
 }
 
@@ -59,7 +59,7 @@ pub(super) struct Parts {
     pub(super) trust: Arc<ServerTrust>,
     pub(super) settings: Settings,
     pub(super) machine: String,
-    pub(super) certificate_expires: Option<SystemTime>,
+    pub(super) certificate_expires: SystemTime,
 }
 
 impl Stored {
@@ -143,8 +143,8 @@ impl Estate for Stored {
     fn server(&self) -> Result<Server> {
         let store = self.repository.store();
         let space = store.space()?;
-        let expires = self.certificate_expires.and_then(|at| {
-            let since = at.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+        let since = self.certificate_expires.duration_since(SystemTime::UNIX_EPOCH).ok();
+        let expires = since.and_then(|since| {
             ms(FileTime::from_unix_nanos(i128::try_from(since.as_nanos()).ok()?)?)
         });
         let shortage = Shortage::find(&self.repository)?.map(|shortage| shortage.to_string());
