@@ -279,6 +279,10 @@ fn folder<D: Read + Seek>(
         }
         found.push(shown(&name, text));
     }
+    if !is_behind {
+        let why = "the folder has changed: the entry to list from is not in it; list it anew";
+        return Err(Refused(Not::Found, why.to_owned()));
+    }
     Ok((file_system, found, false))
 }
 
@@ -488,6 +492,10 @@ mod tests {
         let behind = Wanted::Folder { path: "/".to_owned(), after: Some("b.bin".to_owned()) };
         let (Answer::Folder(folder), _) = ask(&disk, &behind) else { panic!("no folder") };
         assert_eq!(folder.entries.len(), 1);
+        let gone = Wanted::Folder { path: "/".to_owned(), after: Some("bb".to_owned()) };
+        let (answer, _) = ask(&disk, &gone);
+        let Answer::Not(Not::Found, why) = answer else { panic!("{answer:?}") };
+        assert!(why.contains("has changed"), "{why}");
     }
 
     #[test]
