@@ -325,7 +325,7 @@ pub struct Holds {
     pub buckets: Vec<u64>,
 }
 
-/// Rates and latency of the last minutes.
+/// Rates, and the age of the latest point, of the last minutes.
 #[derive(Clone, Debug, Serialize)]
 pub struct History {
     /// The volume.
@@ -352,7 +352,7 @@ pub struct Sample {
     /// How long 99 % of them waited at most, in microseconds.
     pub hold_p99_us: Option<u64>,
     /// Age of the latest point.
-    pub acknowledge_ms: Option<u64>,
+    pub latest_age_ms: Option<u64>,
 }
 
 /// What a block is in.
