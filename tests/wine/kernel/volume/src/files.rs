@@ -108,10 +108,14 @@ impl Files {
         (STATUS_SUCCESS, reply.len())
     }
 
-    /// `NTFS_VOLUME_DATA_BUFFER`, of which the size of a cluster is used.
+    /// `NTFS_VOLUME_DATA_BUFFER`, of which the size of a cluster is used, and that there are file
+    /// records.
     pub(crate) fn volume_data() -> Vec<u8> {
+        const RECORD: u32 = 1024;
         let mut data = [0_u8; 96];
         data[44..48].copy_from_slice(&(CLUSTER as u32).to_le_bytes());
+        data[48..52].copy_from_slice(&RECORD.to_le_bytes());
+        data[56..64].copy_from_slice(&u64::from(RECORD).to_le_bytes());
         data.to_vec()
     }
 
