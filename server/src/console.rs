@@ -161,8 +161,9 @@ mod tests {
     fn of_a_certificate_of_ones_own_it_is_known_when_it_expires() {
         let folder = tempfile::tempdir().unwrap();
         let now = SystemTime::now();
-        ServerTrust::create(folder.path(), now).unwrap();
-        let [certificate, key] = ["ca.crt", "ca.key"].map(|name| folder.path().join(name));
+        let trust = folder.path().join("trust");
+        ServerTrust::create(&trust, now).unwrap();
+        let [certificate, key] = ["ca.crt", "ca.key"].map(|name| trust.join(name));
         let (_, expires) = own_certificate(&certificate, &key).unwrap();
         let long = expires.duration_since(now).unwrap();
         assert!(long.as_secs() > 24 * 3600, "{long:?}");
