@@ -7,7 +7,6 @@
 
 mod common_points;
 
-use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
