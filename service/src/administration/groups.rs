@@ -154,7 +154,7 @@ impl Administration {
         volume: &VolumeConfig,
     ) -> Result<(SessionId, SessionStatus), AdministrationError> {
         let device = self.driver.device_of(&volume.name)?;
-        Source::find(&self.driver, device, volume.name.clone())?.whole()
+        Source::find(&self.driver, &device, volume.name.clone())?.whole()
     }
 
     /// The volumes of a group, and how their server is asked.

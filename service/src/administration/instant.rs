@@ -4,6 +4,8 @@
 //! before, and again at the instant.
 
 use std::sync::{Arc, TryLockError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use snapless_driver_client::{Driver, DriverError, SessionStatus, VolumeName};
 use snapless_link::question::Consistency;
@@ -38,11 +40,13 @@ impl Source {
     /// hangs.
     pub(super) fn find(
         driver: &Arc<dyn Driver>,
-        device: DeviceName,
+        device: &DeviceName,
         volume: VolumeName,
     ) -> Result<Self, AdministrationError> {
-        match driver.open()?.find(&device)?.and_then(|it| it.session) {
-            Some(session) => Ok(Self { driver: Arc::clone(driver), device, volume, session }),
+        match driver.open()?.find(device)?.and_then(|it| it.session) {
+            Some(session) => {
+                Ok(Self { driver: Arc::clone(driver), device: *device, volume, session })
+            }
             None => Err(AdministrationError::NoSession { volume }),
         }
     }
@@ -83,7 +87,20 @@ impl Source {
     }
 }
 
+/// How often it is looked whether applications are still prepared.
+const THAW_POLL: Duration = Duration::from_millis(50);
+
 impl Administration {
+    /// Waits until no application is prepared for an instant, but no longer than this: what is
+    /// prepared stays so if the process ends before the script `after` has run.
+    pub(crate) fn wait_until_thawed(&self, limit: Duration) {
+        let begun = Instant::now();
+        let is_prepared = || matches!(self.preparing.try_lock(), Err(TryLockError::WouldBlock));
+        while is_prepared() && begun.elapsed() < limit {
+            thread::sleep(THAW_POLL);
+        }
+    }
+
     /// The present instant, made as it is wanted.
     pub(super) fn take(
         &self,
