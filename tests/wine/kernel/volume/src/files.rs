@@ -91,9 +91,9 @@ impl Files {
         reply.extend(left.to_le_bytes());
         reply.resize((HEADER + len) as usize, 0);
         let place = self.map_offset.load(Ordering::Relaxed) + start / 8;
+        let content = reply[HEADER as usize..].as_mut_ptr();
         // SAFETY: the reply has that many bytes behind its header.
-        let read =
-            unsafe { store.read(place, reply.as_mut_ptr().add(HEADER as usize), len as u32) };
+        let read = unsafe { store.read(place, content, len as u32) };
         if let Err(Failure(status)) = read {
             return (status, 0);
         }
