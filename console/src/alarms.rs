@@ -17,6 +17,8 @@ use crate::settings::Settings;
 const ALARMS_FILE: &str = "alarms.json";
 /// So long must a condition be gone before its alarm ends.
 const CALM_MS: u64 = 60_000;
+/// After a restart a volume or machine that is not seen for so long is gone.
+const RETURN_MS: u64 = 3_600_000;
 /// Alarms that ended and are still told.
 const ENDED_MAX: usize = 200;
 
@@ -29,6 +31,8 @@ pub struct Alarms {
     ended: VecDeque<Alarm>,
     /// Volumes of which a job found damage.
     damaged: HashMap<VolumeId, String>,
+    /// That has changed since it was kept.
+    is_noted: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -36,6 +40,20 @@ struct Lasting {
     alarm: Alarm,
     /// When its condition was there last.
     seen_ms: u64,
+    /// It is from before a restart, and what it is about has not been seen since.
+    is_reloaded: bool,
+}
+
+impl Lasting {
+    /// What it is about can be seen: its condition is there, or is not.
+    fn is_known(&self, overview: &Overview, server: Option<&Server>) -> bool {
+        let Alarm { volume, machine, .. } = &self.alarm;
+        match (volume, machine) {
+            (Some(volume), _) => overview.volumes.iter().any(|line| line.volume == *volume),
+            (None, Some(machine)) => overview.machines.iter().any(|it| it.machine == *machine),
+            (None, None) => server.is_some(),
+        }
+    }
 }
 
 /// What is kept of an alarm over a restart.
@@ -44,6 +62,9 @@ struct Kept {
     alarm: String,
     since_ms: u64,
     text: String,
+    /// The damage that a job found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    found: Option<String>,
 }
 
 /// A condition that is there now.
@@ -68,23 +89,26 @@ impl Alarms {
                 parsed.inspect_err(|why| log::warn!("{}: {why}", file.display())).ok()
             })
             .unwrap_or_default();
+        let mut damaged = HashMap::new();
         let lasting = kept.into_iter().filter_map(|kept| {
             let (kind, about) = kept.alarm.split_once(' ')?;
             let kind = AlarmKind::ALL.into_iter().find(|it| it.name() == kind)?;
+            let volume = VolumeId::parse(about).ok();
+            damaged.extend(volume.clone().zip(kept.found));
             let alarm = Alarm {
                 kind,
                 level: Level::Warning,
-                volume: VolumeId::parse(about).ok(),
+                volume,
                 machine: MachineId::parse(about).ok(),
                 text: kept.text,
                 since_ms: kept.since_ms,
                 ended_ms: None,
                 alarm: kept.alarm.clone(),
             };
-            Some((kept.alarm, Lasting { alarm, seen_ms: 0 }))
+            Some((kept.alarm, Lasting { alarm, seen_ms: 0, is_reloaded: true }))
         });
         let lasting = lasting.collect();
-        Self { file, lasting, ended: VecDeque::new(), damaged: HashMap::new() }
+        Self { file, lasting, ended: VecDeque::new(), damaged, is_noted: false }
     }
 
     /// Alarms that last and those that ended, the newest first.
@@ -106,6 +130,7 @@ impl Alarms {
             Some(damage) => _ = self.damaged.insert(volume.clone(), damage),
             None => _ = self.damaged.remove(volume),
         }
+        self.is_noted = true;
     }
 
     /// Looks at everything. Returns the alarms that began, and those that ended.
@@ -121,6 +146,7 @@ impl Alarms {
             let id = format!("{} {}", condition.kind.name(), condition.about);
             if let Some(lasting) = self.lasting.get_mut(&id) {
                 lasting.seen_ms = now_ms;
+                lasting.is_reloaded = false;
                 lasting.alarm.text = condition.text;
                 lasting.alarm.level = condition.level;
                 continue;
@@ -129,20 +155,26 @@ impl Alarms {
             let (alarm, since_ms, ended_ms) = (id.clone(), now_ms, None);
             let alarm = Alarm { alarm, kind, level, volume, machine, text, since_ms, ended_ms };
             told.push(alarm.clone());
-            self.lasting.insert(id, Lasting { alarm, seen_ms: now_ms });
+            self.lasting.insert(id, Lasting { alarm, seen_ms: now_ms, is_reloaded: false });
         }
-        let is_over = |it: &Lasting| now_ms.saturating_sub(it.seen_ms) >= CALM_MS;
-        for lasting in self.lasting.values_mut() {
-            // Of an alarm from before a restart: its condition has not been looked for yet.
-            lasting.seen_ms = if lasting.seen_ms == 0 { now_ms } else { lasting.seen_ms };
+        for lasting in self.lasting.values_mut().filter(|it| it.is_reloaded) {
+            let is_known = lasting.is_known(overview, server);
+            if is_known || lasting.seen_ms == 0 {
+                lasting.seen_ms = now_ms;
+            }
+            lasting.is_reloaded = !is_known;
         }
+        let is_over = |it: &Lasting| {
+            let calm = if it.is_reloaded { RETURN_MS } else { CALM_MS };
+            now_ms.saturating_sub(it.seen_ms) >= calm
+        };
         for (_, Lasting { mut alarm, .. }) in self.lasting.extract_if(.., |_, it| is_over(it)) {
             alarm.ended_ms = Some(now_ms);
             told.push(alarm.clone());
             self.ended.push_front(alarm);
         }
         self.ended.truncate(ENDED_MAX);
-        if !told.is_empty() {
+        if !told.is_empty() || std::mem::take(&mut self.is_noted) {
             self.keep();
         }
         told
@@ -171,12 +203,14 @@ impl Alarms {
                     text: format!("volume {}{place}: {text}", line.name.trim_end_matches(':')),
                 });
             };
-            let is_protected = !matches!(line.state, State::Ended | State::Waiting);
             if let Some((rpo, target)) = line.rpo_seconds.zip(line.rpo_target_seconds)
-                && is_protected
+                && line.state != State::Ended
                 && rpo > target
             {
-                let text = format!("the latest point is {rpo} s old, more than {target} s");
+                let text = match line.latest_ms {
+                    Some(_) => format!("the latest point is {rpo} s old, more than {target} s"),
+                    None => format!("there is no point after {rpo} s, more than {target} s"),
+                };
                 add(AlarmKind::RpoMissed, Level::Warning, text);
             }
             if let Some(gap) = &line.gap
@@ -215,6 +249,12 @@ impl Alarms {
             alarm: it.alarm.alarm.clone(),
             since_ms: it.alarm.since_ms,
             text: it.alarm.text.clone(),
+            found: it
+                .alarm
+                .volume
+                .as_ref()
+                .filter(|_| it.alarm.kind == AlarmKind::Damage)
+                .and_then(|volume| self.damaged.get(volume).cloned()),
         });
         let kept = kept.collect::<Vec<_>>();
         let write = || -> std::io::Result<()> {
@@ -356,6 +396,53 @@ mod tests {
         assert_eq!(kinds(&told), [(AlarmKind::RpoMissed, true)]);
         assert!(alarms.look(&overview(now + 1), Some(&server()), &settings).is_empty());
         assert_eq!(alarms.all().len(), 1);
+    }
+
+    #[test]
+    fn a_volume_that_waits_for_its_first_point_is_late_and_one_that_ended_is_not() {
+        let settings = Settings::default();
+        let mut all = overview(1_000_000);
+        all.volumes[0].rpo_seconds = Some(901);
+        for (state, raised) in [(State::Ended, 0), (State::Waiting, 1), (State::FirstSync, 1)] {
+            all.volumes[0].state = state;
+            let folder = tempfile::tempdir().unwrap();
+            let mut alarms = Alarms::new(folder.path());
+            assert_eq!(alarms.look(&all, None, &settings).len(), raised, "{state:?}");
+        }
+    }
+
+    #[test]
+    fn damage_that_a_check_found_lasts_over_a_restart_until_a_check_finds_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = Settings::default();
+        let (mut now, volume) = (1_000_000, overview(0).volumes[0].volume.clone());
+        let mut alarms = Alarms::new(folder.path());
+        alarms.note_check(&volume, Some("a segment is damaged".to_owned()));
+        assert_eq!(alarms.look(&overview(now), None, &settings).len(), 1);
+
+        // The volumes come late: until then nothing is known to have ended.
+        let mut alarms = Alarms::new(folder.path());
+        let nothing = |now_ms| Overview { now_ms, machines: Vec::new(), volumes: Vec::new() };
+        for _ in 0..3 {
+            now += CALM_MS;
+            assert!(alarms.look(&nothing(now), None, &settings).is_empty());
+        }
+        for _ in 0..3 {
+            now += CALM_MS;
+            assert!(alarms.look(&overview(now), None, &settings).is_empty());
+        }
+        alarms.note_check(&volume, None);
+        now += CALM_MS;
+        let told = alarms.look(&overview(now), None, &settings);
+        assert_eq!(kinds(&told), [(AlarmKind::Damage, true)]);
+
+        // A volume that never comes back is gone.
+        alarms.note_check(&volume, Some("again".to_owned()));
+        assert_eq!(alarms.look(&overview(now), None, &settings).len(), 1);
+        let mut alarms = Alarms::new(folder.path());
+        assert!(alarms.look(&nothing(now), None, &settings).is_empty());
+        let told = alarms.look(&nothing(now + RETURN_MS), None, &settings);
+        assert_eq!(kinds(&told), [(AlarmKind::Damage, true)]);
     }
 
     #[test]

@@ -128,7 +128,9 @@ fn add_volumes(registry: &mut Registry, told: &Told<'_>) {
         }
     }
     let of_lines: [(&str, &str, OfLine); 8] = [
-        ("volume_rpo_seconds", "Age of the latest point", |line| line.rpo_seconds),
+        ("volume_rpo_seconds", "Age of the latest point, or else of the first session", |line| {
+            line.rpo_seconds
+        }),
         ("volume_rpo_target_seconds", "What it should be at most", |line| line.rpo_target_seconds),
         ("volume_bytes", "Bytes of the volume", |line| line.length),
         ("volume_stored_bytes", "Bytes stored of the volume", |line| line.stored_bytes),

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lettre::message::header::ContentType;
@@ -14,7 +15,7 @@ use tokio::sync::mpsc;
 use crate::model::Alarm;
 use crate::settings::{Mail, MailSecurity, Settings, Webhook};
 
-/// Alarms that wait to be sent. Past that the newest is left to the log.
+/// Alarms that wait to be sent to one receiver. Past that the newest is left to the log.
 const WAITING_MAX: usize = 1000;
 /// Pauses before the next attempt.
 const PAUSES: [Duration; 3] =
@@ -22,9 +23,35 @@ const PAUSES: [Duration; 3] =
 /// The longest attempt.
 const SEND_LIMIT: Duration = Duration::from_secs(15);
 
-/// The way to those who want to know.
+/// The way to those who want to know. Each has a queue of its own: one that does not answer keeps
+/// nothing from the others.
 #[derive(Clone, Debug)]
-pub struct Notifier(mpsc::Sender<Alarm>);
+pub struct Notifier(Vec<Receiver>);
+
+/// One who wants to know.
+#[derive(Clone, Debug)]
+struct Receiver {
+    /// What it is called in the log.
+    name: String,
+    waiting: mpsc::Sender<Alarm>,
+}
+
+impl Receiver {
+    /// Starts what sends to it.
+    fn start<F: Future<Output = Result<(), String>> + Send>(
+        name: String,
+        send: impl Fn(Alarm) -> F + Send + Sync + 'static,
+    ) -> Self {
+        let (sender, mut waiting) = mpsc::channel::<Alarm>(WAITING_MAX);
+        let to = name.clone();
+        tokio::spawn(async move {
+            while let Some(alarm) = waiting.recv().await {
+                again(&to, || send(alarm.clone())).await;
+            }
+        });
+        Self { name, waiting: sender }
+    }
+}
 
 /// What a webhook gets.
 #[derive(Serialize)]
@@ -37,31 +64,41 @@ struct Posted<'a> {
 impl Notifier {
     /// Starts what sends, on the current runtime. `server` names this server to the reader.
     pub fn start(settings: &Settings, server: &str) -> Self {
-        let (sender, mut waiting) = mpsc::channel::<Alarm>(WAITING_MAX);
-        let (webhooks, mail) = (settings.webhook.clone(), settings.mail.clone());
-        let server = server.to_owned();
-        tokio::spawn(async move {
-            while let Some(alarm) = waiting.recv().await {
-                for webhook in &webhooks {
-                    let send = || post(webhook, &server, &alarm);
-                    again(&webhook.url, send).await;
-                }
-                if let Some(mail) = &mail {
-                    again(&mail.server, || send(mail, &server, &alarm)).await;
-                }
-            }
+        let server: Arc<str> = server.into();
+        let webhooks = settings.webhook.iter().map(|webhook| {
+            let (server, webhook) = (Arc::clone(&server), Arc::new(webhook.clone()));
+            Receiver::start(host_of(&webhook.url), move |alarm| {
+                let (server, webhook) = (Arc::clone(&server), Arc::clone(&webhook));
+                async move { post(&webhook, &server, &alarm).await }
+            })
         });
-        Self(sender)
+        let mail = settings.mail.iter().map(|mail| {
+            let (server, mail) = (Arc::clone(&server), Arc::new(mail.clone()));
+            Receiver::start(mail.server.clone(), move |alarm| {
+                let (server, mail) = (Arc::clone(&server), Arc::clone(&mail));
+                async move { send(&mail, &server, &alarm).await }
+            })
+        });
+        Self(webhooks.chain(mail).collect())
     }
 
     /// Sends an alarm that began or ended.
     pub fn send(&self, alarm: Alarm) {
         let text = text_of(&alarm);
         log::warn!("alarm: {text}");
-        if self.0.try_send(alarm).is_err() {
-            log::error!("too many alarms wait to be sent; this one is not: {text}");
+        for Receiver { name, waiting } in &self.0 {
+            if waiting.try_send(alarm.clone()).is_err() {
+                log::error!("too many alarms wait to be sent to {name}; this one is not: {text}");
+            }
         }
     }
+}
+
+/// The host and port of a webhook. The rest of a URL may have a secret in it.
+fn host_of(url: &str) -> String {
+    let parsed = reqwest::Url::parse(url).ok();
+    let host = parsed.as_ref().and_then(|url| url.host_str().zip(url.port_or_known_default()));
+    host.map_or_else(|| "a webhook".to_owned(), |(host, port)| format!("{host}:{port}"))
 }
 
 /// Tries until it works, a few times.
@@ -142,4 +179,17 @@ fn first_line(file: &Path) -> Result<String, String> {
     let text = fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
     let line = text.lines().next().unwrap_or_default().trim();
     if line.is_empty() { Err(format!("{} is empty", file.display())) } else { Ok(line.to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_names_a_webhook_without_its_secrets() {
+        for url in ["https://user:secret@example.com/secret?key=secret", "https://example.com"] {
+            assert_eq!(host_of(url), "example.com:443");
+        }
+        assert_eq!(host_of("http://[::1]:8080/secret"), "[::1]:8080");
+    }
 }

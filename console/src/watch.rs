@@ -220,7 +220,7 @@ fn spread(volume: &VolumeId) -> u64 {
 }
 
 impl Samples {
-    fn add(&mut self, time_ms: u64, live: &Live, acknowledge_ms: Option<u64>) {
+    fn add(&mut self, time_ms: u64, live: &Live, latest_age_ms: Option<u64>) {
         let (mut holds, mut hold_p99_us) = (None, None);
         if let Some(now) = &live.holds {
             let is_same_session = now.held >= self.held && self.buckets.len() == now.buckets.len();
@@ -242,7 +242,7 @@ impl Samples {
             queue_used: live.queue.map(|queue| queue.used),
             holds,
             hold_p99_us,
-            acknowledge_ms,
+            latest_age_ms,
         });
         if self.kept.len() > SAMPLES_MAX {
             self.kept.pop_front();

@@ -99,12 +99,14 @@ async fn an_alarm_reaches_a_webhook_that_was_busy_and_a_mailbox() {
     let token_file = folder.path().join("token");
     std::fs::write(&token_file, "a-secret\n").unwrap();
     let (webhook, posted) = webhook();
+    // It takes connections and never answers, and delays none of the others.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let (server, mailed) = mail_server();
     let settings = Settings {
-        webhook: vec![Webhook {
-            url: format!("http://{webhook}/hook"),
-            token_file: Some(token_file),
-        }],
+        webhook: vec![
+            Webhook { url: format!("http://{}", silent.local_addr().unwrap()), token_file: None },
+            Webhook { url: format!("http://{webhook}/hook"), token_file: Some(token_file) },
+        ],
         mail: Some(Mail {
             server: server.ip().to_string(),
             port: Some(server.port()),

@@ -162,6 +162,11 @@ impl VolumeHandle {
         };
         let map = ClusterMap::new(data.BytesPerCluster, block);
         let (Ok(_), Some(mut map)) = (answered, map) else { return Ok(None) };
+        // Another file system may answer for the sake of old programs. It has no file records, and
+        // its bitmap need not be of places on the volume.
+        if data.BytesPerFileRecordSegment == 0 || data.MftValidDataLength <= 0 {
+            return Ok(None);
+        }
         // As aligned as the structures in it.
         let mut reply = vec![0_u64; BITMAP_REPLY_LEN / size_of::<u64>()];
         while let Some(request) = map.request() {

@@ -20,6 +20,7 @@ pub struct LinkName {
 impl LinkName {
     /// The link that an entry of the list means: `D:`, or `Volume{…}`. `None` for a device name,
     /// and for text that names no volume.
+    #[inline(never)] // Its buffer is on the stack only while it is needed.
     pub fn of(entry: &DeviceName) -> Option<Self> {
         let mut text = [0; DEVICE_NAME_MAX];
         let len = entry.units()?.count();
@@ -31,7 +32,8 @@ impl LinkName {
             return letter.is_ascii_alphabetic().then(|| Self::joined([&[*letter], b":", b""]))?;
         }
         VolumeGuid::parse_name(text)?;
-        let start = text.find('{').map_or(0, |brace| brace.saturating_add(1));
+        let brace = text.bytes().position(|byte| byte == b'{');
+        let start = brace.map_or(0, |brace| brace.saturating_add(1));
         let guid = text.as_bytes().get(start..start.saturating_add(GUID_LEN))?;
         Self::joined([b"Volume{", guid, b"}"])
     }

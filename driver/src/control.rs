@@ -203,12 +203,7 @@ impl control::Driver for Sessions<'_> {
         session.review_excluded(are_still).map_err(Status)
     }
 
-    fn note(
-        &self,
-        request: &Incoming,
-        volume: &DeviceName,
-        block_size: u32,
-    ) -> Result<(), Status> {
+    fn note(&self, request: &Incoming, volume: &DeviceName, block_size: u32) -> Result<(), Status> {
         note(self.0, handle(request)?, volume, block_size).map_err(Status)
     }
 

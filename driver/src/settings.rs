@@ -108,13 +108,19 @@ impl DriverSettings {
                 return Ok(true);
             }
             let Some(name) = LinkName::of(entry) else { continue };
-            let link = UnicodeString::joined(LINKS.encode_utf16(), name.units())?;
-            if link::target(&link)?.is_some_and(|target| target.matches(device)) {
+            if leads_to(&name, device)? {
                 return Ok(true);
             }
         }
         Ok(false)
     }
+}
+
+/// True if the link is one to this device.
+#[inline(never)]
+fn leads_to(name: &LinkName, device: &DeviceName) -> Result<bool, NTSTATUS> {
+    let link = UnicodeString::joined(LINKS.encode_utf16(), name.units())?;
+    Ok(link::target(&link)?.is_some_and(|target| target.matches(device)))
 }
 
 /// Counts this start; true if too many before it were not reached by a program.

@@ -106,7 +106,7 @@ impl Call {
     /// The call is about a write that arrived at `since`. Its thread may have read the clocks
     /// before that, and waited for the lock.
     pub fn not_before(&mut self, since: Tick) {
-        let late = if sabotaged!(TimeBeforeArrival) { 0 } else { since.since(self.now) };
+        let late = since.since(self.now);
         self.now = self.now.after(late);
         self.clock = self.clock.saturating_add(late);
     }

@@ -20,9 +20,6 @@ pub enum Sabotage {
     NotesForgotten,
     /// ORDER: a write does not wait for another that it overlaps.
     OverlapForgotten,
-    /// ORDER: the record of a held change has the time at which its thread began to wait for the
-    /// lock.
-    TimeBeforeArrival,
     /// LOSS: an uncaptured write leaves its blocks as they are.
     GapForgotten,
     /// LOSS: a gap ends although the volume's length is not that of the session.

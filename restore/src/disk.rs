@@ -24,6 +24,12 @@ pub trait Disk: Sync {
 
     /// Returns when all that was written is durable.
     fn sync(&self) -> io::Result<()>;
+
+    /// Takes off what the target has behind the point's end, where it can: once all but the ends is
+    /// written, as until the disk says that it is half restored it may be wanted as it was.
+    fn cut(&self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 impl<D: Disk + ?Sized> Disk for Box<D> {
@@ -46,6 +52,10 @@ impl<D: Disk + ?Sized> Disk for Box<D> {
     fn sync(&self) -> io::Result<()> {
         (**self).sync()
     }
+
+    fn cut(&self) -> io::Result<()> {
+        (**self).cut()
+    }
 }
 
 /// A raw image in a file, sparse where it is new.
@@ -53,6 +63,7 @@ impl<D: Disk + ?Sized> Disk for Box<D> {
 pub struct FileDisk {
     file: File,
     name: String,
+    length: u64,
     is_blank: bool,
 }
 
@@ -86,10 +97,10 @@ impl FileDisk {
             Err(error) => return Err(disk("create")(error)),
         };
         let have = file.metadata().map_err(disk("size"))?.len();
-        if have != length {
+        if have < length {
             file.set_len(length).map_err(disk("size"))?;
         }
-        Ok(Self { file, name, is_blank })
+        Ok(Self { file, name, length, is_blank })
     }
 }
 
@@ -112,6 +123,14 @@ impl Disk for FileDisk {
 
     fn sync(&self) -> io::Result<()> {
         self.file.sync_all()
+    }
+
+    fn cut(&self) -> io::Result<()> {
+        if self.file.metadata()?.len() > self.length {
+            self.file.set_len(self.length)?;
+            self.file.sync_all()?;
+        }
+        Ok(())
     }
 }
 
@@ -160,6 +179,12 @@ mod tests {
         let mut bytes = [1; 1024];
         there.read(4096, &mut bytes).unwrap();
         assert!(bytes[..512] == [7; 512] && bytes[512..] == [0; 512]);
+        drop(there);
+        // What is longer is so until the end: another target may have been meant.
+        let longer = FileDisk::open(&path, 8192, true).unwrap();
+        assert_eq!(longer.file.metadata().unwrap().len(), 16384);
+        longer.cut().unwrap();
+        assert_eq!(longer.file.metadata().unwrap().len(), 8192);
         let refused = FileDisk::open(dir.path(), 4096, true).unwrap_err().to_string();
         assert!(refused.contains("neither a file"), "{refused}");
     }

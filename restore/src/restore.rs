@@ -130,7 +130,8 @@ pub struct Report {
 /// `cancelled` ends the restore soon.
 ///
 /// # Errors
-/// [`RestoreError`]. Unless nothing was written the disk says that it is half restored.
+/// [`RestoreError`]. Unless nothing was written, or all of it, the disk says that it is half
+/// restored.
 pub fn restore<D: Disk>(
     connect: &dyn Fn() -> Result<Link, LinkError>,
     wanted: &Wanted,
@@ -178,6 +179,7 @@ pub fn restore<D: Disk>(
     };
     let known: Option<Read<'_>> = if reads { Some(&read) } else { None };
     let mut carried = run.through(Stage::Restoring, Some(link), known, &mut write)?;
+    disk.cut().map_err(failed)?;
     guarded.finish().map_err(failed)?;
     // A target that was not written to was compared just now.
     if options.compare && guarded.written() > 0 {

@@ -23,6 +23,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use snapless_console::accounts::ACCOUNTS_DIR;
 use snapless_console::serve::{self, Options};
 use snapless_console::settings::{SETTINGS_FILE, Settings};
+use snapless_trust::identity::expires;
 use snapless_trust::server::ServerTrust;
 
 use crate::error::{Error, Result};
@@ -78,7 +79,7 @@ pub fn start(server: &Server, start: Start<'_>) -> Result<Running> {
     let machine = machine_name();
     let own = settings.certificate.as_ref().zip(settings.key.as_ref());
     let (tls, certificate_expires) = if let Some((certificate, key)) = own {
-        (own_certificate(certificate, key)?, None)
+        own_certificate(certificate, key)?
     } else {
         let local = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
         let mut names: Vec<_> = settings.names.iter().cloned().chain(local).collect();
@@ -88,8 +89,7 @@ pub fn start(server: &Server, start: Start<'_>) -> Result<Running> {
         }
         names.sort_unstable();
         names.dedup();
-        let (tls, expires) = trust.console_config(&names, SystemTime::now())?;
-        (tls, Some(expires))
+        trust.console_config(&names, SystemTime::now())?
     };
     let host = server.host();
     host.connected.watch();
@@ -115,14 +115,19 @@ pub fn start(server: &Server, start: Start<'_>) -> Result<Running> {
     serve::start(address, options).map_err(failed)
 }
 
-/// The certificate that the settings name.
-fn own_certificate(certificate: &Path, key: &Path) -> Result<Arc<rustls::ServerConfig>> {
+/// The certificate that the settings name, and when it expires.
+fn own_certificate(
+    certificate: &Path,
+    key: &Path,
+) -> Result<(Arc<rustls::ServerConfig>, SystemTime)> {
     let wrong = |path: &Path, why: &dyn std::fmt::Display| {
         Error::Console(format!("{}: {why}", path.display()))
     };
     let chain = CertificateDer::pem_file_iter(certificate)
         .and_then(Iterator::collect::<std::result::Result<Vec<_>, _>>)
         .map_err(|error| wrong(certificate, &error))?;
+    let own = chain.first().ok_or_else(|| wrong(certificate, &"there is no certificate in it"))?;
+    let expires = expires(own).map_err(|error| wrong(certificate, &error))?;
     let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| wrong(key, &error))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
@@ -130,7 +135,7 @@ fn own_certificate(certificate: &Path, key: &Path) -> Result<Arc<rustls::ServerC
         .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, secret))
         .map_err(|error| wrong(certificate, &error))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+    Ok((Arc::new(config), expires))
 }
 
 /// What the machine calls itself; empty if it does not say.
@@ -145,5 +150,24 @@ fn machine_name() -> String {
     #[cfg(not(target_os = "linux"))]
     {
         std::env::var("COMPUTERNAME").unwrap_or_default().to_lowercase()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_certificate_of_ones_own_it_is_known_when_it_expires() {
+        let folder = tempfile::tempdir().unwrap();
+        let now = SystemTime::now();
+        let trust = folder.path().join("trust");
+        ServerTrust::create(&trust, now).unwrap();
+        let [certificate, key] = ["ca.crt", "ca.key"].map(|name| trust.join(name));
+        let (_, expires) = own_certificate(&certificate, &key).unwrap();
+        let long = expires.duration_since(now).unwrap();
+        assert!(long.as_secs() > 24 * 3600, "{long:?}");
+        std::fs::write(&certificate, "").unwrap();
+        assert!(own_certificate(&certificate, &key).is_err());
     }
 }

@@ -112,8 +112,6 @@ enum AdministrationError {
         file.display()
     )]
     NoScripts { file: PathBuf },
-    #[error("applications are being prepared for another bookmark: try again when it is made")]
-    Preparing,
     #[error("no bookmark was made: {why}")]
     NotConsistent { why: String },
 }
@@ -165,7 +163,7 @@ impl AdministrationError {
             | Self::NoCommonInstant
             | Self::NotArrived { .. } => RefusalKind::NotRestorable,
             Self::NotConsistent { .. } => RefusalKind::NotConsistent,
-            Self::State(_) | Self::Trust(_) | Self::Preparing => RefusalKind::Other,
+            Self::State(_) | Self::Trust(_) => RefusalKind::Other,
         }
     }
 }

@@ -26,6 +26,9 @@ use crate::supervisor::Supervisor;
 /// for the rate of sending.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How long a stop waits for a bookmark with prepared applications, so that the script `after` runs.
+const THAW_LIMIT: Duration = Duration::from_mins(1);
+
 /// Runs until `stop` is set and every pipeline has flushed and ended. `channel`: where the requests
 /// of administrators come in. `clock`: what decides the schedule of the rate of sending.
 pub fn run(
@@ -57,6 +60,8 @@ pub fn run(
     let mut supervisor = administration.supervisor();
     supervisor.end();
     supervisor.write_reports();
+    drop(supervisor);
+    administration.wait_until_thawed(THAW_LIMIT);
     notice::report(
         Event::ServiceStopped,
         "Snapless service stopped; the driver keeps its sessions until the next start",

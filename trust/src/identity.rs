@@ -220,6 +220,14 @@ fn of_uri(uri: &str) -> Option<(Role, MachineId)> {
     Some((role.parse().ok()?, machine.parse().ok()?))
 }
 
+/// Until when a certificate of any authority is valid.
+///
+/// # Errors
+/// It is no certificate.
+pub fn expires(certificate: &CertificateDer<'_>) -> Result<SystemTime, TrustError> {
+    validity(certificate).map(|validity| validity.to)
+}
+
 fn validity_of(parsed: &X509Certificate<'_>) -> Validity {
     let at = |seconds: i64| {
         let since = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));

@@ -321,9 +321,9 @@ impl Credentials {
 }
 
 /// The folder of a server's identity: its address, with `%` and two digits for each character that
-/// a file's name cannot have everywhere.
+/// a file's name cannot have everywhere. `at-` keeps it from being a device's name (`aux`).
 fn folder_name(server: &str) -> String {
-    let mut name = String::new();
+    let mut name = String::from("at-");
     for byte in server.to_ascii_lowercase().bytes() {
         if byte.is_ascii_alphanumeric() || b"-.".contains(&byte) {
             name.push(char::from(byte));
@@ -343,9 +343,9 @@ mod tests {
     fn each_server_has_a_folder_of_its_own_whose_name_is_one_everywhere() {
         let names = ["backup:4850", "BACKUP:4850", "[::1]:1", "a_b:1", "a%5fb:1", "../x:1"];
         let folders = names.map(folder_name);
-        assert_eq!(folders[0], "backup%3a4850");
+        assert_eq!(folders[0], "at-backup%3a4850");
         assert_eq!(folders[0], folders[1], "a host's name has no case");
-        assert_eq!(folders[2], "%5b%3a%3a1%5d%3a1");
-        assert_eq!(folders[3..], ["a%5fb%3a1", "a%255fb%3a1", "..%2fx%3a1"]);
+        assert_eq!(folders[2], "at-%5b%3a%3a1%5d%3a1");
+        assert_eq!(folders[3..], ["at-a%5fb%3a1", "at-a%255fb%3a1", "at-..%2fx%3a1"]);
     }
 }

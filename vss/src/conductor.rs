@@ -25,7 +25,7 @@ use crate::writer::Writer;
 pub struct Frozen<T> {
     /// What was taken while the writers were frozen.
     pub taken: T,
-    /// The writers; none has failed.
+    /// The writers that were frozen; none has failed.
     pub writers: Vec<Writer>,
     /// What failed afterwards, and costs nothing.
     pub notes: Vec<String>,
@@ -183,13 +183,16 @@ pub fn freeze<T, E>(
     };
     done?;
     let taken = taken.ok_or(FreezeError::NotAsked)?;
-    let writers = guard.writers()?;
+    let (writers, others): (Vec<_>, Vec<_>) =
+        guard.writers()?.into_iter().partition(Writer::was_frozen);
     let complete = guard.requestor.carry_out(Step::Complete, Step::Complete.limit());
     guard.is_complete = complete.is_ok();
-    let notes = match complete {
+    let not_frozen = others.iter().map(|it| format!("the writer \"{}\" was not frozen", it.name));
+    let mut notes: Vec<String> = not_frozen.collect();
+    notes.extend(match complete {
         Ok(()) => Vec::new(),
         Err(why) => vec![FreezeError::<String>::Step { step: Step::Complete, why }.to_string()],
-    };
+    });
     Ok(Frozen { taken, writers, notes })
 }
 
@@ -231,6 +234,8 @@ mod tests {
         /// The calls from which on the writer has failed.
         writer_fails_at: Option<usize>,
         asks_provider: bool,
+        /// A second writer that began after the preparation.
+        has_late_writer: bool,
         is_frozen: bool,
         was_frozen_at_commit: Option<bool>,
     }
@@ -245,6 +250,7 @@ mod tests {
                 fails_at: None,
                 writer_fails_at: None,
                 asks_provider: true,
+                has_late_writer: false,
                 is_frozen: false,
                 was_frozen_at_commit: None,
             }
@@ -278,7 +284,11 @@ mod tests {
             self.note(Call::Writers)?;
             let has_failed = self.writer_fails_at.is_some_and(|at| at < self.calls.len());
             let (state, failure) = if has_failed { (9, 0x8004_23F2) } else { (5, 0) };
-            Ok(vec![Writer { name: "W".to_owned(), state, failure: Code(failure) }])
+            let mut writers = vec![Writer { name: "W".to_owned(), state, failure: Code(failure) }];
+            if self.has_late_writer {
+                writers.push(Writer { name: "Late".to_owned(), state: 1, failure: Code(0) });
+            }
+            Ok(writers)
         }
 
         fn abort(&mut self) {
@@ -310,6 +320,15 @@ mod tests {
         assert_eq!((frozen.taken, frozen.writers.len(), frozen.notes), (7, 1, Vec::new()));
         assert_eq!(vss.calls, ORDER);
         assert_eq!((vss.was_frozen_at_commit, vss.is_frozen), (Some(true), false));
+    }
+
+    #[test]
+    fn a_writer_that_came_after_the_preparation_is_not_called_frozen() {
+        let commit = instant();
+        let mut vss = Vss { has_late_writer: true, ..Vss::of(&commit) };
+        let frozen = freeze(&mut vss, &commit).unwrap();
+        assert_eq!((frozen.writers.len(), &*frozen.writers[0].name), (1, "W"));
+        assert_eq!(frozen.notes, ["the writer \"Late\" was not frozen"]);
     }
 
     #[test]

@@ -29,7 +29,15 @@ const FAILED_AT: [(i32, &str); 10] = [
     (15, "when the backup ended"),
 ];
 
+/// `VSS_WS_WAITING_FOR_BACKUP_COMPLETE`: it was frozen, and has thawed.
+const WAITS_FOR_COMPLETE: i32 = 5;
+
 impl Writer {
+    /// True after a freeze that it took part in. One whose application began just then did not.
+    pub fn was_frozen(&self) -> bool {
+        self.state == WAITS_FOR_COMPLETE && !self.has_failed()
+    }
+
     /// True if it has failed: its application is not prepared.
     pub fn has_failed(&self) -> bool {
         self.failed_at().is_some() || self.failure.is_failure()

@@ -302,7 +302,7 @@ fn parse_guid(text: &str) -> Option<[u8; 16]> {
             continue;
         }
         let digit = u8::try_from(c.to_digit(16)?).ok()?;
-        let byte = &mut bytes[TEXT_ORDER[digits / 2]];
+        let byte = bytes.get_mut(*TEXT_ORDER.get(digits / 2)?)?;
         *byte = (*byte << 4) | digit;
         digits += 1;
     }

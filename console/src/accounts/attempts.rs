@@ -45,10 +45,9 @@ impl Attempts {
             self.addresses.retain_recent();
         }
         let now = DefaultClock::default().now();
+        // An address that may not try uses up no attempt of a name: it would shut out its user.
         let of_address = self.addresses.check_key(&address(peer));
-        // Counted whether the address may try or not: many addresses try one name.
-        let of_name = self.names.check_key(&name.to_lowercase());
-        of_address.and(of_name).map_err(|refused| {
+        of_address.and_then(|()| self.names.check_key(&name.to_lowercase())).map_err(|refused| {
             let wait = refused.wait_time_from(now).as_secs() + 1;
             Fault::too_many("attempts to sign in", wait)
         })
@@ -76,5 +75,9 @@ mod tests {
         let peer = IpAddr::from([192, 0, 2, 1]);
         let tried = (0..30).filter(|n| attempts.check(&format!("name{n}"), peer).is_ok()).count();
         assert_eq!(tried, 20);
+        for _ in 0..30 {
+            attempts.check("root", peer).unwrap_err();
+        }
+        attempts.check("root", IpAddr::from([192, 0, 2, 2])).unwrap();
     }
 }

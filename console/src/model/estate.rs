@@ -137,7 +137,7 @@ pub struct VolumeLine {
     pub attention: Option<String>,
     /// Its bytes.
     pub length: Option<u64>,
-    /// Age of the latest point.
+    /// Age of the latest point; without one, of the first session.
     pub rpo_seconds: Option<u64>,
     /// What that should be at most.
     pub rpo_target_seconds: Option<u64>,
@@ -325,7 +325,7 @@ pub struct Holds {
     pub buckets: Vec<u64>,
 }
 
-/// Rates and latency of the last minutes.
+/// Rates, and the age of the latest point, of the last minutes.
 #[derive(Clone, Debug, Serialize)]
 pub struct History {
     /// The volume.
@@ -352,7 +352,7 @@ pub struct Sample {
     /// How long 99 % of them waited at most, in microseconds.
     pub hold_p99_us: Option<u64>,
     /// Age of the latest point.
-    pub acknowledge_ms: Option<u64>,
+    pub latest_age_ms: Option<u64>,
 }
 
 /// What a block is in.

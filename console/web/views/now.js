@@ -1,5 +1,6 @@
 /**
- * What a volume does now: its block map, queue, holds, rates and latency, and what happened to it.
+ * What a volume does now: its block map, queue, holds, rates, age of the latest point, and what
+ * happened to it.
  *
  * @module
  */
@@ -46,7 +47,7 @@ export function now(body, scope, id) {
         binary: true,
         least: 1024 * 1024,
     });
-    const latency = lineChart(scope, 'Latency', milliseconds, { least: 10 });
+    const ages = lineChart(scope, 'Age of the latest point, and holds', milliseconds, { least: 10 });
     const queue = lineChart(scope, 'Queue', bytes, {
         binary: true,
         least: 1024 * 1024,
@@ -80,7 +81,7 @@ export function now(body, scope, id) {
                     'div',
                     { class: 'charts' },
                     rates.element,
-                    latency.element,
+                    ages.element,
                     queue.element,
                     holds.element,
                 ),
@@ -125,8 +126,8 @@ export function now(body, scope, id) {
             ['Sent', 'series-3', (sample) => sample.sent],
             ['Stored', 'series-2', (sample) => sample.received],
         ]);
-        show(latency, counts, [
-            ['Acknowledged after', 'series-1', (sample) => sample.acknowledge_ms],
+        show(ages, counts, [
+            ['Latest point', 'series-1', (sample) => sample.latest_age_ms],
             [
                 'Hold, 99 of 100',
                 'series-3',
@@ -311,7 +312,7 @@ function sampleOf(report) {
         queue_used: report.queue?.used ?? null,
         holds: null,
         hold_p99_us: null,
-        acknowledge_ms: null,
+        latest_age_ms: null,
     };
 }
 

@@ -229,7 +229,7 @@ export function time(body, scope, id, route) {
         say(
             counting,
             changes && !changes.complete
-                ? `The history is being counted: ${percent(changes.counted)}`
+                ? `Counted of the history: ${percent(changes.counted)}`
                 : '',
         );
         return changes === null || changes.complete;

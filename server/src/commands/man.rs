@@ -35,7 +35,7 @@ mod tests {
         write(&folder).unwrap();
         let page = |name: &str| fs::read_to_string(folder.join(format!("{name}.1"))).unwrap();
         let main = page("snapless-server");
-        for command in Cli::command().get_subcommands() {
+        for command in Cli::command().get_subcommands().filter(|it| !it.is_hide_set()) {
             // In roff a hyphen has a backslash.
             let name = format!("snapless-server-{}", command.get_name());
             let entry = format!("{}(1)", name.replace('-', "\\-"));

@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::PoisonError;
 
 use clap::ValueEnum;
 use snapless_console::fault::{Code, Fault, Result};
@@ -171,10 +172,10 @@ impl Stored {
 
     pub(super) fn set_policy(&self, id: &VolumeId, new: &RetentionChanges) -> Result<Retention> {
         let volume = self.must_know(guid(id)?)?;
-        let store = self.repository.store();
+        let (store, changes) = (self.repository.store(), changes(new)?);
+        let changing = self.policies.lock().unwrap_or_else(PoisonError::into_inner);
         let mut policies = Policies::read(store)?;
         policies.unset(volume);
-        let changes = changes(new)?;
         if !changes.is_empty() {
             policies.set(Some(volume), &changes);
         }
@@ -182,6 +183,7 @@ impl Stored {
         let refused = |error: Error| Fault::new(Code::Conflict, error.to_string());
         minimums.check(&policies).map_err(refused)?;
         policies.write(store)?;
+        drop(changing);
         self.policy_of(id)
     }
 

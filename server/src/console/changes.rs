@@ -50,9 +50,11 @@ struct Entry {
     /// What was counted: bytes of the sessions.
     stored_bytes: u64,
     counted_at: Option<Instant>,
+    /// All of it could be read.
+    is_whole: bool,
     took: Duration,
     used: Option<Instant>,
-    /// Of a first count that runs: bytes done and in all.
+    /// Bytes that are counted, and in all.
     progress: (u64, u64),
 }
 
@@ -88,12 +90,11 @@ impl AllChanges {
         let entry = inner.volumes.entry(volume).or_default();
         entry.used = Some(Instant::now());
         let again = AGAIN_MIN.max(entry.took * AGAIN_FACTOR);
-        let is_due = entry
-            .counted_at
-            .is_none_or(|at| entry.stored_bytes != stored_bytes && at.elapsed() >= again);
+        let is_same = entry.is_whole && entry.stored_bytes == stored_bytes;
+        let is_due = entry.counted_at.is_none_or(|at| !is_same && at.elapsed() >= again);
         let counted = Counted {
             counts: Arc::clone(&entry.counts),
-            is_complete: entry.counted_at.is_some(),
+            is_complete: entry.is_whole,
             progress: entry.progress,
         };
         if is_due && !is_counting && may_count {
@@ -113,11 +114,12 @@ impl AllChanges {
         let (all, repository, stop) = (self.clone(), repository.clone(), stop.clone());
         let run = move || {
             let begun = Instant::now();
-            let counts = count(&repository.pinned_for("console"), volume, &stop, |done| {
-                if let Some(entry) = all.lock().volumes.get_mut(&volume) {
-                    entry.progress = (done, stored_bytes);
-                }
-            });
+            let (counts, counted) =
+                count(&repository.pinned_for("console"), volume, &stop, |done| {
+                    if let Some(entry) = all.lock().volumes.get_mut(&volume) {
+                        entry.progress = (done, stored_bytes);
+                    }
+                });
             let mut inner = all.lock();
             inner.counting.remove(&volume);
             let Some(entry) = inner.volumes.get_mut(&volume).filter(|_| !stop.is_set()) else {
@@ -127,9 +129,10 @@ impl AllChanges {
                 counts: Arc::new(counts),
                 stored_bytes,
                 counted_at: Some(Instant::now()),
+                is_whole: counted.is_none(),
                 took: begun.elapsed(),
                 used: entry.used,
-                progress: (1, 1),
+                progress: (counted.unwrap_or(stored_bytes), stored_bytes),
             };
         };
         let spawned = thread::Builder::new().name("console changes".to_owned()).spawn(run);
@@ -158,16 +161,21 @@ impl Inner {
     }
 }
 
-/// Counts all sessions of a volume, as far as they can be read.
+/// Counts all sessions of a volume, as far as they can be read. If that is a part of them, also
+/// tells how many bytes it is.
 fn count(
     repository: &Repository,
     volume: VolumeGuid,
     stop: &StopFlag,
     mut progress: impl FnMut(u64),
-) -> Counts {
-    let mut counts = Counts::default();
-    let mut before = 0;
-    for session in repository.session_ids(volume).unwrap_or_default() {
+) -> (Counts, Option<u64>) {
+    let (mut counts, mut before, mut is_whole) = (Counts::default(), 0, true);
+    let sessions = repository.session_ids(volume).unwrap_or_else(|error| {
+        log::warn!("console: the changes of volume {volume} are not counted: {error}");
+        is_whole = false;
+        Vec::new()
+    });
+    for session in sessions {
         let mut done = 0;
         let counted = count_session(repository, (volume, session), &mut counts, stop, |bytes| {
             done = bytes;
@@ -175,10 +183,11 @@ fn count(
         });
         before += done;
         if let Err(error) = counted {
+            is_whole = false;
             log::warn!("console: the changes of session {session} are counted in part: {error}");
         }
     }
-    counts
+    (counts, (!is_whole).then_some(before))
 }
 
 fn count_session(

@@ -1,6 +1,6 @@
 //! The calls of the console, each handed on to the module that does it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
 use snapless_console::estate::{Act, Download, Estate, Stretch};
@@ -41,10 +41,12 @@ pub struct Stored {
     pub(super) settings: Settings,
     pub(super) watcher: Watcher,
     pub(super) changes: AllChanges,
+    /// Held while policies are read, changed and written.
+    pub(super) policies: Mutex<()>,
     /// Ends what counts.
     pub(super) stop: StopFlag,
     machine: String,
-    certificate_expires: Option<SystemTime>,
+    certificate_expires: SystemTime,
     formats: Vec<String>,
 }
 
@@ -57,7 +59,7 @@ pub(super) struct Parts {
     pub(super) trust: Arc<ServerTrust>,
     pub(super) settings: Settings,
     pub(super) machine: String,
-    pub(super) certificate_expires: Option<SystemTime>,
+    pub(super) certificate_expires: SystemTime,
 }
 
 impl Stored {
@@ -78,6 +80,7 @@ impl Stored {
             settings,
             watcher,
             changes: AllChanges::default(),
+            policies: Mutex::default(),
             stop: StopFlag::default(),
             machine: parts.machine,
             certificate_expires: parts.certificate_expires,
@@ -140,8 +143,8 @@ impl Estate for Stored {
     fn server(&self) -> Result<Server> {
         let store = self.repository.store();
         let space = store.space()?;
-        let expires = self.certificate_expires.and_then(|at| {
-            let since = at.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+        let since = self.certificate_expires.duration_since(SystemTime::UNIX_EPOCH).ok();
+        let expires = since.and_then(|since| {
             ms(FileTime::from_unix_nanos(i128::try_from(since.as_nanos()).ok()?)?)
         });
         let shortage = Shortage::find(&self.repository)?.map(|shortage| shortage.to_string());

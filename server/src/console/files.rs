@@ -279,6 +279,10 @@ fn folder<D: Read + Seek>(
         }
         found.push(shown(&name, text));
     }
+    if !is_behind {
+        let why = "the folder has changed: the entry to list from is not in it; list it anew";
+        return Err(Refused(Not::Found, why.to_owned()));
+    }
     Ok((file_system, found, false))
 }
 
@@ -357,15 +361,46 @@ fn content<D: Read + Seek>(
         return answer(out, &Answer::Not(Not::Readable, COMPRESSED.to_owned()));
     }
     let mut value = attribute.value(disk).map_err(broken)?;
-    answer(out, &Answer::Content { name, size: value.len() })?;
+    let size = value.len();
+    let position = attribute.position().value().filter(|_| !attribute.is_resident());
+    let mut written = match position {
+        Some(position) => written_size(disk, position.get())?.min(size),
+        None => size,
+    };
+    answer(out, &Answer::Content { name, size })?;
+    let unwritten = size - written;
     let mut buffer = vec![0; BUFFER];
-    loop {
-        let read = value.read(disk, &mut buffer).map_err(broken)?;
+    while written > 0 {
+        let most = usize::try_from(written).map_or(BUFFER, |left| left.min(BUFFER));
+        let read = value.read(disk, &mut buffer[..most]).map_err(broken)?;
         if read == 0 {
-            return out.flush();
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
         out.write_all(&buffer[..read])?;
+        written -= read as u64;
     }
+    io::copy(&mut io::repeat(0).take(unwritten), out)?;
+    out.flush()
+}
+
+/// How many bytes of a value that has clusters of its own were written, by the header of its
+/// attribute at this position. In the clusters behind them is what deleted files have left; Windows
+/// reads zeros there.
+fn written_size<D: Read + Seek>(disk: &mut D, position: u64) -> io::Result<u64> {
+    /// Where the header has it.
+    const OFFSET: u64 = 0x38;
+    /// NTFS puts a number of its own in the place of the last two bytes of each so many of a record.
+    const BLOCK: u64 = 512;
+    let begin = position.checked_add(OFFSET).filter(|begin| begin.is_multiple_of(8));
+    let begin = begin.ok_or(io::ErrorKind::InvalidData)?;
+    let mut bytes = [0; 8];
+    disk.seek(SeekFrom::Start(begin))?;
+    disk.read_exact(&mut bytes)?;
+    if begin % BLOCK == BLOCK - 8 {
+        // What was there is zero: no file has 2^48 bytes.
+        bytes[6..].fill(0);
+    }
+    Ok(u64::from_le_bytes(bytes))
 }
 
 /// A point as a disk.
@@ -457,6 +492,44 @@ mod tests {
         let behind = Wanted::Folder { path: "/".to_owned(), after: Some("b.bin".to_owned()) };
         let (Answer::Folder(folder), _) = ask(&disk, &behind) else { panic!("no folder") };
         assert_eq!(folder.entries.len(), 1);
+        let gone = Wanted::Folder { path: "/".to_owned(), after: Some("bb".to_owned()) };
+        let (answer, _) = ask(&disk, &gone);
+        let Answer::Not(Not::Found, why) = answer else { panic!("{answer:?}") };
+        assert!(why.contains("has changed"), "{why}");
+    }
+
+    #[test]
+    fn what_was_never_written_of_a_file_is_zeros() {
+        let temporary = tempfile::tempdir().unwrap();
+        let long = vec![7; 300_000];
+        image(temporary.path(), &[("b", &long)]);
+        let path = temporary.path().join("ntfs.img");
+        let mut disk = File::options().read(true).write(true).open(path).unwrap();
+        let position = {
+            let ntfs = ntfs(&mut disk).unwrap();
+            let (file, _) = find(&ntfs, &mut disk, "/b").unwrap_or_else(|_| panic!("no file"));
+            let item = file.data(&mut disk, "").unwrap().unwrap();
+            item.to_attribute().unwrap().position().value().unwrap().get()
+        };
+        assert_eq!(written_size(&mut disk, position).unwrap(), 300_000);
+        for written in [100_000, 1, 0] {
+            disk.seek(SeekFrom::Start(position + 0x38)).unwrap();
+            disk.write_all(&(written as u64).to_le_bytes()).unwrap();
+            let (answer, bytes) = ask(&disk, &content("/b"));
+            assert!(matches!(answer, Answer::Content { size: 300_000, .. }), "{answer:?}");
+            assert!(bytes[..written].iter().all(|byte| *byte == 7));
+            assert!(bytes[written..].iter().all(|byte| *byte == 0));
+            assert_eq!(bytes.len(), 300_000);
+        }
+    }
+
+    #[test]
+    fn the_number_in_the_place_of_two_bytes_is_not_taken_for_a_size() {
+        let mut record = vec![0; 1024];
+        record[504..512].copy_from_slice(&[1, 2, 0, 0, 0, 0, 0x55, 0xAA]);
+        let size = |position| written_size(&mut io::Cursor::new(&record), position);
+        assert_eq!(size(504 - 0x38).unwrap(), 0x201);
+        assert!(size(505 - 0x38).is_err());
     }
 
     #[test]

@@ -55,7 +55,13 @@ pub(super) fn line(
     let length = newest.and_then(|session| session.shape.as_ref()).map(|shape| shape.length);
     let first_sync = newest.filter(|it| matches!(it.content, Content::FirstSync(_)));
     let first_sync = first_sync.and(stream).map(|stream| progress(stream, length, link));
-    let rpo_seconds = latest_ms.map(|latest| now_ms.saturating_sub(latest) / 1000);
+    let created = listed.sessions.iter().filter_map(|session| {
+        let shape = session.shape.as_ref()?;
+        ms_before(&shape.created)
+    });
+    // Without a point the age counts from when the volume was first to be protected.
+    let rpo_seconds = latest_ms.or_else(|| created.min());
+    let rpo_seconds = rpo_seconds.map(|begin| now_ms.saturating_sub(begin) / 1000);
     let target = settings.rpo_target_of(&id).as_secs();
     let is_late = rpo_seconds.is_some_and(|rpo| rpo > target);
     let (level, attention) = attention(state, is_late);
@@ -86,8 +92,8 @@ fn state(
     newest: Option<&list::Session>,
     is_connected: bool,
 ) -> (State, String) {
-    if let Some(error) = &listed.error {
-        return (State::Damaged, error.clone());
+    if let Some(error) = damage(listed) {
+        return (State::Damaged, error.to_owned());
     }
     let Some(newest) = newest else {
         return (State::Waiting, "nothing is stored yet".to_owned());
@@ -112,6 +118,15 @@ fn state(
     }
 }
 
+/// What is wrong with the volume as a whole, or with its newest session that is damaged.
+fn damage(listed: &list::Volume) -> Option<&str> {
+    let mut damaged = listed.sessions.iter().rev().filter_map(|session| match &session.content {
+        Content::Damaged { error, .. } => Some(error.as_str()),
+        _ => None,
+    });
+    listed.error.as_deref().or_else(|| damaged.next())
+}
+
 fn attention(state: State, is_late: bool) -> (Level, Option<&'static str>) {
     match state {
         State::Damaged => (
@@ -123,6 +138,9 @@ fn attention(state: State, is_late: bool) -> (Level, Option<&'static str>) {
             (Level::Warning, Some("see whether the machine and its service run"))
         }
         State::Disconnected => (Level::Notice, None),
+        State::FirstSync if is_late => {
+            (Level::Warning, Some("there is no new point yet: see whether the first sync goes on"))
+        }
         _ if is_late => {
             (Level::Warning, Some("the latest point is old: see whether the link keeps up"))
         }
@@ -216,6 +234,44 @@ pub(super) fn float(number: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn volume(contents: Vec<Content>) -> list::Volume {
+        let shape = list::Shape {
+            created: "1970-01-01T00:01:00Z".to_owned(),
+            length: 1 << 20,
+            sector_size: 512,
+            block_size: 4096,
+        };
+        let session =
+            |content| list::Session { session: String::new(), shape: Some(shape.clone()), content };
+        list::Volume {
+            volume: String::new(),
+            sessions: contents.into_iter().map(session).collect(),
+            latest: None,
+            bookmarks: Vec::new(),
+            error: None,
+        }
+    }
+
+    fn shown(listed: &list::Volume, now_ms: u64) -> VolumeLine {
+        let id = VolumeId::parse("71a27cdd-812a-11d0-bec7-08002be2092f").unwrap();
+        line(id, listed, Link::default(), &Settings::default(), now_ms)
+    }
+
+    #[test]
+    fn damage_of_any_session_is_the_volumes() {
+        let damaged = Content::Damaged { error: "a hole".to_owned(), points: Vec::new() };
+        let shown = shown(&volume(vec![damaged, Content::Empty]), 0);
+        assert_eq!((shown.state, &*shown.state_text), (State::Damaged, "a hole"));
+        assert_eq!(shown.level, Level::Critical);
+    }
+
+    #[test]
+    fn without_a_point_the_rpo_counts_from_the_first_session() {
+        let shown = shown(&volume(vec![Content::Empty, Content::Empty]), 1_060_000);
+        assert_eq!((shown.latest_ms, shown.rpo_seconds), (None, Some(1000)));
+        assert_eq!(shown.level, Level::Warning);
+    }
 
     #[test]
     fn what_can_be_restored_is_rounded_inwards() {

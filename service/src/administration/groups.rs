@@ -7,7 +7,6 @@
 
 mod common_points;
 
-use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -155,7 +154,7 @@ impl Administration {
         volume: &VolumeConfig,
     ) -> Result<(SessionId, SessionStatus), AdministrationError> {
         let device = self.driver.device_of(&volume.name)?;
-        Source { driver: Arc::clone(&self.driver), device, volume: volume.name.clone() }.whole()
+        Source::find(&self.driver, &device, volume.name.clone())?.whole()
     }
 
     /// The volumes of a group, and how their server is asked.

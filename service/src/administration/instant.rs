@@ -4,6 +4,8 @@
 //! before, and again at the instant.
 
 use std::sync::{Arc, TryLockError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use snapless_driver_client::{Driver, DriverError, SessionStatus, VolumeName};
 use snapless_link::question::Consistency;
@@ -19,10 +21,11 @@ use crate::scripts::Scripts;
 /// Where instants come from.
 #[derive(Clone)]
 pub(super) struct Source {
-    pub(super) driver: Arc<dyn Driver>,
-    pub(super) device: DeviceName,
+    driver: Arc<dyn Driver>,
+    device: DeviceName,
     /// The volume, in messages.
-    pub(super) volume: VolumeName,
+    volume: VolumeName,
+    session: SessionId,
 }
 
 /// An instant of a session.
@@ -33,7 +36,23 @@ pub(super) struct At {
 }
 
 impl Source {
-    /// The present instant, if it can be restored. No disk is read or written: writes may be held.
+    /// Of the session of a volume. Looks at every volume, which may take seconds where a disk
+    /// hangs.
+    pub(super) fn find(
+        driver: &Arc<dyn Driver>,
+        device: &DeviceName,
+        volume: VolumeName,
+    ) -> Result<Self, AdministrationError> {
+        match driver.open()?.find(device)?.and_then(|it| it.session) {
+            Some(session) => {
+                Ok(Self { driver: Arc::clone(driver), device: *device, volume, session })
+            }
+            None => Err(AdministrationError::NoSession { volume }),
+        }
+    }
+
+    /// The present instant, if it can be restored. No disk is read or written, and no volume but
+    /// this one asked: writes may be held.
     pub(super) fn now(&self) -> Result<At, AdministrationError> {
         let (session, status) = self.whole()?;
         Ok(At { session, time: status.time })
@@ -42,10 +61,7 @@ impl Source {
     /// The session, in which the present instant can be restored.
     pub(super) fn whole(&self) -> Result<(SessionId, SessionStatus), AdministrationError> {
         let volume = || self.volume.clone();
-        let port = self.driver.open()?;
-        let Some(session) = port.find(&self.device)?.and_then(|it| it.session) else {
-            return Err(AdministrationError::NoSession { volume: volume() });
-        };
+        let (port, session) = (self.driver.open()?, self.session);
         let status = match port.status(session) {
             Err(DriverError::NotFound(_)) => {
                 return Err(AdministrationError::NoSession { volume: volume() });
@@ -71,7 +87,20 @@ impl Source {
     }
 }
 
+/// How often it is looked whether applications are still prepared.
+const THAW_POLL: Duration = Duration::from_millis(50);
+
 impl Administration {
+    /// Waits until no application is prepared for an instant, but no longer than this: what is
+    /// prepared stays so if the process ends before the script `after` has run.
+    pub(crate) fn wait_until_thawed(&self, limit: Duration) {
+        let begun = Instant::now();
+        let is_prepared = || matches!(self.preparing.try_lock(), Err(TryLockError::WouldBlock));
+        while is_prepared() && begun.elapsed() < limit {
+            thread::sleep(THAW_POLL);
+        }
+    }
+
     /// The present instant, made as it is wanted.
     pub(super) fn take(
         &self,
@@ -113,7 +142,10 @@ impl Administration {
         consistency: Consistency,
     ) -> Result<Taken<At>, AdministrationError> {
         let _preparing = match self.preparing.try_lock() {
-            Err(TryLockError::WouldBlock) => return Err(AdministrationError::Preparing),
+            Err(TryLockError::WouldBlock) => {
+                let why = "applications are being prepared for another bookmark".to_owned();
+                return Err(AdministrationError::NotConsistent { why });
+            }
             // It protects nothing that a panic could have left half done.
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Ok(guard) => guard,

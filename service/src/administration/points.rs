@@ -50,7 +50,7 @@ impl Administration {
             return Err(AdministrationError::Paused { volume });
         }
         let device = self.driver.device_of(&asked.volume.name)?;
-        let source = Source { driver: Arc::clone(&self.driver), device, volume };
+        let source = Source::find(&self.driver, &device, volume)?;
         let Taken { at, consistency, writers, mut notes } =
             self.take(&source, &asked.scripts, name, wanted)?;
         let Asked { volume, counters, connector, limits, .. } = asked;

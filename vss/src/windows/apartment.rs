@@ -1,6 +1,6 @@
 //! COM in this thread and process.
 
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 
 use windows::Win32::Foundation::{HLOCAL, LocalFree};
 use windows::Win32::Security::Authorization::{
@@ -12,8 +12,8 @@ use windows::Win32::Security::{
     SetSecurityDescriptorDacl, SetSecurityDescriptorGroup, SetSecurityDescriptorOwner,
 };
 use windows::Win32::System::Com::{
-    COINIT_MULTITHREADED, CoInitializeEx, CoInitializeSecurity, CoUninitialize, EOAC_NONE,
-    RPC_C_AUTHN_LEVEL_PKT_PRIVACY, RPC_C_IMP_LEVEL_IDENTIFY,
+    COINIT_MULTITHREADED, CoIncrementMTAUsage, CoInitializeEx, CoInitializeSecurity,
+    CoUninitialize, EOAC_NONE, RPC_C_AUTHN_LEVEL_PKT_PRIVACY, RPC_C_IMP_LEVEL_IDENTIFY,
 };
 use windows::Win32::System::SystemServices::SECURITY_DESCRIPTOR_REVISION;
 use windows::core::{BOOL, Error, w};
@@ -26,12 +26,20 @@ pub(super) struct Apartment;
 impl Apartment {
     /// Enters it; the first one of the process says who may call the process.
     pub(super) fn enter() -> Result<Self, StepError> {
-        static SECURITY: OnceLock<Result<(), Error>> = OnceLock::new();
+        static IS_SET_UP: Mutex<bool> = Mutex::new(false);
         // SAFETY: undone in `drop`, on the same thread: the value is not `Send`able to another one
         // by its users, which keep it on their stacks.
         unsafe { CoInitializeEx(None, COINIT_MULTITHREADED) }.ok()?;
         let apartment = Self;
-        SECURITY.get_or_init(allow_callers).clone()?;
+        let mut is_set_up = IS_SET_UP.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*is_set_up {
+            // SAFETY: COM is initialized in this thread. The use is for ever: who may call is said
+            // once in a process, and COM could forget it with its last apartment.
+            unsafe { CoIncrementMTAUsage() }?;
+            allow_callers()?;
+            *is_set_up = true;
+        }
+        drop(is_set_up);
         Ok(apartment)
     }
 }

@@ -155,7 +155,13 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
         while let Some(start) = self.shared.table.find(rest, BlockState::Unsynced) {
             rest = BlockRange::new(start, run.end);
             let empty = self.shared.table.run(rest, BlockState::Unsynced);
-            if left == 0 || self.append(appended, empty).is_none() {
+            // The service says what is unused before it drains: neither a write nor a later
+            // service may lack what that takes.
+            let may_wait = why == Unread::Unused;
+            if left == 0 || (may_wait && !self.state.capture_queue.has_spare_room(0)) {
+                return start;
+            }
+            if self.append(appended, empty).is_none() {
                 return start;
             }
             left -= 1;

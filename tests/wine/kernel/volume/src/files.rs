@@ -91,9 +91,9 @@ impl Files {
         reply.extend(left.to_le_bytes());
         reply.resize((HEADER + len) as usize, 0);
         let place = self.map_offset.load(Ordering::Relaxed) + start / 8;
+        let content = reply[HEADER as usize..].as_mut_ptr();
         // SAFETY: the reply has that many bytes behind its header.
-        let read =
-            unsafe { store.read(place, reply.as_mut_ptr().add(HEADER as usize), len as u32) };
+        let read = unsafe { store.read(place, content, len as u32) };
         if let Err(Failure(status)) = read {
             return (status, 0);
         }
@@ -108,10 +108,14 @@ impl Files {
         (STATUS_SUCCESS, reply.len())
     }
 
-    /// `NTFS_VOLUME_DATA_BUFFER`, of which the size of a cluster is used.
+    /// `NTFS_VOLUME_DATA_BUFFER`, of which the size of a cluster is used, and that there are file
+    /// records.
     pub(crate) fn volume_data() -> Vec<u8> {
+        const RECORD: u32 = 1024;
         let mut data = [0_u8; 96];
         data[44..48].copy_from_slice(&(CLUSTER as u32).to_le_bytes());
+        data[48..52].copy_from_slice(&RECORD.to_le_bytes());
+        data[56..64].copy_from_slice(&u64::from(RECORD).to_le_bytes());
         data.to_vec()
     }
 
