@@ -26,7 +26,7 @@ use crate::supervisor::Supervisor;
 /// for the rate of sending.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long a stop waits for a bookmark with prepared applications, so that the script `after` runs.
+/// How long a stop waits for a bookmark with prepared applications: the script `after` has to run.
 const THAW_LIMIT: Duration = Duration::from_mins(1);
 
 /// Runs until `stop` is set and every pipeline has flushed and ended. `channel`: where the requests
