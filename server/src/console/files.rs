@@ -390,7 +390,7 @@ fn written_size<D: Read + Seek>(disk: &mut D, position: u64) -> io::Result<u64> 
     /// Where the header has it.
     const OFFSET: u64 = 0x38;
     /// NTFS puts a number of its own in the place of the last two bytes of each so many bytes of a
-/// record.
+    /// record.
     const BLOCK: u64 = 512;
     let begin = position.checked_add(OFFSET).filter(|begin| begin.is_multiple_of(8));
     let begin = begin.ok_or(io::ErrorKind::InvalidData)?;
