@@ -259,8 +259,8 @@ impl Administration {
         let is_it = |it: &&VolumeConfig| Some(it.guid) == volume;
         let found = config.volumes.iter().find(is_it);
         let paused = found.is_some_and(|it| it.paused);
-        let own = found.and_then(|it| it.server.clone());
-        let (server, volumes) = (own.or_else(|| config.server.clone()), config.volumes.len());
+        let server = found.map_or(config.server.as_deref(), |it| config.server_of(it));
+        let (server, volumes) = (server.map(str::to_owned), config.volumes.len());
         let volume = volume.map(|volume| format!("{{{volume}}}"));
         let schedule = scheduled(&supervisor);
         Ok(Answer::Done(Done { volume, server, changed, paused, volumes, schedule }))

@@ -168,7 +168,7 @@ impl Config {
 
     /// The server that a volume goes to. There is one if the configuration was checked.
     pub fn server_of<'a>(&'a self, volume: &'a VolumeConfig) -> Option<&'a str> {
-        volume.server.as_deref().or(self.server.as_deref())
+        volume.server_or(self.server.as_deref())
     }
 
     /// How a server is reached.
@@ -187,15 +187,20 @@ impl Config {
         Some(self.connector_to(self.server_of(volume)?))
     }
 
-    /// How each server is reached, that of volumes that name no other one first.
-    pub fn connectors(&self) -> Vec<Connector> {
+    /// Each server, that of volumes that name no other one first.
+    pub fn servers(&self) -> Vec<&str> {
         let mut servers: Vec<&str> = self.server.as_deref().into_iter().collect();
         for server in self.volumes.iter().filter_map(|volume| volume.server.as_deref()) {
             if !servers.contains(&server) {
                 servers.push(server);
             }
         }
-        servers.into_iter().map(|server| self.connector_to(server)).collect()
+        servers
+    }
+
+    /// How each of them is reached.
+    pub fn connectors(&self) -> Vec<Connector> {
+        self.servers().into_iter().map(|server| self.connector_to(server)).collect()
     }
 
     /// The volumes of a consistency group.
@@ -224,6 +229,10 @@ impl VolumeConfig {
     pub fn runs_as(&self, other: &Self) -> bool {
         let own = |it: &Self| Self { server: None, group: None, ..it.clone() };
         own(self) == own(other)
+    }
+
+    fn server_or<'a>(&'a self, main: Option<&'a str>) -> Option<&'a str> {
+        self.server.as_deref().or(main)
     }
 }
 
@@ -389,9 +398,8 @@ impl Checker<'_> {
     fn groups(&self, main: Option<&str>, volumes: &[VolumeConfig]) -> Result<(), ConfigError> {
         for (index, volume) in volumes.iter().enumerate() {
             let is_mate = |it: &&VolumeConfig| it.group.is_some() && it.group == volume.group;
-            let server = |it: &VolumeConfig| it.server.clone().or(main.map(str::to_owned));
             let Some(first) = volumes.iter().find(is_mate) else { continue };
-            if server(first) != server(volume) {
+            if first.server_or(main) != volume.server_or(main) {
                 let group = volume.group.as_deref().unwrap_or_default();
                 let key = format!("volumes[{index}].group");
                 let allowed = "a group whose other volumes go to the same server";

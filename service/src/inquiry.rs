@@ -8,7 +8,7 @@ use snapless_link::client::LinkLimits;
 use snapless_link::question::{
     Bookmarked, CommonPoint, Consistency, Points, Question, Refused, RefusedKind, Reply,
 };
-use snapless_wire::frame::{FrameError, FrameKind};
+use snapless_wire::frame::FrameError;
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 
 use crate::connector::Connector;
@@ -35,16 +35,12 @@ pub enum InquiryError {
 
 impl From<LinkError> for InquiryError {
     fn from(error: LinkError) -> Self {
+        let is_older = error.knows_no_questions();
         match error {
-            LinkError::Refused(text) if is_unknown_kind(&text) => Self::Older(text),
+            LinkError::Refused(text) if is_older => Self::Older(text),
             error => Self::Link(error),
         }
     }
-}
-
-/// True for the words in which a server says that it does not know a question's frame.
-fn is_unknown_kind(text: &str) -> bool {
-    text.contains(&FrameError::Kind(FrameKind::Question.to_wire()).to_string())
 }
 
 /// What the server can restore of a volume.

@@ -12,7 +12,6 @@ use snapless_trust::private;
 
 use crate::administration::Administration;
 use crate::config::Config;
-use crate::connector::Connector;
 use crate::event::Event;
 use crate::local_time::LocalClock;
 use crate::notice;
@@ -96,8 +95,7 @@ fn clean_up() {
 
 fn started(config: &Config) -> String {
     let release = env!("CARGO_PKG_VERSION");
-    let connectors = config.connectors();
-    let servers: Vec<_> = connectors.iter().map(Connector::server).collect();
+    let servers = config.servers();
     if servers.is_empty() {
         return format!(
             "Snapless service {release} started: nothing is configured yet; `snapless enroll` and \

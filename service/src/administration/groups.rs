@@ -104,10 +104,10 @@ impl Administration {
         for member in members {
             before.push(self.present(&member.volume)?);
         }
-        let newest = before.iter().map(|(_, status)| status).max_by_key(|it| it.monotonic);
+        let newest = before.iter().map(|(_, _, status)| status).max_by_key(|it| it.monotonic);
         let Some(SessionStatus { time, monotonic, .. }) = newest else { return Ok(None) };
         let (time, at) = (FileTime::new(time.get() + AHEAD), monotonic + AHEAD);
-        for (member, (session, status)) in members.iter().zip(&before) {
+        for (member, (_, session, status)) in members.iter().zip(&before) {
             if !member.counters.stream().ask(*session, at, status.last_seq) {
                 // Its stream has not begun yet, perhaps.
                 thread::sleep(STEP);
@@ -116,17 +116,21 @@ impl Administration {
         }
         let begun = Instant::now();
         let mut ends = Vec::new();
-        for (member, (session, _)) in members.iter().zip(&before) {
+        for (member, (source, session, _)) in members.iter().zip(&before) {
             let is_late = || begun.elapsed() >= ARRIVAL_LIMIT;
             let behind = || {
                 let latest = member.counters.last_acknowledged().latest();
                 AdministrationError::NotArrived { latest }
             };
             let captured = loop {
-                let (now, status) = self.present(&member.volume)?;
-                if now != *session {
-                    return Ok(None);
-                }
+                let (_, status) = match source.whole() {
+                    // Another session is one of a later instant; without any it is said why.
+                    Err(AdministrationError::NoSession { .. }) => {
+                        self.present(&member.volume)?;
+                        return Ok(None);
+                    }
+                    whole => whole?,
+                };
                 if status.monotonic > at {
                     break status.last_seq;
                 }
@@ -152,22 +156,19 @@ impl Administration {
     fn present(
         &self,
         volume: &VolumeConfig,
-    ) -> Result<(SessionId, SessionStatus), AdministrationError> {
+    ) -> Result<(Source, SessionId, SessionStatus), AdministrationError> {
         let device = self.driver.device_of(&volume.name)?;
-        Source::find(&self.driver, &device, volume.name.clone())?.whole()
+        let source = Source::find(&self.driver, &device, volume.name.clone())?;
+        let (session, status) = source.whole()?;
+        Ok((source, session, status))
     }
 
     /// The volumes of a group, and how their server is asked.
     fn members(&self, group: &str) -> Result<Vec<Asked>, AdministrationError> {
         let supervisor = self.supervisor();
         let config = supervisor.config();
-        let members = config.group(group).map(|volume| {
-            let asked = config.connector_of(volume).zip(supervisor.counters(volume.guid));
-            let (connector, counters) = asked.ok_or(AdministrationError::NoServer)?;
-            let (volume, limits) = (volume.clone(), supervisor.link_limits());
-            Ok(Asked { volume, counters, connector, limits, scripts: config.scripts.clone() })
-        });
-        let members: Vec<_> = members.collect::<Result<_, AdministrationError>>()?;
+        let members = config.group(group).map(|volume| Asked::of(&supervisor, volume));
+        let members = members.collect::<Result<Vec<_>, _>>()?;
         if members.is_empty() { Err(no_group(group)) } else { Ok(members) }
     }
 }

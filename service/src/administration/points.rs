@@ -20,6 +20,7 @@ use crate::consistent::Taken;
 use crate::counters::Counters;
 use crate::inquiry::{self, ARRIVAL_LIMIT, Instance};
 use crate::scripts::Scripts;
+use crate::supervisor::Supervisor;
 
 /// A configured volume, and how its server is asked about it.
 pub(super) struct Asked {
@@ -28,6 +29,17 @@ pub(super) struct Asked {
     pub connector: Connector,
     pub limits: LinkLimits,
     pub scripts: Scripts,
+}
+
+impl Asked {
+    /// Of a volume that runs.
+    pub fn of(supervisor: &Supervisor, volume: &VolumeConfig) -> Result<Self, AdministrationError> {
+        let config = supervisor.config();
+        let asked = config.connector_of(volume).zip(supervisor.counters(volume.guid));
+        let (connector, counters) = asked.ok_or(AdministrationError::NoServer)?;
+        let (limits, scripts) = (supervisor.link_limits(), config.scripts.clone());
+        Ok(Self { volume: volume.clone(), counters, connector, limits, scripts })
+    }
 }
 
 impl Administration {
@@ -82,11 +94,6 @@ impl Administration {
         let Some((_, volume)) = configured else {
             return Err(not_configured(name.clone(), device));
         };
-        let volume = volume.clone();
-        let connector = supervisor.config().connector_of(&volume);
-        let asked = connector.zip(supervisor.counters(volume.guid));
-        let (connector, counters) = asked.ok_or(AdministrationError::NoServer)?;
-        let (limits, scripts) = (supervisor.link_limits(), supervisor.config().scripts.clone());
-        Ok(Asked { volume, counters, connector, limits, scripts })
+        Asked::of(&supervisor, volume)
     }
 }
