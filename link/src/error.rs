@@ -51,6 +51,12 @@ pub enum LinkError {
 }
 
 impl LinkError {
+    /// True for the words in which a server of an older release says that it knows no questions.
+    pub fn knows_no_questions(&self) -> bool {
+        let kind = FrameError::Kind(FrameKind::Question.to_wire()).to_string();
+        matches!(self, Self::Refused(text) if text.contains(&kind))
+    }
+
     /// For an error of the stream below.
     pub(crate) fn lost(error: io::Error) -> Self {
         match error.downcast::<TlsError>() {
