@@ -1,7 +1,7 @@
 //! What several commands ask the driver.
 
 use std::fmt;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 use serde::Serialize;
 use snapless_driver_client::{Driver, DriverError, DriverPort, Volume, VolumeName};
@@ -24,6 +24,35 @@ pub(super) fn print_json(answer: &impl Serialize, out: &mut dyn Write) -> Result
 pub(super) fn tell(text: fmt::Arguments<'_>) {
     let mut errors = std::io::stderr();
     _ = errors.write_fmt(text).and_then(|()| errors.flush());
+}
+
+/// A line on standard error that is written over. It is shown to people at a terminal only.
+pub(super) struct Line {
+    /// Characters of it that are there; `None` if none is shown.
+    shown: Option<usize>,
+}
+
+impl Line {
+    pub(super) fn new(json: bool) -> Self {
+        let is_shown = !json && std::io::stderr().is_terminal();
+        Self { shown: is_shown.then_some(0) }
+    }
+
+    pub(super) fn is_shown(&self) -> bool {
+        self.shown.is_some()
+    }
+
+    pub(super) fn show(&mut self, text: &str) {
+        let Some(before) = self.shown else { return };
+        tell(format_args!("\r{text:<before$}"));
+        self.shown = Some(text.chars().count());
+    }
+
+    pub(super) fn end(&self) {
+        if let Some(before) = self.shown {
+            tell(format_args!("\r{:before$}\r", ""));
+        }
+    }
 }
 
 /// True if the driver is of an older release: it stays loaded until the machine restarts.

@@ -105,9 +105,7 @@ impl Machine<'_> {
                 (Some(config), Finding::warning(PART, nothing))
             }
             Ok(config) => {
-                let connectors = config.connectors();
-                let servers: Vec<_> = connectors.iter().map(Connector::server).collect();
-                let (count, servers) = (config.volumes.len(), servers.join(", "));
+                let (count, servers) = (config.volumes.len(), config.servers().join(", "));
                 (Some(config), Finding::ok(PART, format!("{count} volume(s), server {servers}")))
             }
         }

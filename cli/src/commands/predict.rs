@@ -7,7 +7,7 @@ mod measure;
 mod prediction;
 mod text;
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use snapless_driver_client::Driver;
@@ -15,7 +15,7 @@ use snapless_driver_client::probe::Probe;
 use snapless_driver_client::volume::device_text;
 use snapless_wire::ioctl::DeviceName;
 
-use super::common::{print_json, tell};
+use super::common::{Line, print_json, tell};
 use crate::arguments::PredictArguments;
 use crate::error::CliError;
 use crate::format;
@@ -35,7 +35,7 @@ pub(crate) fn run(
     let mut watch = Watch::new(arguments);
     let see = &mut |progress| watch.show(progress);
     let measured = measure(&*probe, arguments.seconds, &SystemClock::new(), seed(), see)?;
-    watch.end();
+    watch.line.end();
     let device = device_text(&device).unwrap_or_default();
     print(&Prediction::new(arguments, device, measured), arguments.json, out)
 }
@@ -59,31 +59,23 @@ fn seed() -> u64 {
 /// What is measured, on standard error.
 struct Watch {
     volume: String,
-    /// Bytes of the line that is there; `None` if none is shown.
-    line: Option<usize>,
+    line: Line,
 }
 
 impl Watch {
     fn new(arguments: &PredictArguments) -> Self {
         let volume = arguments.volume.to_string();
-        let is_shown = !arguments.json && std::io::stderr().is_terminal();
-        if !arguments.json && !is_shown {
+        let line = Line::new(arguments.json);
+        if !arguments.json && !line.is_shown() {
             let time = format::duration(Duration::from_secs(arguments.seconds.into()));
             tell(format_args!("measuring {volume} for {time}; nothing is changed\n"));
         }
-        Self { volume, line: is_shown.then_some(0) }
+        Self { volume, line }
     }
 
     fn show(&mut self, progress: Progress) {
-        let Some(before) = self.line else { return };
-        let line = text::progress(&self.volume, &progress);
-        tell(format_args!("\r{line:<before$}"));
-        self.line = Some(line.chars().count());
-    }
-
-    fn end(&self) {
-        if let Some(before) = self.line {
-            tell(format_args!("\r{:before$}\r", ""));
+        if self.line.is_shown() {
+            self.line.show(&text::progress(&self.volume, &progress));
         }
     }
 }

@@ -6,7 +6,7 @@
 //! Rule: no target is written that is protected, that Windows runs from, or that another program
 //! uses; and nothing that is there, without `--force`.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ use snapless_trust::keystore::KeyStore;
 use snapless_wire::id::VolumeGuid;
 use snapless_wire::ioctl::DeviceName;
 
-use super::common::{print_json, tell};
+use super::common::{Line, print_json};
 use crate::arguments::{RestoreArguments, RestoreTarget};
 use crate::error::CliError;
 use crate::format;
@@ -55,7 +55,7 @@ pub(crate) fn run(
         &|| false,
         &mut |progress| watch.show(progress),
     );
-    watch.end();
+    watch.line.end();
     let report = restored?;
     let printed = if arguments.json { print_json(&report, out) } else { print(&report, out) };
     // What the image lacks counts for more than a report that cannot be printed.
@@ -77,8 +77,7 @@ fn load(file: &Path) -> Result<Config, CliError> {
 /// enrolled.
 fn connector(config: &Config, volume: VolumeGuid) -> Result<Connector, CliError> {
     let of_volume = config.volumes.iter().find(|it| it.guid == volume);
-    let own = of_volume.and_then(|it| config.server_of(it));
-    if let Some(server) = own.or(config.server.as_deref()) {
+    if let Some(server) = of_volume.map_or(config.server.as_deref(), |it| config.server_of(it)) {
         return Ok(config.connector_to(server));
     }
     let credentials = KeyStore::new(&config.state_dir).load()?;
@@ -161,7 +160,7 @@ fn has_session(driver: &dyn Driver, device: &DeviceName) -> Result<bool, CliErro
         Err(DriverError::Absent) => return Ok(false),
         port => port?,
     };
-    Ok(port.list()?.iter().any(|volume| volume.is(device) && volume.session.is_some()))
+    Ok(port.find(device)?.is_some_and(|volume| volume.session.is_some()))
 }
 
 #[cfg(windows)]
@@ -222,8 +221,7 @@ fn print(report: &Report, out: &mut dyn Write) -> Result<(), CliError> {
 
 /// What is under way, on standard error.
 struct Watch {
-    /// Bytes of the line that is there; `None` if none is shown.
-    line: Option<usize>,
+    line: Line,
     begun: Instant,
     shown: Option<Instant>,
     stage: Option<Stage>,
@@ -231,27 +229,20 @@ struct Watch {
 
 impl Watch {
     fn new(json: bool) -> Self {
-        let is_shown = !json && std::io::stderr().is_terminal();
-        Self { line: is_shown.then_some(0), begun: Instant::now(), shown: None, stage: None }
+        Self { line: Line::new(json), begun: Instant::now(), shown: None, stage: None }
     }
 
     fn show(&mut self, progress: Progress) {
-        let Some(before) = self.line else { return };
+        if !self.line.is_shown() {
+            return;
+        }
         if self.stage.replace(progress.stage) != Some(progress.stage) {
             self.begun = Instant::now();
         } else if self.shown.is_some_and(|shown| shown.elapsed() < SHOWN_EVERY) {
             return;
         }
         self.shown = Some(Instant::now());
-        let line = line(&progress, self.begun.elapsed());
-        tell(format_args!("\r{line:<before$}"));
-        self.line = Some(line.chars().count());
-    }
-
-    fn end(&self) {
-        if let Some(before) = self.line {
-            tell(format_args!("\r{:before$}\r", ""));
-        }
+        self.line.show(&line(&progress, self.begun.elapsed()));
     }
 }
 
