@@ -170,12 +170,8 @@ impl Authority {
         if let Some(found) = found.filter(|found| now < found.validity.renew_at()) {
             return Ok(found);
         }
-        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-        let validity = Validity { from: now - BACKDATED, to: now + CERTIFICATE_LIFETIME };
-        let mut params = leaf(SERVER_NAME, validity, ExtendedKeyUsagePurpose::ServerAuth)?;
-        params.subject_alt_names.push(SanType::DnsName(SERVER_NAME.try_into()?));
-        let issued = params.signed_by(&key, &self.issuer)?;
-        let text = format!("{}{}", issued.pem(), key.serialize_pem());
+        let name = SanType::DnsName(SERVER_NAME.try_into()?);
+        let text = self.new_server_identity(vec![name], now)?;
         files::replace(&file, text.as_bytes())?;
         self.read_server_identity(text.as_bytes())
     }
@@ -190,18 +186,28 @@ impl Authority {
         names: &[String],
         now: SystemTime,
     ) -> Result<ServerIdentity, TrustError> {
+        let names = names.iter().map(|name| {
+            Ok(match name.parse::<IpAddr>() {
+                Ok(address) => SanType::IpAddress(address),
+                Err(_) => SanType::DnsName(name.as_str().try_into()?),
+            })
+        });
+        let names = names.collect::<Result<_, TrustError>>()?;
+        self.read_server_identity(self.new_server_identity(names, now)?.as_bytes())
+    }
+
+    /// The text of a new certificate of the server for these names, and of its key.
+    fn new_server_identity(
+        &self,
+        names: Vec<SanType>,
+        now: SystemTime,
+    ) -> Result<String, TrustError> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let validity = Validity { from: now - BACKDATED, to: now + CERTIFICATE_LIFETIME };
         let mut params = leaf(SERVER_NAME, validity, ExtendedKeyUsagePurpose::ServerAuth)?;
-        for name in names {
-            params.subject_alt_names.push(match name.parse::<IpAddr>() {
-                Ok(address) => SanType::IpAddress(address),
-                Err(_) => SanType::DnsName(name.as_str().try_into()?),
-            });
-        }
+        params.subject_alt_names.extend(names);
         let issued = params.signed_by(&key, &self.issuer)?;
-        let text = format!("{}{}", issued.pem(), key.serialize_pem());
-        self.read_server_identity(text.as_bytes())
+        Ok(format!("{}{}", issued.pem(), key.serialize_pem()))
     }
 
     fn read_server_identity(&self, text: &[u8]) -> Result<ServerIdentity, TrustError> {

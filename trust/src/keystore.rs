@@ -8,8 +8,6 @@
 //! first enrolment is `identity/identity.json`; that for a further server is in a folder beside it,
 //! which the server's address names.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -137,9 +135,8 @@ impl KeyStore {
 
     /// The identities beside the first one; one that cannot be read is none.
     fn further(&self) -> Result<Vec<Stored>, TrustError> {
-        let failed = TrustError::file("list", &self.folder);
-        let listed: io::Result<Vec<_>> = fs::read_dir(&self.folder).and_then(Iterator::collect);
-        let files = listed.map_err(failed)?.into_iter().map(|entry| entry.path().join(FILE));
+        let names = files::names(&self.folder)?;
+        let files = names.iter().map(|name| self.folder.join(name).join(FILE));
         Ok(files.filter_map(|file| files::read_json(&file).ok().flatten()).collect())
     }
 

@@ -79,15 +79,11 @@ impl Volumes {
 
     /// Every volume with its machine. What is damaged is left out.
     pub(crate) fn all(&self) -> Result<Vec<(VolumeName, MachineId)>, TrustError> {
-        let failed = || TrustError::file("list", &self.folder);
-        let mut found = Vec::new();
-        for entry in std::fs::read_dir(&self.folder).map_err(failed())? {
-            let name = entry.map_err(failed())?.file_name();
-            let digits = name.to_str().and_then(|name| name.strip_suffix(".json"));
-            let Some(volume) = digits.and_then(hex::decode::<16>) else { continue };
-            found.extend(self.owner(volume).ok().flatten().map(|owner| (volume, owner)));
-        }
-        Ok(found)
+        let names = files::names(&self.folder)?;
+        let volumes =
+            names.iter().filter_map(|name| hex::decode::<16>(name.strip_suffix(".json")?));
+        let owned = volumes.filter_map(|volume| Some((volume, self.owner(volume).ok()??)));
+        Ok(owned.collect())
     }
 
     fn owner(&self, volume: VolumeName) -> Result<Option<MachineId>, TrustError> {
