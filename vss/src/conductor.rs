@@ -49,10 +49,6 @@ pub enum Step {
 }
 
 impl Step {
-    /// All of them, in their order.
-    pub const ALL: [Self; 6] =
-        [Self::Begin, Self::Gather, Self::Open, Self::Prepare, Self::Freeze, Self::Complete];
-
     /// How long it may take.
     fn limit(self) -> Duration {
         match self {
