@@ -178,6 +178,19 @@ fn sweep_all(session: &TestSession) {
     }
 }
 
+/// Sweeps as long as there is anything to do; returns the kinds of what was drained.
+fn sweep_to_the_end(session: &TestSession) -> Vec<RecordKind> {
+    let mut kinds = drain(session);
+    loop {
+        match session.sweep() {
+            Step::Do(read) => done(session, read, true),
+            Step::Again => {}
+            Step::Wait(_) | Step::Ended => return kinds,
+        }
+        kinds.extend(drain(session));
+    }
+}
+
 /// Cancels a held write of these bytes.
 fn cancel(
     session: &TestSession,

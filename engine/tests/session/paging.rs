@@ -13,18 +13,6 @@ fn extent(offset: u64, len: u64) -> Extent {
     Extent::new(offset, len).unwrap()
 }
 
-fn sweep_to_the_end(session: &TestSession) -> Vec<RecordKind> {
-    let mut kinds = drain(session);
-    loop {
-        match session.sweep() {
-            Step::Do(read) => done(session, read, true),
-            Step::Again => {}
-            Step::Wait(_) | Step::Ended => return kinds,
-        }
-        kinds.extend(drain(session));
-    }
-}
-
 #[test]
 fn a_page_out_to_an_excluded_extent_costs_neither_t0_nor_a_gap() {
     let session = excluding();

@@ -41,29 +41,17 @@ fn say(session: &TestSession, mut run: BlockRange) -> BlockIndex {
     run.start
 }
 
-fn sweep(session: &TestSession) -> Vec<RecordKind> {
-    let mut kinds = drain(session);
-    loop {
-        match session.sweep() {
-            Step::Do(read) => done(session, read, true),
-            Step::Again => {}
-            Step::Wait(_) | Step::Ended => return kinds,
-        }
-        kinds.extend(drain(session));
-    }
-}
-
 #[test]
 fn what_no_file_has_is_not_read_and_what_was_changed_before_t0_is() {
     let session = session(|_| ());
     session.expect_unused(noted(&session, &[1]));
     assert_eq!(session.unused(blocks(0, 4)), Some(BlockIndex(0)), "there is no t0 yet");
     session.begin();
-    assert_eq!(sweep(&session), [SessionStart], "it waits to be told");
+    assert_eq!(sweep_to_the_end(&session), [SessionStart], "it waits to be told");
     assert_eq!(say(&session, blocks(0, 3)), BlockIndex(3));
     session.end_unused();
     assert_eq!(session.unused(blocks(3, 4)), None);
-    assert_eq!(sweep(&session), [Excluded, Excluded, Block, Block, BaseComplete]);
+    assert_eq!(sweep_to_the_end(&session), [Excluded, Excluded, Block, Block, BaseComplete]);
     let status = session.status();
     assert_eq!((status.blocks_unallocated, status.blocks_excluded, status.gaps), (2, 0, 0));
     assert!(status.base_complete && status.consistent);
@@ -78,7 +66,7 @@ fn a_write_to_an_unused_block_waits_for_nothing_and_one_from_before_has_its_bloc
     say(&session, blocks(0, 4));
     complete_captured(&session, submit(&session, "late", 2 * BLOCK + 512, 512));
     session.end_unused();
-    let kinds = sweep(&session);
+    let kinds = sweep_to_the_end(&session);
     assert_eq!(kinds, [SessionStart, Block, Write, Excluded, Excluded, BaseComplete, Write]);
     assert_eq!(session.status().blocks_unallocated, 3);
 }
@@ -152,7 +140,7 @@ fn in_a_session_that_continues_it_is_zeros_from_then_on() {
     session.end_unused();
     session.place(Seq::new(40), MADE, EpochId::new(7)).unwrap();
     session.drain_from(Seq::new(40)).unwrap();
-    let mut kinds = sweep(&session);
+    let mut kinds = sweep_to_the_end(&session);
     kinds.retain(|kind| *kind != RecordKind::EpochEnd);
     assert_eq!(kinds, [GapBegin, Trim, Resync, Resync, Consistent]);
     assert!(session.status().consistent);

@@ -149,15 +149,15 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
     fn record_unread(&mut self, run: BlockRange, why: Unread) -> BlockIndex {
         // The stream has its base image already: they are zeros from now on, as they are there.
         let appended = if self.is_continued() { RecordKind::Trim } else { why.kind() };
+        // The service says what is unused before it drains: neither a write nor a later service may
+        // lack what that takes.
+        let may_wait = why == Unread::Unused;
         let mut rest = run;
         let mut left = RECORDS_MAX;
         // A block that is being read, was read or was written to is left as it is.
         while let Some(start) = self.shared.table.find(rest, BlockState::Unsynced) {
             rest = BlockRange::new(start, run.end);
             let empty = self.shared.table.run(rest, BlockState::Unsynced);
-            // The service says what is unused before it drains: neither a write nor a later
-            // service may lack what that takes.
-            let may_wait = why == Unread::Unused;
             if left == 0 || (may_wait && !self.state.capture_queue.has_spare_room(0)) {
                 return start;
             }
