@@ -3,7 +3,6 @@
 
 use std::fs::File;
 use std::io::{self, Seek, Write};
-use std::mem;
 use std::os::windows::io::{AsHandle, AsRawHandle, FromRawHandle};
 use std::ptr;
 
@@ -11,14 +10,11 @@ use snapless_wire::id::AreaId;
 use snapless_wire::ioctl::DeviceName;
 use windows_strings::HSTRING;
 use windows_sys::Win32::Foundation::{
-    ERROR_SUCCESS, GENERIC_READ, GENERIC_WRITE, HLOCAL, INVALID_HANDLE_VALUE, LocalFree,
+    ERROR_SUCCESS, GENERIC_READ, GENERIC_WRITE, INVALID_HANDLE_VALUE,
 };
-use windows_sys::Win32::Security::Authorization::{
-    ConvertStringSecurityDescriptorToSecurityDescriptorW, GetSecurityInfo, SDDL_REVISION_1,
-    SE_FILE_OBJECT,
-};
+use windows_sys::Win32::Security::Authorization::{GetSecurityInfo, SE_FILE_OBJECT};
 use windows_sys::Win32::Security::{
-    IsWellKnownSid, OWNER_SECURITY_INFORMATION, PSECURITY_DESCRIPTOR, PSID, SECURITY_ATTRIBUTES,
+    IsWellKnownSid, OWNER_SECURITY_INFORMATION, PSID, SECURITY_ATTRIBUTES,
     WinBuiltinAdministratorsSid, WinLocalSystemSid,
 };
 use windows_sys::Win32::Storage::FileSystem::{
@@ -32,6 +28,7 @@ use windows_sys::Win32::System::Ioctl::{
     FSCTL_MARK_HANDLE, FSCTL_SET_COMPRESSION, MARK_HANDLE_INFO, MARK_HANDLE_PROTECT_CLUSTERS,
 };
 
+use crate::access_list::Descriptor;
 use crate::state_place::{STATE_FILE, blank_area};
 use crate::volume::device_text;
 use crate::volume_handle::VolumeHandle;
@@ -97,7 +94,8 @@ impl StateFile {
         if status != ERROR_SUCCESS {
             return Err(io::Error::from_raw_os_error(status.cast_signed()));
         }
-        let _descriptor = Descriptor(descriptor);
+        // SAFETY: the call above allocated it, and nothing else frees it.
+        let _descriptor = unsafe { Descriptor::from_raw(descriptor) };
         Ok([WinLocalSystemSid, WinBuiltinAdministratorsSid].into_iter().any(|sid| {
             // SAFETY: the owner is in the descriptor, which lives until the end of this function.
             unsafe { IsWellKnownSid(owner, sid) != 0 }
@@ -150,7 +148,7 @@ fn create(path: &str) -> io::Result<File> {
     let descriptor = Descriptor::parse(ADMINISTRATORS_ONLY)?;
     let attributes = SECURITY_ATTRIBUTES {
         nLength: u32::try_from(size_of::<SECURITY_ATTRIBUTES>()).unwrap_or(0),
-        lpSecurityDescriptor: descriptor.0,
+        lpSecurityDescriptor: descriptor.as_ptr(),
         bInheritHandle: 0,
     };
     let path = HSTRING::from(path);
@@ -174,31 +172,4 @@ fn create(path: &str) -> io::Result<File> {
     }
     // SAFETY: the call above opened this handle for us alone.
     Ok(unsafe { File::from_raw_handle(handle) })
-}
-
-/// A security descriptor that Windows allocated.
-struct Descriptor(PSECURITY_DESCRIPTOR);
-
-impl Descriptor {
-    fn parse(text: &str) -> io::Result<Self> {
-        let text = HSTRING::from(text);
-        let mut descriptor: PSECURITY_DESCRIPTOR = ptr::null_mut();
-        // SAFETY: the text is NUL-terminated, the place is valid, the size is optional.
-        let parsed = unsafe {
-            ConvertStringSecurityDescriptorToSecurityDescriptorW(
-                text.as_ptr(),
-                SDDL_REVISION_1,
-                &raw mut descriptor,
-                ptr::null_mut(),
-            )
-        };
-        if parsed == 0 { Err(io::Error::last_os_error()) } else { Ok(Self(descriptor)) }
-    }
-}
-
-impl Drop for Descriptor {
-    fn drop(&mut self) {
-        // SAFETY: from `LocalAlloc`, and not used afterwards.
-        unsafe { LocalFree(mem::replace(&mut self.0, ptr::null_mut()) as HLOCAL) };
-    }
 }

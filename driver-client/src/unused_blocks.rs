@@ -9,6 +9,8 @@
 
 use snapless_types::{BlockIndex, BlockRange};
 
+use crate::file_layout::u64_at;
+
 /// Bytes of a request (`STARTING_LCN_INPUT_BUFFER`).
 pub const REQUEST_LEN: usize = 8;
 /// Bytes ahead of a reply's bits (`VOLUME_BITMAP_BUFFER`).
@@ -21,7 +23,6 @@ const BLOCKS_MAX: u64 = 1 << 30;
 pub struct UnusedBlocks {
     /// A bit for each block.
     words: Vec<u64>,
-    count: u64,
 }
 
 impl UnusedBlocks {
@@ -36,7 +37,7 @@ impl UnusedBlocks {
 
     /// How many there are.
     pub fn count(&self) -> u64 {
-        self.count
+        self.words.iter().map(|word| u64::from(word.count_ones())).sum()
     }
 
     /// The block behind the last one that is known.
@@ -56,16 +57,14 @@ impl UnusedBlocks {
             if index >= self.words.len() {
                 self.words.resize(index + 1, 0);
             }
-            let bit = 1 << (block.0 % 64);
-            self.count += u64::from(self.words[index] & bit == 0);
-            self.words[index] |= bit;
+            self.words[index] |= 1 << (block.0 % 64);
         }
     }
 }
 
 impl std::fmt::Debug for UnusedBlocks {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} unused blocks", self.count)
+        write!(f, "{} unused blocks", self.count())
     }
 }
 
@@ -112,10 +111,8 @@ impl ClusterMap {
     /// # Errors
     /// [`NotAMap`] if it does not go on where the last one ended.
     pub fn take(&mut self, reply: &[u8]) -> Result<(), NotAMap> {
-        let (header, bits) = reply.split_at_checked(HEADER_LEN).ok_or(NotAMap)?;
-        let number = |at: usize| header.get(at..).and_then(|it| it.first_chunk());
-        let [start, len] =
-            [number(0), number(8)].map(|it| it.map_or(u64::MAX, |it| u64::from_le_bytes(*it)));
+        let bits = reply.get(HEADER_LEN..).ok_or(NotAMap)?;
+        let (start, len) = Option::zip(u64_at(reply, 0), u64_at(reply, 8)).ok_or(NotAMap)?;
         let end = start.checked_add(len).ok_or(NotAMap)?;
         let said = end.min(start.saturating_add(8 * bits.len() as u64));
         if start > self.next || end.checked_mul(self.cluster).is_none() {

@@ -110,16 +110,7 @@ impl VolumeHandle {
     /// The extents of the volume's special files. Ends after the search's limit with those that it
     /// has found.
     pub(crate) fn special_extents(&self, special_files: u32) -> Result<Vec<Extent>, Status> {
-        let mut data = NTFS_VOLUME_DATA_BUFFER::default();
-        // SAFETY: the structure takes any bytes.
-        unsafe {
-            self.control(
-                FSCTL_GET_NTFS_VOLUME_DATA,
-                &[],
-                (&raw mut data).cast(),
-                size_of_val(&data),
-            )
-        }?;
+        let data = self.ntfs_data()?;
         let mut search = Search::new(special_files, data.BytesPerCluster);
         // As aligned as the structures in it.
         let mut reply = vec![0_u64; LAYOUT_REPLY_LEN / size_of::<u64>()];
@@ -140,9 +131,7 @@ impl VolumeHandle {
                 Err(Status(END_OF_FILE)) => break,
                 len => len?,
             };
-            let bytes: Vec<u8> =
-                reply.iter().flat_map(|word| word.to_le_bytes()).take(len).collect();
-            search.take(&bytes);
+            search.take(&bytes_of(&reply, len));
             is_first = false;
         }
         Ok(search.into_extents())
@@ -150,18 +139,8 @@ impl VolumeHandle {
 
     /// The blocks of so many bytes that no file has; `None` of another file system than NTFS.
     pub(crate) fn unused_blocks(&self, block: u32) -> Result<Option<UnusedBlocks>, Unanswered> {
-        let mut data = NTFS_VOLUME_DATA_BUFFER::default();
-        // SAFETY: the structure takes any bytes.
-        let answered = unsafe {
-            self.control(
-                FSCTL_GET_NTFS_VOLUME_DATA,
-                &[],
-                (&raw mut data).cast(),
-                size_of_val(&data),
-            )
-        };
-        let map = ClusterMap::new(data.BytesPerCluster, block);
-        let (Ok(_), Some(mut map)) = (answered, map) else { return Ok(None) };
+        let Ok(data) = self.ntfs_data() else { return Ok(None) };
+        let Some(mut map) = ClusterMap::new(data.BytesPerCluster, block) else { return Ok(None) };
         // Another file system may answer for the sake of old programs. It has no file records, and
         // its bitmap need not be of places on the volume.
         if data.BytesPerFileRecordSegment == 0 || data.MftValidDataLength <= 0 {
@@ -183,11 +162,18 @@ impl VolumeHandle {
             if status != STATUS_BUFFER_OVERFLOW {
                 failure(status).map_err(Unanswered::Clusters)?;
             }
-            let bytes: Vec<u8> =
-                reply.iter().flat_map(|word| word.to_le_bytes()).take(len).collect();
-            map.take(&bytes).map_err(|NotAMap| Unanswered::ClusterMap)?;
+            map.take(&bytes_of(&reply, len)).map_err(|NotAMap| Unanswered::ClusterMap)?;
         }
         Ok(Some(map.into_unused()))
+    }
+
+    /// What NTFS, or a file system that answers as NTFS, says of the volume.
+    fn ntfs_data(&self) -> Result<NTFS_VOLUME_DATA_BUFFER, Status> {
+        let mut data = NTFS_VOLUME_DATA_BUFFER::default();
+        let room = size_of_val(&data);
+        // SAFETY: the structure takes any bytes.
+        unsafe { self.control(FSCTL_GET_NTFS_VOLUME_DATA, &[], (&raw mut data).cast(), room) }?;
+        Ok(data)
     }
 
     /// Has the file system write down what it has in memory.
@@ -303,6 +289,11 @@ impl VolumeHandle {
         }?;
         Ok((len == 1).then_some(owned))
     }
+}
+
+/// The first bytes of a reply, which is as aligned as the structures in it.
+fn bytes_of(reply: &[u64], len: usize) -> Vec<u8> {
+    reply.iter().flat_map(|word| word.to_le_bytes()).take(len).collect()
 }
 
 impl ReadAt for VolumeHandle {

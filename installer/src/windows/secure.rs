@@ -7,17 +7,13 @@
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::ptr;
 
-use snapless_driver_client::{access_list, wine::is_wine};
+use snapless_driver_client::access_list::{self, Descriptor};
+use snapless_driver_client::wine::is_wine;
 use windows_strings::HSTRING;
-use windows_sys::Win32::Foundation::{HLOCAL, LocalFree};
-use windows_sys::Win32::Security::Authorization::{
-    ConvertStringSecurityDescriptorToSecurityDescriptorW, SDDL_REVISION_1,
-};
 use windows_sys::Win32::Security::{
     DACL_SECURITY_INFORMATION, OWNER_SECURITY_INFORMATION, PROTECTED_DACL_SECURITY_INFORMATION,
-    PSECURITY_DESCRIPTOR, SetFileSecurityW,
+    SetFileSecurityW,
 };
 
 use crate::access::{ADMINISTRATORS_ONLY, is_administrators_only};
@@ -32,7 +28,7 @@ pub(super) fn folder(folder: &Path) -> io::Result<()> {
         | DACL_SECURITY_INFORMATION
         | PROTECTED_DACL_SECURITY_INFORMATION;
     // SAFETY: the path is NUL-terminated; the descriptor is valid and outlives the call.
-    let done = unsafe { SetFileSecurityW(path.as_ptr(), parts, descriptor.0) };
+    let done = unsafe { SetFileSecurityW(path.as_ptr(), parts, descriptor.as_ptr()) };
     if done == 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
@@ -47,33 +43,4 @@ pub(super) fn access(folder: &Path) -> io::Result<Found> {
     }
     let found = is_administrators_only(&access_list::text(folder)?);
     Ok(if found { Found::AsWanted } else { Found::Other })
-}
-
-/// A security descriptor allocated by Windows.
-struct Descriptor(PSECURITY_DESCRIPTOR);
-
-impl Descriptor {
-    fn parse(text: &str) -> io::Result<Self> {
-        let text = HSTRING::from(text);
-        let mut descriptor = ptr::null_mut();
-        // SAFETY: the text is NUL-terminated and `descriptor` is a valid place; the size is
-        // optional.
-        let done = unsafe {
-            ConvertStringSecurityDescriptorToSecurityDescriptorW(
-                text.as_ptr(),
-                SDDL_REVISION_1,
-                &raw mut descriptor,
-                ptr::null_mut(),
-            )
-        };
-        if done == 0 { Err(io::Error::last_os_error()) } else { Ok(Self(descriptor)) }
-    }
-}
-
-impl Drop for Descriptor {
-    fn drop(&mut self) {
-        // SAFETY: `ConvertStringSecurityDescriptorToSecurityDescriptorW` allocated it by
-        // `LocalAlloc`.
-        unsafe { LocalFree(self.0 as HLOCAL) };
-    }
 }
