@@ -9,6 +9,7 @@ use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::disk::Disk;
+use crate::place::to_index;
 
 /// Bytes at each end that are written last, as `snapless-server restore` does.
 pub const END_LEN: u64 = 1 << 20;
@@ -106,7 +107,6 @@ impl<'a> Guarded<'a> {
 
     /// Makes zeros.
     pub fn zero(&self, offset: u64, len: u64) -> io::Result<()> {
-        let zeros = vec![0; to_index(len)];
         if self.disk.is_blank() {
             let ends = self.ends();
             let middle =
@@ -115,7 +115,7 @@ impl<'a> Guarded<'a> {
                 return Ok(());
             }
         }
-        self.write(offset, &zeros)
+        self.write(offset, &vec![0; to_index(len)])
     }
 
     /// Writes both ends, if the disk was changed; durable when it returns.
@@ -173,11 +173,6 @@ fn split(offset: u64, len: usize, head_end: u64, tail_start: u64) -> (usize, usi
     let until_tail = to_index(tail_start.saturating_sub(offset)).min(len);
     let middle = until_tail.saturating_sub(first);
     (first, middle, len - first - middle)
-}
-
-/// A length or a place in memory.
-fn to_index(bytes: u64) -> usize {
-    usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]

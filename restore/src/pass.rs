@@ -15,6 +15,7 @@ use snapless_wire::fetch::{FETCH_BYTES_MAX, FETCH_TILE, Fetch, Fetched, Tile, Wi
 use snapless_wire::frame::{FrameError, FrameKind};
 
 use crate::error::RestoreError;
+use crate::place::to_index;
 
 /// Windows that are asked for before the first of them has come.
 const AHEAD: usize = 4;
@@ -155,9 +156,4 @@ fn answered(error: LinkError) -> RestoreError {
         LinkError::Answered(refused) => RestoreError::Refused(refused),
         error => error.into(),
     }
-}
-
-/// A length in memory.
-fn to_index(bytes: u64) -> usize {
-    usize::try_from(bytes).unwrap_or(usize::MAX)
 }

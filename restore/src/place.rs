@@ -1,4 +1,4 @@
-//! Reads and writes at a place of a file, of several threads at once.
+//! Places: in memory, and of a file, at which several threads read and write at once.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -6,6 +6,11 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
 #[cfg(windows)]
 use std::os::windows::fs::FileExt;
+
+/// A length or a place in memory.
+pub(crate) fn to_index(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
 
 /// Reads at a place of a file.
 pub(crate) fn read_exact_at(file: &File, mut offset: u64, mut bytes: &mut [u8]) -> io::Result<()> {

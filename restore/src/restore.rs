@@ -13,7 +13,7 @@ use snapless_link::LinkError;
 use snapless_link::client::{Link, LinkLimits};
 use snapless_link::question::{Opened, Question, RefusedKind, Reply};
 use snapless_wire::fetch::Tile;
-use snapless_wire::frame::{FrameError, FrameKind};
+use snapless_wire::frame::FrameError;
 use snapless_wire::id::{SessionId, VolumeGuid};
 use snapless_wire::record::RECORD_GRANULE;
 
@@ -259,11 +259,7 @@ impl Server<'_> {
 
 /// A server of a release without questions says that it does not know the frame.
 fn unknown(error: LinkError) -> RestoreError {
-    let kind = FrameError::Kind(FrameKind::Question.to_wire()).to_string();
-    match error {
-        LinkError::Refused(text) if text.contains(&kind) => RestoreError::Older,
-        error => error.into(),
-    }
+    if error.knows_no_questions() { RestoreError::Older } else { error.into() }
 }
 
 /// A restore under way.
