@@ -341,7 +341,7 @@ impl World {
                 other => return Err(format!("all was drained, and the end is {other:?}")),
             }
         }
-        self.check(|volume, seq| seq <= ends[volume]).map_err(|why| format!("at {at}: {why}"))
+        self.check(&ends).map_err(|why| format!("at {at}: {why}"))
     }
 
     /// Takes the end of one volume's stream, and those of the others later.
@@ -353,7 +353,7 @@ impl World {
             return Ok(());
         }
         let ends = std::mem::take(&mut self.own);
-        self.check(|volume, seq| seq <= ends[volume])
+        self.check(&ends)
     }
 
     /// Checks the images of all times.
@@ -371,19 +371,18 @@ impl World {
                 within.map_or(Seq::new(0), |(seq, _)| *seq)
             };
             let ends: Vec<_> = self.volumes.iter().map(last).collect();
-            self.check(|volume, seq| seq <= ends[volume])
-                .map_err(|why| format!("{time}: {why}"))?;
+            self.check(&ends).map_err(|why| format!("{time}: {why}"))?;
         }
         Ok(())
     }
 
-    /// Checks that images with these records have no write without those that had completed before
+    /// Checks that images up to these records have no write without those that had completed before
     /// it arrived.
-    fn check(&self, has: impl Fn(usize, Seq) -> bool) -> Result<(), String> {
+    fn check(&self, ends: &[Seq]) -> Result<(), String> {
         let mut is_in = vec![false; self.writes.len()];
         for (volume, it) in self.volumes.iter().enumerate() {
             for (seq, id) in &it.record_of {
-                is_in[*id] = has(volume, *seq);
+                is_in[*id] = *seq <= ends[volume];
             }
         }
         let all = || self.writes.iter().zip(&is_in);
