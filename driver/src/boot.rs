@@ -68,5 +68,5 @@ fn start_session(globals: &Globals, volume: &Shared<Volume>) -> Result<(), NTSTA
         let deadline = volume_query::deadline(volume_query::START_LIMIT);
         starting::start(globals, None, volume, startup, deadline)
     };
-    globals.claiming.start(None, session, is_free, start, || {}).map(|_| ())
+    globals.claiming.start(None, Some(session), is_free, start, || {}).map(|_| ())
 }

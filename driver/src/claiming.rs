@@ -20,8 +20,8 @@ pub struct Claiming {
 }
 
 struct Start {
-    /// Nil if it claims none.
-    session: SessionId,
+    /// `None`: it claims none.
+    session: Option<SessionId>,
     /// `None`: the driver starts it by itself.
     claimant: Option<FileObject>,
     /// The handle was closed since.
@@ -34,19 +34,19 @@ impl Claiming {
         Some(Self { starts: PassiveLock::new(Vec::new())? })
     }
 
-    /// Calls `start` while the handle, if there is one, and the identity are taken, unless one of
-    /// them is taken already or `is_free` says no; a nil identity is never taken; then `close` if
-    /// the handle was closed meanwhile. PASSIVE_LEVEL.
+    /// Calls `start` while the handle and the identity, if there are such, are taken, unless one of
+    /// them is taken already or `is_free` says no; then `close` if the handle was closed meanwhile.
+    /// PASSIVE_LEVEL.
     pub fn start<T>(
         &self,
         claimant: Option<FileObject>,
-        session: SessionId,
+        session: Option<SessionId>,
         is_free: impl FnOnce() -> bool,
         start: impl FnOnce() -> Result<T, NTSTATUS>,
         close: impl FnOnce(),
     ) -> Result<T, NTSTATUS> {
         self.starts.with(|starts| {
-            let is_named = |start: &Start| !session.is_nil() && start.session == session;
+            let is_named = |start: &Start| session.is_some() && start.session == session;
             let is_same = |start: &Start| start.claimant == claimant || is_named(start);
             if starts.iter().any(is_same) || !is_free() {
                 return Err(STATUS_INVALID_DEVICE_REQUEST);

@@ -264,7 +264,7 @@ fn start(
     let is_free = || volumes.by_claimant(claimant).is_err() && volumes.by_session(session).is_err();
     let start = || start_claimed(globals, claimant, name, settings, excluded);
     let close = || release(globals, claimant);
-    globals.claiming.start(Some(claimant), session, is_free, start, close)
+    globals.claiming.start(Some(claimant), Some(session), is_free, start, close)
 }
 
 #[inline(never)]
@@ -294,7 +294,7 @@ fn note(
     let is_free = || globals.volumes.by_claimant(noter).is_err();
     let note = || note_claimed(globals, noter, name, block_size);
     let close = || stop_noting(globals, noter);
-    globals.claiming.start(Some(noter), SessionId::NIL, is_free, note, close)
+    globals.claiming.start(Some(noter), None, is_free, note, close)
 }
 
 #[inline(never)]

@@ -226,10 +226,12 @@ impl Session {
     }
 
     /// Takes what was changed since the file system was asked which clusters are free, before it
-    /// begins. PASSIVE_LEVEL.
+    /// begins; what was noted for another handle's session is dropped. PASSIVE_LEVEL.
     #[inline(never)] // The map is on the stack only meanwhile.
     pub fn take_noted(&self) {
-        if let Some(noted) = self.state.take_noted() {
+        if let Some((noter, noted)) = self.state.take_noted()
+            && self.is_claimed_by(noter)
+        {
             self.engine.expect_unused(noted);
         }
     }

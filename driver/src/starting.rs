@@ -37,7 +37,7 @@ pub fn start(
     }
     let drains = globals.drains().ok_or(STATUS_INVALID_DEVICE_REQUEST)?;
     let claim = Claim::new(claimant, drains).ok_or(STATUS_INSUFFICIENT_RESOURCES)?;
-    let started = workers::start_session(volume, startup, (claim, claimant));
+    let started = workers::start_session(volume, startup, claim);
     if started == Err(STATUS_INSUFFICIENT_RESOURCES) {
         trace::out_of_memory(session, queue_bytes);
     }

@@ -374,29 +374,19 @@ impl VolumeState {
         })
     }
 
-    /// A session begins that this handle starts, or the driver by itself: what was noted for
-    /// another one is dropped. IRQL <= DISPATCH_LEVEL.
-    pub fn keep_noted_for(&self, noter: Option<FileObject>) {
-        self.drop_noted(|for_whom| Some(for_whom) != noter);
-    }
-
     /// The handle is closed: nothing is noted for its session any more. IRQL <= DISPATCH_LEVEL.
     pub fn noter_closed(&self, noter: FileObject) {
-        self.drop_noted(|for_whom| for_whom == noter);
-    }
-
-    fn drop_noted(&self, is_it: impl FnOnce(FileObject) -> bool) {
         let noted = self.with(|inner| {
-            let is_it = inner.noter.is_some_and(is_it);
+            let is_it = inner.noter == Some(noter);
             is_it.then(|| take_noted(inner)).flatten()
         });
         // Not under the lock.
         drop(noted);
     }
 
-    /// As [`Tracker::take_noted`]. IRQL <= DISPATCH_LEVEL.
+    /// As [`Tracker::take_noted`], with the handle for whose session it is. IRQL <= DISPATCH_LEVEL.
     #[inline(never)]
-    pub fn take_noted(&self) -> Option<RegionMap> {
+    pub fn take_noted(&self) -> Option<(FileObject, RegionMap)> {
         self.with(take_noted)
     }
 
@@ -527,9 +517,9 @@ impl VolumeState {
     }
 }
 
-fn take_noted(inner: &mut Inner) -> Option<RegionMap> {
-    inner.noter = None;
-    inner.tracker.take_noted()
+fn take_noted(inner: &mut Inner) -> Option<(FileObject, RegionMap)> {
+    let noter = inner.noter.take();
+    Option::zip(noter, inner.tracker.take_noted())
 }
 
 /// What a request does, as the tracker sees it.

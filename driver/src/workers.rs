@@ -11,7 +11,6 @@ use snapless_types::{GapReason, Geometry};
 use wdk_sys::{NTSTATUS, STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_PARAMETER};
 
 use crate::framework::filter_device;
-use crate::framework::request::FileObject;
 use crate::io_path::{self, IoPath};
 use crate::kernel::log;
 use crate::kernel::shared::Shared;
@@ -37,7 +36,7 @@ const START_LIMIT: u64 = 10_000 * Tick::PER_MS;
 pub fn start_session(
     volume: &Shared<Volume>,
     startup: Shared<Startup>,
-    (claim, claimant): (Claim, Option<FileObject>),
+    claim: Claim,
 ) -> Result<Geometry, NTSTATUS> {
     let deadline = volume_query::deadline(volume_query::START_LIMIT);
     volume.start(|| {
@@ -47,7 +46,6 @@ pub fn start_session(
             .map_err(|_| STATUS_INVALID_PARAMETER)?;
         let trims = volume_query::supports_trim(asked)?;
         resolving::resolve(volume, deadline);
-        volume.state().keep_noted_for(claimant);
         let (queries, state) = (volume.queries().clone(), volume.state().clone());
         let cancel_routine = filter_device::cancel_routine::<IoPath>();
         let device = Device { lower: volume.lower(), queries, state, trims, cancel_routine };
