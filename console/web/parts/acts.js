@@ -9,7 +9,6 @@ import { get, inWords, send } from '../lib/api.js';
 import { h } from '../lib/dom.js';
 import { estate } from '../lib/estate.js';
 import { ask, field, select } from './dialog.js';
-import { started } from './jobs.js';
 import { notice } from './notices.js';
 
 const SPAN = '([1-9][0-9]{0,5}[hdw]|forever)';
@@ -74,7 +73,7 @@ export function askMount(volume, at, said) {
         ],
         confirm: 'Mount',
         act: async () => {
-            started(
+            estate.started(
                 await send('POST', ['volumes', volume, 'mounts'], {
                     at,
                     writable: writable.checked,
@@ -142,7 +141,7 @@ export function askRestore(volume, at, said) {
         ],
         confirm: 'Restore',
         act: async () => {
-            started(
+            estate.started(
                 await send('POST', ['volumes', volume, 'restores'], {
                     at,
                     folder: folder.value,
@@ -171,7 +170,7 @@ export function askVerify(volume) {
         ],
         confirm: 'Verify',
         act: async () => {
-            started(await send('POST', ['volumes', volume, 'verifications']));
+            estate.started(await send('POST', ['volumes', volume, 'verifications']));
             showJobs();
         },
     });

@@ -221,8 +221,7 @@ function askRevocation(machine) {
         danger: true,
         act: async () => {
             await send('PUT', ['machines', machine.machine, 'revocation']);
-            estate.machines.set(machine.machine, { ...machine, revoked: true });
-            estate.dispatchEvent(new CustomEvent('volumes', { detail: null }));
+            estate.machine({ ...machine, revoked: true });
             notice(`${machine.name} is revoked.`);
         },
     });
