@@ -4,7 +4,7 @@
  * @module
  */
 
-import { get } from './api.js';
+import { account, get } from './api.js';
 import { live } from './live.js';
 
 class Estate extends EventTarget {
@@ -62,6 +62,16 @@ class Estate extends EventTarget {
     forget() {
         this.loaded = false;
         for (const map of [this.volumes, this.machines, this.jobs, this.alarms]) map.clear();
+    }
+
+    /**
+     * Whether the server has a feature, and who is signed in the role that it asks for.
+     *
+     * @param {string} feature
+     * @param {Api.Role} [role]
+     */
+    can(feature, role = 'operator') {
+        return account.may(role) && (this.server?.features.includes(feature) ?? false);
     }
 
     /**

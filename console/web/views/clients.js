@@ -43,7 +43,7 @@ export function clients(main, scope) {
     });
     const tokens = h('div', null, loading('tokens'));
     const manages = account.may('administrator');
-    const enrols = manages && (estate.server?.features.includes('enrolment') ?? false);
+    const enrols = estate.can('enrolment', 'administrator');
     const showMachines = framed(() => {
         const wanted = search.value.trim().toLowerCase();
         const all = [...estate.machines.values()]

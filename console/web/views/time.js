@@ -154,7 +154,7 @@ export function time(body, scope, id, route) {
             panel(
                 'Retention',
                 {
-                    aside: mayManage()
+                    aside: estate.can('retention', 'administrator')
                         ? button('Change…', () => askRetention(id, showRetention), {
                               class: 'quiet',
                           })
@@ -170,7 +170,7 @@ export function time(body, scope, id, route) {
                     { class: 'soft' },
                     'A verification reads everything of the volume and checks every checksum.',
                 ),
-                mayAct('verify')
+                estate.can('verify')
                     ? h(
                           'div',
                           { class: 'row' },
@@ -367,7 +367,7 @@ export function time(body, scope, id, route) {
         const said = () => fullTime(line.at());
         fill(
             acts,
-            mayAct('files')
+            estate.can('files')
                 ? button(
                       'Browse files',
                       () => {
@@ -376,13 +376,13 @@ export function time(body, scope, id, route) {
                       { icon: 'folder', class: 'primary', disabled: !can },
                   )
                 : null,
-            mayAct('mount')
+            estate.can('mount')
                 ? button('Mount…', () => askMount(id, at(), said()), {
                       icon: 'disk',
                       disabled: !can,
                   })
                 : null,
-            mayAct('restore')
+            estate.can('restore')
                 ? button('Restore to a file…', () => askRestore(id, at(), said()), {
                       icon: 'restore',
                       disabled: !can,
@@ -432,15 +432,6 @@ export function time(body, scope, id, route) {
             return true;
         },
     };
-}
-
-/** @param {string} act */
-function mayAct(act) {
-    return account.may('operator') && (estate.server?.features.includes(act) ?? false);
-}
-
-function mayManage() {
-    return account.may('administrator') && (estate.server?.features.includes('retention') ?? false);
 }
 
 /**
