@@ -8,6 +8,7 @@
 import { get, inWords, send } from '../lib/api.js';
 import { h } from '../lib/dom.js';
 import { estate } from '../lib/estate.js';
+import { capital } from '../lib/format.js';
 import { ask, field, select } from './dialog.js';
 import { notice } from './notices.js';
 
@@ -239,7 +240,8 @@ export function askRemoveBookmark(volume, name, changed) {
     });
 }
 
-const SLOTS = /** @type {const} */ (['hourly', 'daily', 'weekly', 'monthly', 'yearly']);
+/** For which slots of the calendar a policy keeps a point each. */
+export const SLOTS = /** @type {const} */ (['hourly', 'daily', 'weekly', 'monthly', 'yearly']);
 
 /**
  * @param {string} volume
@@ -295,7 +297,7 @@ export async function askRetention(volume, changed) {
                 { class: 'fields' },
                 SLOTS.map((slot, index) =>
                     field(
-                        `${slot.charAt(0).toUpperCase()}${slot.slice(1)} points`,
+                        `${capital(slot)} points`,
                         /** @type {HTMLInputElement} */ (slots[index]),
                     ),
                 ),

@@ -26,6 +26,7 @@ import {
     askRestore,
     askRetention,
     askVerify,
+    SLOTS,
 } from '../parts/acts.js';
 import { heatStrip } from '../parts/block-map.js';
 import { jobList } from '../parts/jobs.js';
@@ -551,9 +552,7 @@ function showBookmarks(place, data, id, go, changed) {
 /** @param {Api.Retention} retention */
 function retentionWords(retention) {
     const policy = retention.effective;
-    const slots = /** @type {const} */ (['hourly', 'daily', 'weekly', 'monthly', 'yearly']);
-    const points = slots
-        .filter((slot) => policy[slot] > 0)
+    const points = SLOTS.filter((slot) => policy[slot] > 0)
         .map((slot) => `${policy[slot]} ${slot}`)
         .join(', ');
     const own = Object.values(retention.own).some((value) => value !== null);
