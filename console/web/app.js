@@ -88,7 +88,7 @@ live.addEventListener('again', () => {
         .then(() => show(true))
         .catch((error) => notice(inWords(error), 'bad'));
 });
-for (const name of ['volumes', 'jobs', 'alarms']) estate.addEventListener(name, showNav);
+for (const name of ['jobs', 'alarms']) estate.addEventListener(name, showNav);
 setInterval(() => {
     if (live.state === 'lost') tellState();
 }, 1000);

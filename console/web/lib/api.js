@@ -5,6 +5,7 @@
  */
 
 import { capital } from './format.js';
+import { joined } from './router.js';
 
 const BASE = 'api/v1';
 
@@ -45,24 +46,16 @@ class Account extends EventTarget {
 
 export const account = new Account();
 
-/**
- * @typedef {Record<string, string | number | boolean | null | undefined>} Query
- */
+/** @typedef {import('./router.js').Query} Query */
 
 /**
- * The address of a resource. Parts of the path are escaped; what is null or undefined of the query
- * is left out.
+ * The address of a resource.
  *
  * @param {(string | number)[]} path
  * @param {Query} [query]
  */
 export function address(path, query = {}) {
-    const given = Object.entries(query).filter(
-        ([, value]) => value !== null && value !== undefined,
-    );
-    const search = new URLSearchParams(given.map(([name, value]) => [name, String(value)]));
-    const joined = path.map((part) => encodeURIComponent(part)).join('/');
-    return `${BASE}/${joined}${given.length > 0 ? `?${search}` : ''}`;
+    return `${BASE}/${joined(path, query)}`;
 }
 
 /**

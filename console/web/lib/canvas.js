@@ -66,6 +66,9 @@ export function still() {
     return matchMedia('(prefers-reduced-motion: reduce)').matches;
 }
 
+/** The page's, once it was asked for. */
+let family = '';
+
 /**
  * The font of drawings, of this many pixels.
  *
@@ -73,5 +76,6 @@ export function still() {
  * @param {number} [weight]
  */
 export function font(size, weight = 400) {
-    return `${weight} ${size}px ${getComputedStyle(document.body).fontFamily}`;
+    family ||= getComputedStyle(document.body).fontFamily;
+    return `${weight} ${size}px ${family}`;
 }

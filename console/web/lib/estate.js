@@ -4,7 +4,7 @@
  * @module
  */
 
-import { get } from './api.js';
+import { account, get } from './api.js';
 import { live } from './live.js';
 
 class Estate extends EventTarget {
@@ -29,12 +29,12 @@ class Estate extends EventTarget {
         live.addEventListener('job', (event) => {
             const job = /** @type {Api.Job} */ (detail(event));
             this.jobs.set(job.job, job);
-            this.#tell('jobs', new Set([job.job]));
+            this.#tell('jobs');
         });
         live.addEventListener('alarm', (event) => {
             const alarm = /** @type {Api.Alarm} */ (detail(event));
             this.alarms.set(alarm.alarm, alarm);
-            this.#tell('alarms', new Set([alarm.alarm]));
+            this.#tell('alarms');
         });
     }
 
@@ -54,14 +54,46 @@ class Estate extends EventTarget {
         this.alarms = byId(alarms.alarms, 'alarm');
         this.#came = new Map([...this.volumes.keys()].map((id) => [id, Date.now()]));
         this.loaded = true;
-        this.#tell('volumes', null);
-        this.#tell('jobs', null);
-        this.#tell('alarms', null);
+        this.#tell('volumes');
+        this.#tell('jobs');
+        this.#tell('alarms');
     }
 
     forget() {
         this.loaded = false;
         for (const map of [this.volumes, this.machines, this.jobs, this.alarms]) map.clear();
+    }
+
+    /**
+     * Whether the server has a feature, and who is signed in the role that it asks for.
+     *
+     * @param {string} feature
+     * @param {Api.Role} [role]
+     */
+    can(feature, role = 'operator') {
+        return account.may(role) && (this.server?.features.includes(feature) ?? false);
+    }
+
+    /**
+     * Notes a job that the server has just answered with, unless an event of it was here before:
+     * that one is newer.
+     *
+     * @param {Api.Job} job
+     */
+    started(job) {
+        if (this.jobs.has(job.job)) return;
+        this.jobs.set(job.job, job);
+        this.#tell('jobs');
+    }
+
+    /**
+     * Notes what is known of a machine before the server tells it.
+     *
+     * @param {Api.MachineLine} line
+     */
+    machine(line) {
+        this.machines.set(line.machine, line);
+        this.#tell('volumes');
     }
 
     /**
@@ -105,17 +137,12 @@ class Estate extends EventTarget {
             this.machines.delete(id);
             this.#came.delete(id);
         }
-        const changed = new Set(change.volumes.map((line) => line.volume));
-        const more = change.machines.length > 0 || change.gone.length > 0;
-        this.#tell('volumes', more ? null : changed);
+        this.#tell('volumes');
     }
 
-    /**
-     * @param {string} name
-     * @param {Set<string> | null} ids those that changed; null: perhaps all
-     */
-    #tell(name, ids) {
-        this.dispatchEvent(new CustomEvent(name, { detail: ids }));
+    /** @param {'volumes' | 'jobs' | 'alarms'} name what changed; machines are told with volumes */
+    #tell(name) {
+        this.dispatchEvent(new Event(name));
     }
 }
 

@@ -11,6 +11,9 @@ const MINUTE = 60 * SECOND;
 const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
 
+/** The order of names: `disk-2` is before `disk-10`. */
+export const collator = new Intl.Collator('en', { numeric: true });
+
 const whole = new Intl.NumberFormat('en', { maximumFractionDigits: 0 });
 
 /** @param {number} value */
@@ -95,7 +98,8 @@ export function milliseconds(milliseconds) {
     return milliseconds >= 0.1 ? `${milliseconds.toFixed(1)} ms` : 'under 0.1 ms';
 }
 
-const clock = new Intl.DateTimeFormat('en-GB', {
+/** The hour, to the second. */
+export const clock = new Intl.DateTimeFormat('en-GB', {
     hour: '2-digit',
     minute: '2-digit',
     second: '2-digit',

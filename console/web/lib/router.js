@@ -5,6 +5,7 @@
  */
 
 /** @typedef {{ path: string[], query: URLSearchParams }} Route */
+/** @typedef {Record<string, string | number | boolean | null | undefined>} Query */
 
 /** @returns {Route} */
 export function route() {
@@ -28,18 +29,29 @@ function unescaped(part) {
 }
 
 /**
- * The address of a view.
+ * A path with its query. Parts of the path are escaped; what is null or undefined of the query is
+ * left out.
  *
- * @param {string[]} path
- * @param {Record<string, string | number | null | undefined>} [query]
+ * @param {(string | number)[]} path
+ * @param {Query} query
  */
-export function link(path, query = {}) {
+export function joined(path, query) {
     const given = Object.entries(query).filter(
         ([, value]) => value !== null && value !== undefined,
     );
     const search = new URLSearchParams(given.map(([name, value]) => [name, String(value)]));
-    const joined = path.map((part) => encodeURIComponent(part)).join('/');
-    return `#/${joined}${given.length > 0 ? `?${search}` : ''}`;
+    const parts = path.map((part) => encodeURIComponent(part)).join('/');
+    return `${parts}${given.length > 0 ? `?${search}` : ''}`;
+}
+
+/**
+ * The address of a view.
+ *
+ * @param {string[]} path
+ * @param {Query} [query]
+ */
+export function link(path, query = {}) {
+    return `#/${joined(path, query)}`;
 }
 
 /**

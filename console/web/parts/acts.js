@@ -8,8 +8,8 @@
 import { get, inWords, send } from '../lib/api.js';
 import { h } from '../lib/dom.js';
 import { estate } from '../lib/estate.js';
+import { capital } from '../lib/format.js';
 import { ask, field, select } from './dialog.js';
-import { started } from './jobs.js';
 import { notice } from './notices.js';
 
 const SPAN = '([1-9][0-9]{0,5}[hdw]|forever)';
@@ -74,7 +74,7 @@ export function askMount(volume, at, said) {
         ],
         confirm: 'Mount',
         act: async () => {
-            started(
+            estate.started(
                 await send('POST', ['volumes', volume, 'mounts'], {
                     at,
                     writable: writable.checked,
@@ -142,7 +142,7 @@ export function askRestore(volume, at, said) {
         ],
         confirm: 'Restore',
         act: async () => {
-            started(
+            estate.started(
                 await send('POST', ['volumes', volume, 'restores'], {
                     at,
                     folder: folder.value,
@@ -171,7 +171,7 @@ export function askVerify(volume) {
         ],
         confirm: 'Verify',
         act: async () => {
-            started(await send('POST', ['volumes', volume, 'verifications']));
+            estate.started(await send('POST', ['volumes', volume, 'verifications']));
             showJobs();
         },
     });
@@ -240,7 +240,8 @@ export function askRemoveBookmark(volume, name, changed) {
     });
 }
 
-const SLOTS = /** @type {const} */ (['hourly', 'daily', 'weekly', 'monthly', 'yearly']);
+/** For which slots of the calendar a policy keeps a point each. */
+export const SLOTS = /** @type {const} */ (['hourly', 'daily', 'weekly', 'monthly', 'yearly']);
 
 /**
  * @param {string} volume
@@ -296,7 +297,7 @@ export async function askRetention(volume, changed) {
                 { class: 'fields' },
                 SLOTS.map((slot, index) =>
                     field(
-                        `${slot.charAt(0).toUpperCase()}${slot.slice(1)} points`,
+                        `${capital(slot)} points`,
                         /** @type {HTMLInputElement} */ (slots[index]),
                     ),
                 ),

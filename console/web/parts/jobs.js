@@ -195,18 +195,6 @@ function askStop(job) {
 }
 
 /**
- * Notes a job that the server has just answered with, unless an event of it was here before: that
- * one is newer.
- *
- * @param {Api.Job} job
- */
-export function started(job) {
-    if (estate.jobs.has(job.job)) return;
-    estate.jobs.set(job.job, job);
-    estate.dispatchEvent(new CustomEvent('jobs', { detail: new Set([job.job]) }));
-}
-
-/**
  * A point as it was asked for, in this browser's zone if it is a time.
  *
  * @param {string} at

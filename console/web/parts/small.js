@@ -6,6 +6,7 @@
 
 import { inWords } from '../lib/api.js';
 import { h, set, svg } from '../lib/dom.js';
+import { fullTime, time } from '../lib/format.js';
 import { notice } from './notices.js';
 
 /** Outlines on a grid of 16 by 16. */
@@ -54,6 +55,15 @@ export function icon(name) {
  */
 export function badge(tone, word) {
     return h('span', { class: `badge tone-${tone}` }, word);
+}
+
+/**
+ * A time, with all of it on its title.
+ *
+ * @param {number} ms since 1970
+ */
+export function when(ms) {
+    return h('span', { title: fullTime(ms) }, time(ms));
 }
 
 /**

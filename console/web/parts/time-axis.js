@@ -4,6 +4,8 @@
  * @module
  */
 
+import { clock } from '../lib/format.js';
+
 const SECOND = 1000;
 const MINUTE = 60 * SECOND;
 const HOUR = 60 * MINUTE;
@@ -28,11 +30,6 @@ const CALENDAR = [
 const minute = new Intl.DateTimeFormat('en-GB', {
     hour: '2-digit',
     minute: '2-digit',
-});
-const second = new Intl.DateTimeFormat('en-GB', {
-    hour: '2-digit',
-    minute: '2-digit',
-    second: '2-digit',
 });
 const day = new Intl.DateTimeFormat('en-GB', {
     weekday: 'short',
@@ -76,8 +73,8 @@ function ofClock(from, to, step) {
         for (let time = start.getTime(); time < next && time <= to; time += step) {
             if (time < from) continue;
             const major = time === start.getTime();
-            const clock = step < MINUTE ? second : minute;
-            found.push({ time, text: (major ? day : clock).format(time), major });
+            const plain = step < MINUTE ? clock : minute;
+            found.push({ time, text: (major ? day : plain).format(time), major });
         }
     }
     return found;

@@ -6,12 +6,12 @@
 
 import { fill, framed, h } from '../lib/dom.js';
 import { estate } from '../lib/estate.js';
-import { capital, duration, fullTime, time } from '../lib/format.js';
+import { capital, duration } from '../lib/format.js';
 import { live } from '../lib/live.js';
 import { link } from '../lib/router.js';
 import { ALARMS, LEVEL_TONES, LEVELS } from '../lib/words.js';
 import { jobList } from '../parts/jobs.js';
-import { badge, empty, panel, table } from '../parts/small.js';
+import { badge, empty, panel, table, when } from '../parts/small.js';
 
 /**
  * @param {HTMLElement} main
@@ -82,7 +82,7 @@ function list(caption, alarms) {
                   ? (estate.machines.get(alarm.machine)?.name ?? alarm.machine)
                   : 'Server',
             capital(alarm.text),
-            h('span', { title: fullTime(alarm.since_ms) }, time(alarm.since_ms)),
+            when(alarm.since_ms),
             duration(((alarm.ended_ms ?? live.now()) - alarm.since_ms) / 1000),
         ]),
     );

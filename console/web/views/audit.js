@@ -7,8 +7,7 @@
 import { get, isAbort } from '../lib/api.js';
 import { fill, h } from '../lib/dom.js';
 import { estate } from '../lib/estate.js';
-import { fullTime, time } from '../lib/format.js';
-import { button, empty, failed, loading, panel, table } from '../parts/small.js';
+import { button, empty, failed, loading, panel, table, when } from '../parts/small.js';
 
 const SHOWN = 500;
 
@@ -65,9 +64,7 @@ function list(entries) {
         'Entries of the audit log, the newest first',
         ['Time', 'Act', 'Who', 'From', 'About'],
         entries.map((entry) => [
-            entry.time_ms === null
-                ? '–'
-                : h('span', { title: fullTime(entry.time_ms) }, time(entry.time_ms)),
+            entry.time_ms === null ? '–' : when(entry.time_ms),
             entry.act,
             entry.who ??
                 (entry.machine === null

@@ -7,7 +7,7 @@
 import { account, get, isAbort, send } from '../lib/api.js';
 import { fill, framed, h } from '../lib/dom.js';
 import { estate } from '../lib/estate.js';
-import { count, counted, duration, fullTime, time } from '../lib/format.js';
+import { collator, count, counted, duration, fullTime, time } from '../lib/format.js';
 import { live } from '../lib/live.js';
 import { ROLES } from '../lib/words.js';
 import { ask, field, select, show } from '../parts/dialog.js';
@@ -22,9 +22,9 @@ import {
     loading,
     panel,
     table,
+    when,
 } from '../parts/small.js';
 
-const collator = new Intl.Collator('en', { numeric: true });
 const SOON_DAYS = 14;
 const SHOWN_MAX = 200;
 
@@ -43,7 +43,7 @@ export function clients(main, scope) {
     });
     const tokens = h('div', null, loading('tokens'));
     const manages = account.may('administrator');
-    const enrols = manages && (estate.server?.features.includes('enrolment') ?? false);
+    const enrols = estate.can('enrolment', 'administrator');
     const showMachines = framed(() => {
         const wanted = search.value.trim().toLowerCase();
         const all = [...estate.machines.values()]
@@ -177,13 +177,7 @@ function machineTable(machines, manages) {
                       ? badge('ok', 'Connected')
                       : badge('idle', 'Not connected'),
                 count(machine.volumes),
-                machine.enrolled_ms === null
-                    ? '–'
-                    : h(
-                          'span',
-                          { title: fullTime(machine.enrolled_ms) },
-                          time(machine.enrolled_ms),
-                      ),
+                machine.enrolled_ms === null ? '–' : when(machine.enrolled_ms),
                 left === null
                     ? '–'
                     : h(
@@ -221,8 +215,7 @@ function askRevocation(machine) {
         danger: true,
         act: async () => {
             await send('PUT', ['machines', machine.machine, 'revocation']);
-            estate.machines.set(machine.machine, { ...machine, revoked: true });
-            estate.dispatchEvent(new CustomEvent('volumes', { detail: null }));
+            estate.machine({ ...machine, revoked: true });
             notice(`${machine.name} is revoked.`);
         },
     });
@@ -303,9 +296,7 @@ function tokenTable(tokens, changed) {
                 { title: fullTime(token.made_ms) },
                 `${time(token.made_ms)} by ${token.made_by}`,
             ),
-            token.expires_ms === null
-                ? 'never'
-                : h('span', { title: fullTime(token.expires_ms) }, time(token.expires_ms)),
+            token.expires_ms === null ? 'never' : when(token.expires_ms),
             button(
                 'End…',
                 () =>

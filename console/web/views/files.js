@@ -6,10 +6,10 @@
 
 import { account, address, get, isAbort } from '../lib/api.js';
 import { fill, h } from '../lib/dom.js';
-import { bytes, count, counted, fullTime, time } from '../lib/format.js';
+import { bytes, count, counted, fullTime } from '../lib/format.js';
 import { link } from '../lib/router.js';
 import { instantWords } from '../parts/jobs.js';
-import { button, empty, failed, icon, loading, panel, table } from '../parts/small.js';
+import { button, empty, failed, icon, loading, panel, table, when } from '../parts/small.js';
 
 /**
  * @param {HTMLElement} body
@@ -178,9 +178,7 @@ function list(id, at, path, entries) {
                 entry.size === null || entry.kind === 'folder'
                     ? ''
                     : h('span', { title: `${count(entry.size)} bytes` }, bytes(entry.size)),
-                entry.modified_ms === null
-                    ? ''
-                    : h('span', { title: fullTime(entry.modified_ms) }, time(entry.modified_ms)),
+                entry.modified_ms === null ? '' : when(entry.modified_ms),
                 entry.attributes.join(', '),
                 act,
             ];

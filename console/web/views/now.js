@@ -5,7 +5,7 @@
  * @module
  */
 
-import { get, inWords, isAbort } from '../lib/api.js';
+import { get, isAbort } from '../lib/api.js';
 import { fill, h, say } from '../lib/dom.js';
 import {
     ago,
@@ -47,7 +47,9 @@ export function now(body, scope, id) {
         binary: true,
         least: 1024 * 1024,
     });
-    const ages = lineChart(scope, 'Age of the latest point, and holds', milliseconds, { least: 10 });
+    const ages = lineChart(scope, 'Age of the latest point, and holds', milliseconds, {
+        least: 10,
+    });
     const queue = lineChart(scope, 'Queue', bytes, {
         binary: true,
         least: 1024 * 1024,
@@ -65,39 +67,37 @@ export function now(body, scope, id) {
     const queueText = h('span');
     const events = h('div', null, loading('events'));
     const sessions = h('div');
-    fill(
-        body,
-        h(
-            'div',
-            { class: 'grid' },
-            panel('Block map', { class: 'wide', aside: mapNote }, mapPlace),
-            panel(
-                'Over time',
-                {
-                    class: 'wide',
-                    aside: h('p', { class: 'soft small' }, `at most the last ${MINUTES} minutes`),
-                },
-                h(
-                    'div',
-                    { class: 'charts' },
-                    rates.element,
-                    ages.element,
-                    queue.element,
-                    holds.element,
-                ),
-                nothing,
+    const grid = h(
+        'div',
+        { class: 'grid' },
+        panel('Block map', { class: 'wide', aside: mapNote }, mapPlace),
+        panel(
+            'Over time',
+            {
+                class: 'wide',
+                aside: h('p', { class: 'soft small' }, `at most the last ${MINUTES} minutes`),
+            },
+            h(
+                'div',
+                { class: 'charts' },
+                rates.element,
+                ages.element,
+                queue.element,
+                holds.element,
             ),
-            panel(
-                'Service and queue',
-                {},
-                h('div', { class: 'queue-line' }, queueText, queueMeter.element),
-                service,
-            ),
-            panel('Sessions', {}, sessions),
-            jobList(scope, id),
-            panel('Events', { class: 'wide' }, events),
+            nothing,
         ),
+        panel(
+            'Service and queue',
+            {},
+            h('div', { class: 'queue-line' }, queueText, queueMeter.element),
+            service,
+        ),
+        panel('Sessions', {}, sessions),
+        jobList(scope, id),
+        panel('Events', { class: 'wide' }, events),
     );
+    fill(body, grid);
 
     /** What the server has counted. @type {Sample[]} */
     let counts = [];
@@ -262,11 +262,14 @@ export function now(body, scope, id) {
 
     const begin = () =>
         load().catch((error) => {
-            if (!isAbort(error) && !scope.over)
-                fill(
-                    body,
-                    failed(inWords(error) && error, () => now(body, scope, id)),
-                );
+            if (isAbort(error) || scope.over) return;
+            fill(
+                body,
+                failed(error, () => {
+                    fill(body, grid);
+                    begin();
+                }),
+            );
         });
     scope.on(live, 'live', ({ detail }) => {
         const { volume, live: report } = /** @type {Api.LiveEvent} */ (detail);

@@ -6,7 +6,16 @@
 
 import { fill, framed, h, say, set } from '../lib/dom.js';
 import { estate } from '../lib/estate.js';
-import { bytes, capital, count, counted, duration, percent, rate } from '../lib/format.js';
+import {
+    bytes,
+    capital,
+    collator,
+    count,
+    counted,
+    duration,
+    percent,
+    rate,
+} from '../lib/format.js';
 import { link, note } from '../lib/router.js';
 import { LEVEL_TONES, STATES, TONES, URGENCY } from '../lib/words.js';
 import { select } from '../parts/dialog.js';
@@ -328,8 +337,6 @@ function filtered(lines, chosen) {
         return words.every((word) => text.toLowerCase().includes(word));
     });
 }
-
-const collator = new Intl.Collator('en', { numeric: true });
 
 /**
  * @param {Api.VolumeLine[]} lines

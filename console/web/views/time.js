@@ -26,6 +26,7 @@ import {
     askRestore,
     askRetention,
     askVerify,
+    SLOTS,
 } from '../parts/acts.js';
 import { heatStrip } from '../parts/block-map.js';
 import { jobList } from '../parts/jobs.js';
@@ -154,7 +155,7 @@ export function time(body, scope, id, route) {
             panel(
                 'Retention',
                 {
-                    aside: mayManage()
+                    aside: estate.can('retention', 'administrator')
                         ? button('Change…', () => askRetention(id, showRetention), {
                               class: 'quiet',
                           })
@@ -170,7 +171,7 @@ export function time(body, scope, id, route) {
                     { class: 'soft' },
                     'A verification reads everything of the volume and checks every checksum.',
                 ),
-                mayAct('verify')
+                estate.can('verify')
                     ? h(
                           'div',
                           { class: 'row' },
@@ -367,7 +368,7 @@ export function time(body, scope, id, route) {
         const said = () => fullTime(line.at());
         fill(
             acts,
-            mayAct('files')
+            estate.can('files')
                 ? button(
                       'Browse files',
                       () => {
@@ -376,13 +377,13 @@ export function time(body, scope, id, route) {
                       { icon: 'folder', class: 'primary', disabled: !can },
                   )
                 : null,
-            mayAct('mount')
+            estate.can('mount')
                 ? button('Mount…', () => askMount(id, at(), said()), {
                       icon: 'disk',
                       disabled: !can,
                   })
                 : null,
-            mayAct('restore')
+            estate.can('restore')
                 ? button('Restore to a file…', () => askRestore(id, at(), said()), {
                       icon: 'restore',
                       disabled: !can,
@@ -432,15 +433,6 @@ export function time(body, scope, id, route) {
             return true;
         },
     };
-}
-
-/** @param {string} act */
-function mayAct(act) {
-    return account.may('operator') && (estate.server?.features.includes(act) ?? false);
-}
-
-function mayManage() {
-    return account.may('administrator') && (estate.server?.features.includes('retention') ?? false);
 }
 
 /**
@@ -560,9 +552,7 @@ function showBookmarks(place, data, id, go, changed) {
 /** @param {Api.Retention} retention */
 function retentionWords(retention) {
     const policy = retention.effective;
-    const slots = /** @type {const} */ (['hourly', 'daily', 'weekly', 'monthly', 'yearly']);
-    const points = slots
-        .filter((slot) => policy[slot] > 0)
+    const points = SLOTS.filter((slot) => policy[slot] > 0)
         .map((slot) => `${policy[slot]} ${slot}`)
         .join(', ');
     const own = Object.values(retention.own).some((value) => value !== null);

@@ -4,7 +4,6 @@
  * @module
  */
 
-import { account } from '../lib/api.js';
 import { fill, h, say, set } from '../lib/dom.js';
 import { estate } from '../lib/estate.js';
 import { bytes, capital, duration, fullTime, percent } from '../lib/format.js';
@@ -39,7 +38,7 @@ export function volume(main, scope, route) {
     const machine = h('span', { class: 'soft' });
     const body = h('div', { class: 'volume-body' });
     const tabs = Object.entries(PARTS)
-        .filter(([key]) => key !== 'files' || mayRead())
+        .filter(([key]) => key !== 'files' || estate.can('files'))
         .map(([key, word]) =>
             h(
                 'a',
@@ -95,10 +94,6 @@ export function volume(main, scope, route) {
         title: part === 'now' ? estate.nameOf(id) : `${estate.nameOf(id)} · ${PARTS[named]}`,
         ...view,
     };
-}
-
-function mayRead() {
-    return account.may('operator') && (estate.server?.features.includes('files') ?? false);
 }
 
 /** @param {Api.VolumeLine} line */
