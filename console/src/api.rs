@@ -16,6 +16,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::accounts::{Accounts, Actor, secret};
 use crate::alarms::Alarms;
 use crate::assets;
+use crate::counts::Counts;
 use crate::estate::{Act, Estate};
 use crate::fault::{Code, Fault, Result};
 use crate::guard::{self, Guard, Peer};
@@ -54,7 +55,7 @@ pub struct Console {
     server: Mutex<Option<Server>>,
     blocking: Arc<Semaphore>,
     downloads: Arc<Semaphore>,
-    streams: events::Streams,
+    streams: Counts<String>,
     instance: String,
     version: String,
     stopped: watch::Receiver<bool>,
@@ -99,7 +100,7 @@ impl Console {
             server: Mutex::default(),
             blocking: Arc::new(Semaphore::new(BLOCKING_MAX)),
             downloads: Arc::new(Semaphore::new(files::DOWNLOADS_MAX)),
-            streams: events::Streams::default(),
+            streams: Counts::new(events::STREAMS_MAX),
             instance: secret::make_id()?,
             version,
             stopped,
