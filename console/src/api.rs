@@ -1,6 +1,5 @@
 //! The operations of the API, as `openapi.yaml` describes them.
 
-use std::panic;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -33,6 +32,8 @@ mod estate;
 mod events;
 mod files;
 mod session;
+
+use asked::InState;
 
 /// Requests that may wait for the estate at once.
 const BLOCKING_MAX: usize = 8;
@@ -284,12 +285,13 @@ pub(crate) fn router(console: Arc<Console>) -> Router {
 }
 
 /// Lets a request pass or refuses it; completes the answer.
-async fn pass(State(console): State<Arc<Console>>, request: Request, next: Next) -> Response {
-    let peer = request.extensions().get::<Peer>().copied();
-    let checked = match peer {
-        Some(peer) => console.guard.check(peer, &request),
-        None => Err(Fault::internal("a request without a peer")),
-    };
+async fn pass(
+    State(console): InState,
+    peer: Result<Peer>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let checked = peer.and_then(|peer| console.guard.check(peer, &request));
     let mut response = match checked {
         Ok(()) => next.run(request).await,
         Err(fault) => fault.into_response(),

@@ -8,17 +8,15 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use super::Console;
-use super::asked::{Body, ByOperator, ByViewer, InPath};
+use super::asked::{Body, ByOperator, ByViewer, InPath, InState};
 use crate::fault::{Code, Fault, Result};
 use crate::jobs::NewJob;
 use crate::model::{
     Bookmark, BookmarkName, HexId, Job, JobKind, NewBookmark, NewMount, NewRestore, VolumeId,
 };
 
-type Console_ = State<Arc<Console>>;
-
 pub(super) async fn add_bookmark(
-    State(console): Console_,
+    State(console): InState,
     by: ByOperator,
     InPath(volume): InPath<VolumeId>,
     Body(new): Body<NewBookmark>,
@@ -36,7 +34,7 @@ pub(super) struct NamedBookmark {
 }
 
 pub(super) async fn remove_bookmark(
-    State(console): Console_,
+    State(console): InState,
     by: ByOperator,
     InPath(NamedBookmark { volume, name }): InPath<NamedBookmark>,
 ) -> Result<StatusCode> {
@@ -47,7 +45,7 @@ pub(super) async fn remove_bookmark(
 }
 
 pub(super) async fn mount(
-    State(console): Console_,
+    State(console): InState,
     by: ByOperator,
     InPath(volume): InPath<VolumeId>,
     Body(new): Body<NewMount>,
@@ -78,7 +76,7 @@ async fn must_be_restorable(
 }
 
 pub(super) async fn restore(
-    State(console): Console_,
+    State(console): InState,
     by: ByOperator,
     InPath(volume): InPath<VolumeId>,
     Body(new): Body<NewRestore>,
@@ -105,7 +103,7 @@ pub(super) async fn restore(
 }
 
 pub(super) async fn verify(
-    State(console): Console_,
+    State(console): InState,
     by: ByOperator,
     InPath(volume): InPath<VolumeId>,
 ) -> Result<(StatusCode, Json<Job>)> {
@@ -124,13 +122,13 @@ pub(super) struct ListOfJobs {
     jobs: Vec<Job>,
 }
 
-pub(super) async fn jobs(State(console): Console_, by: ByViewer) -> Json<ListOfJobs> {
+pub(super) async fn jobs(State(console): InState, by: ByViewer) -> Json<ListOfJobs> {
     let jobs = console.jobs().all();
     Json(ListOfJobs { jobs: jobs.into_iter().map(|job| shown(job, &by)).collect() })
 }
 
 pub(super) async fn job(
-    State(console): Console_,
+    State(console): InState,
     by: ByViewer,
     InPath(job): InPath<HexId>,
 ) -> Result<Json<Job>> {
@@ -143,7 +141,7 @@ fn shown(job: Job, by: &ByViewer) -> Job {
 }
 
 pub(super) async fn stop(
-    State(console): Console_,
+    State(console): InState,
     by: ByOperator,
     InPath(job): InPath<HexId>,
 ) -> Result<(StatusCode, Json<Job>)> {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 
 use super::Console;
-use super::asked::{ByViewer, InQuery};
+use super::asked::{ByViewer, InQuery, InState};
 use super::estate::{in_range, parts};
 use crate::clock::now_ms;
 use crate::counts::Limits;
@@ -67,7 +67,7 @@ struct Stream {
 struct Gone;
 
 pub(super) async fn events(
-    State(console): State<Arc<Console>>,
+    State(console): InState,
     by: ByViewer,
     InQuery(query): InQuery<EventsQuery>,
 ) -> Result<Response> {
