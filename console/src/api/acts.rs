@@ -9,10 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use super::Console;
 use super::asked::{Body, ByOperator, ByViewer, InPath, InState};
+use crate::estate::Estate;
 use crate::fault::{Code, Fault, Result};
-use crate::jobs::NewJob;
+use crate::jobs::{NewJob, Progressing};
 use crate::model::{
-    Bookmark, BookmarkName, HexId, Job, JobKind, NewBookmark, NewMount, NewRestore, VolumeId,
+    Bookmark, BookmarkName, HexId, Job, JobKind, JobResult, NewBookmark, NewMount, NewRestore,
+    VolumeId,
 };
 
 pub(super) async fn add_bookmark(
@@ -57,9 +59,19 @@ pub(super) async fn mount(
     let about = format!("{at} of volume {volume}{how}");
     console.note(&by.actor, by.peer, "mount", about).await?;
     let text = format!("serves {at} as a disk");
-    let (kind, by, estate) = (JobKind::Mount, by.actor.name, Arc::clone(&console.estate));
+    let (kind, by) = (JobKind::Mount, by.actor.name);
     let job = NewJob { kind, volume: volume.clone(), at: Some(at), by, text };
-    let job = console.jobs().start(job, move |job| estate.mount(&volume, &new, job))?;
+    begin(&console, job, move |estate, job| estate.mount(&volume, &new, job))
+}
+
+/// Begins a job, which the estate does.
+fn begin(
+    console: &Console,
+    job: NewJob,
+    work: impl FnOnce(&dyn Estate, &Progressing) -> Result<JobResult> + Send + 'static,
+) -> Result<(StatusCode, Json<Job>)> {
+    let estate = Arc::clone(&console.estate);
+    let job = console.jobs().start(job, move |job| work(&*estate, job))?;
     Ok((StatusCode::ACCEPTED, Json(job)))
 }
 
@@ -96,10 +108,9 @@ pub(super) async fn restore(
     let about = format!("{at} of volume {volume} to {} in {}", new.file, new.folder);
     console.note(&by.actor, by.peer, "restore", about).await?;
     let text = format!("restores {at} to {}", new.file);
-    let (kind, by, estate) = (JobKind::Restore, by.actor.name, Arc::clone(&console.estate));
+    let (kind, by) = (JobKind::Restore, by.actor.name);
     let job = NewJob { kind, volume: volume.clone(), at: Some(at), by, text };
-    let job = console.jobs().start(job, move |job| estate.restore(&volume, &new, job))?;
-    Ok((StatusCode::ACCEPTED, Json(job)))
+    begin(&console, job, move |estate, job| estate.restore(&volume, &new, job))
 }
 
 pub(super) async fn verify(
@@ -111,10 +122,9 @@ pub(super) async fn verify(
     console.ask(move |estate| estate.retention(&known)).await?;
     console.note(&by.actor, by.peer, "verify", format!("volume {volume}")).await?;
     let text = "checks all that is stored".to_owned();
-    let (kind, by, estate) = (JobKind::Verify, by.actor.name, Arc::clone(&console.estate));
+    let (kind, by) = (JobKind::Verify, by.actor.name);
     let job = NewJob { kind, volume: volume.clone(), at: None, by, text };
-    let job = console.jobs().start(job, move |job| estate.verify(&volume, job))?;
-    Ok((StatusCode::ACCEPTED, Json(job)))
+    begin(&console, job, move |estate, job| estate.verify(&volume, job))
 }
 
 #[derive(Serialize)]
