@@ -29,6 +29,7 @@ use crate::repository::Repository;
 use crate::restore::{self, Found, Progress, Request, Source};
 use crate::retention::minimum::Minimums;
 use crate::retention::policy::{Changes, Keep, Policies, Volume};
+use crate::retention::run::volumes;
 use crate::stop::StopFlag;
 use crate::target::keep_out;
 use crate::time;
@@ -187,13 +188,10 @@ impl Stored {
         self.policy_of(id)
     }
 
-    fn must_know(&self, volume: VolumeGuid) -> Result<VolumeGuid> {
-        let known = self.repository.volumes()?;
-        if known.contains(&volume) {
-            Ok(volume)
-        } else {
-            Err(Error::NoVolume { volume, known }.into())
-        }
+    /// The volume, if something of it is stored.
+    pub(super) fn must_know(&self, volume: VolumeGuid) -> Result<VolumeGuid> {
+        volumes(&self.repository, Some(volume))?;
+        Ok(volume)
     }
 }
 

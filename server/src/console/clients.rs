@@ -14,8 +14,7 @@ use snapless_trust::token::Grant;
 
 use super::estate::Stored;
 use super::fault::{machine_id, of_trust};
-use super::lines::{ms, ms_before};
-use crate::time;
+use super::lines::{ms_before, now_ms};
 
 impl Stored {
     pub(super) fn enrol(&self, new: &NewEnrolment) -> Result<Enrolment> {
@@ -28,8 +27,7 @@ impl Stored {
         let valid = Duration::from_mins(new.valid_minutes.into());
         let grant = Grant { role, name, machine };
         let token = self.trust.make_token(&grant, valid, SystemTime::now()).map_err(of_trust)?;
-        let valid_until_ms =
-            ms(time::now()).unwrap_or_default() + 60_000 * u64::from(new.valid_minutes);
+        let valid_until_ms = now_ms() + 60_000 * u64::from(new.valid_minutes);
         let token = token.text();
         let command = format!("snapless enroll SERVER --token {token}");
         Ok(Enrolment { token, valid_until_ms, command })
