@@ -13,7 +13,7 @@ use snapless_console::model::{
 };
 use snapless_console::settings::Settings;
 use snapless_trust::server::ServerTrust;
-use snapless_wire::id::{FileTime, VolumeGuid};
+use snapless_wire::id::VolumeGuid;
 
 use super::changes::AllChanges;
 use super::fault::{guid, volume_id};
@@ -139,9 +139,7 @@ impl Estate for Stored {
         let store = self.repository.store();
         let space = store.space()?;
         let since = self.certificate_expires.duration_since(SystemTime::UNIX_EPOCH).ok();
-        let expires = since.and_then(|since| {
-            ms(FileTime::from_unix_nanos(i128::try_from(since.as_nanos()).ok()?)?)
-        });
+        let expires = since.and_then(|since| u64::try_from(since.as_millis()).ok());
         let shortage = Shortage::find(&self.repository)?.map(|shortage| shortage.to_string());
         let seen = self.watcher.seen();
         let stored = seen.volumes.values().map(|looked| looked.listed.stored_bytes());
