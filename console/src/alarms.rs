@@ -8,6 +8,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use snapless_trust::files;
 
 use crate::clock::in_ms;
 use crate::model::{Alarm, AlarmKind, Level, MachineId, Overview, Server, State, VolumeId};
@@ -257,15 +258,11 @@ impl Alarms {
                 .and_then(|volume| self.damaged.get(volume).cloned()),
         });
         let kept = kept.collect::<Vec<_>>();
-        let write = || -> std::io::Result<()> {
-            let folder = self.file.parent().unwrap_or(std::path::Path::new("."));
-            let file = tempfile::NamedTempFile::new_in(folder)?;
-            serde_json::to_writer(&file, &kept)?;
-            file.persist(&self.file).map_err(|error| error.error)?;
-            Ok(())
-        };
-        if let Err(error) = write() {
-            log::warn!("{}: {error}: after a restart alarms are sent again", self.file.display());
+        let text = serde_json::to_vec(&kept).map_err(|error| error.to_string());
+        let written = text
+            .and_then(|text| files::replace(&self.file, &text).map_err(|error| error.to_string()));
+        if let Err(why) = written {
+            log::warn!("{}: {why}: after a restart alarms are sent again", self.file.display());
         }
     }
 }

@@ -1,6 +1,5 @@
 //! The operations of the API, as `openapi.yaml` describes them.
 
-use std::panic;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,6 +15,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::accounts::{Accounts, Actor, secret};
 use crate::alarms::Alarms;
 use crate::assets;
+use crate::counts::Counts;
 use crate::estate::{Act, Estate};
 use crate::fault::{Code, Fault, Result};
 use crate::guard::{self, Guard, Peer};
@@ -32,6 +32,8 @@ mod estate;
 mod events;
 mod files;
 mod session;
+
+use asked::InState;
 
 /// Requests that may wait for the estate at once.
 const BLOCKING_MAX: usize = 8;
@@ -54,7 +56,7 @@ pub struct Console {
     server: Mutex<Option<Server>>,
     blocking: Arc<Semaphore>,
     downloads: Arc<Semaphore>,
-    streams: events::Streams,
+    streams: Counts<String>,
     instance: String,
     version: String,
     stopped: watch::Receiver<bool>,
@@ -99,7 +101,7 @@ impl Console {
             server: Mutex::default(),
             blocking: Arc::new(Semaphore::new(BLOCKING_MAX)),
             downloads: Arc::new(Semaphore::new(files::DOWNLOADS_MAX)),
-            streams: events::Streams::default(),
+            streams: Counts::new(events::STREAMS_MAX),
             instance: secret::make_id()?,
             version,
             stopped,
@@ -283,12 +285,13 @@ pub(crate) fn router(console: Arc<Console>) -> Router {
 }
 
 /// Lets a request pass or refuses it; completes the answer.
-async fn pass(State(console): State<Arc<Console>>, request: Request, next: Next) -> Response {
-    let peer = request.extensions().get::<Peer>().copied();
-    let checked = match peer {
-        Some(peer) => console.guard.check(peer, &request),
-        None => Err(Fault::internal("a request without a peer")),
-    };
+async fn pass(
+    State(console): InState,
+    peer: Result<Peer>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let checked = peer.and_then(|peer| console.guard.check(peer, &request));
     let mut response = match checked {
         Ok(()) => next.run(request).await,
         Err(fault) => fault.into_response(),

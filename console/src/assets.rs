@@ -7,8 +7,8 @@ use axum::http::header::{self, HeaderMap, HeaderValue};
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use rust_embed::RustEmbed;
+use snapless_trust::hex;
 
-use crate::accounts::secret;
 use crate::fault::{Code, Fault};
 
 /// The page's files.
@@ -40,7 +40,7 @@ pub(crate) async fn page(method: Method, uri: Uri, headers: HeaderMap) -> Respon
     let Some(file) = Some(name).filter(|name| is_plain(name)).and_then(Web::get) else {
         return Fault::not_found("there is no such page").into_response();
     };
-    let tag = format!("\"{}\"", secret::hex(&file.metadata.sha256_hash()[..16]));
+    let tag = format!("\"{}\"", hex::encode(&file.metadata.sha256_hash()[..16]));
     let has_it =
         headers.get(header::IF_NONE_MATCH).is_some_and(|it| it.as_bytes() == tag.as_bytes());
     let Ok(tag) = HeaderValue::from_str(&tag) else {

@@ -15,6 +15,7 @@
 //! | [`alarms`], [`notify`] | what a person must know, and how it is sent |
 //! | [`metrics`] | the same for Prometheus |
 //! | [`serve`] | connections and TLS |
+//! | `clock`, `counts` | the time of the API; how many there are at once |
 #![forbid(unsafe_code)]
 
 pub mod accounts;
@@ -22,6 +23,7 @@ pub mod alarms;
 pub mod api;
 pub mod assets;
 mod clock;
+mod counts;
 pub mod estate;
 pub mod fault;
 pub mod guard;

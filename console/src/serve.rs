@@ -3,11 +3,10 @@
 //! A connection must complete its handshake and send each request's head in time, and there are so
 //! many at once, in all and of one address.
 
-use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -23,16 +22,15 @@ use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
 use crate::api::{self, Console, Parts};
+use crate::counts::{Counts, Limits};
 use crate::estate::Estate;
 use crate::fault::Fault;
 use crate::guard::{Peer, address};
 use crate::notify::Notifier;
 use crate::settings::Settings;
 
-/// Connections at once.
-const CONNECTIONS_MAX: usize = 512;
-/// Connections of one address at once.
-const CONNECTIONS_OF_ONE_MAX: usize = 64;
+/// Connections at once, and of one address.
+const CONNECTIONS_MAX: Limits = Limits { all: 512, of_one: 64 };
 /// The longest handshake.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 /// The longest time until a request's head is there, also for the next one of a connection.
@@ -151,7 +149,7 @@ async fn listen(
         }
     };
     let acceptor = TlsAcceptor::from(tls);
-    let counts = Counts::default();
+    let counts = Counts::new(CONNECTIONS_MAX);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -160,7 +158,7 @@ async fn listen(
         match accepted {
             Ok((stream, peer)) => {
                 // A connection that is one too many is closed at once.
-                if let Some(counted) = counts.add(peer.ip()) {
+                if let Some(counted) = counts.add(address(peer.ip())) {
                     let (acceptor, router) = (acceptor.clone(), router.clone());
                     tokio::spawn(async move {
                         let _counted = counted;
@@ -204,41 +202,5 @@ async fn serve(stream: TcpStream, peer: SocketAddr, acceptor: TlsAcceptor, route
         .await;
     if let Err(error) = served {
         log::debug!("console: {peer}: {error}");
-    }
-}
-
-/// Counts connections.
-#[derive(Clone, Debug, Default)]
-struct Counts(Arc<Mutex<HashMap<IpAddr, usize>>>);
-
-#[derive(Debug)]
-struct Counted {
-    counts: Counts,
-    of: IpAddr,
-}
-
-impl Counts {
-    fn add(&self, peer: IpAddr) -> Option<Counted> {
-        let of = address(peer);
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_one = counts.get(&of).copied().unwrap_or_default();
-        if of_one >= CONNECTIONS_OF_ONE_MAX || counts.values().sum::<usize>() >= CONNECTIONS_MAX {
-            return None;
-        }
-        counts.insert(of, of_one + 1);
-        drop(counts);
-        Some(Counted { counts: self.clone(), of })
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        let mut counts = self.counts.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let left = counts.get(&self.of).map_or(0, |count| count.saturating_sub(1));
-        if left == 0 {
-            counts.remove(&self.of);
-        } else {
-            counts.insert(self.of, left);
-        }
     }
 }

@@ -1,4 +1,4 @@
-//! Runs of a volume's bytes, as reports list them.
+//! Bytes: runs of a volume's, as reports list them; those of a buffer.
 
 use std::ops::Range;
 
@@ -33,4 +33,17 @@ pub(crate) fn append(runs: &mut Vec<Range<u64>>, run: Range<u64>) {
         Some(last) if last.end == run.start => last.end = run.end,
         _ => runs.push(run),
     }
+}
+
+/// A length or a place inside a buffer, a window or an entry, which is in memory.
+pub(crate) fn to_index(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+/// True if all bytes are zero.
+pub(crate) fn is_zero(bytes: &[u8]) -> bool {
+    // In words, which the compiler turns into vectors.
+    let (words, rest) = bytes.as_chunks::<8>();
+    words.iter().fold(0, |all, &word| all | u64::from_ne_bytes(word)) == 0
+        && rest.iter().all(|&byte| byte == 0)
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use snapless_trust::identity::MachineId;
-use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
+use snapless_wire::id::{FileTime, VolumeGuid};
 
 use crate::stream::{Part, StreamState};
 use crate::time;
@@ -41,8 +41,6 @@ pub struct Map {
 /// What is known of a connection.
 #[derive(Debug)]
 pub struct Counts {
-    /// The session that it serves.
-    pub session: SessionId,
     /// The machine; `None` without TLS.
     pub machine: Option<MachineId>,
     received: AtomicU64,
@@ -66,18 +64,9 @@ impl Connected {
     }
 
     /// Notes a connection.
-    pub fn enter(
-        &self,
-        volume: VolumeGuid,
-        session: SessionId,
-        machine: Option<MachineId>,
-    ) -> Connection {
-        let counts = Arc::new(Counts {
-            session,
-            machine,
-            received: AtomicU64::new(0),
-            map: Mutex::default(),
-        });
+    pub fn enter(&self, volume: VolumeGuid, machine: Option<MachineId>) -> Connection {
+        let counts =
+            Arc::new(Counts { machine, received: AtomicU64::new(0), map: Mutex::default() });
         self.lock().entry(volume).or_default().push(Arc::clone(&counts));
         Connection { connected: self.clone(), volume, counts }
     }
@@ -154,10 +143,10 @@ mod tests {
     #[test]
     fn a_volume_is_connected_as_long_as_a_connection_serves_it() {
         let connected = Connected::default();
-        let (volume, session) = (VolumeGuid([1; 16]), SessionId([2; 16]));
+        let volume = VolumeGuid([1; 16]);
         let machine = MachineId([3; 16]);
-        let first = connected.enter(volume, session, Some(machine));
-        let second = connected.enter(volume, session, Some(machine));
+        let first = connected.enter(volume, Some(machine));
+        let second = connected.enter(volume, Some(machine));
         second.note(7);
         drop(first);
         assert_eq!(connected.of(volume).unwrap().received(), 7);

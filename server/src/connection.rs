@@ -208,7 +208,7 @@ fn serve_session(
     let (inlet, outlet) = backlog();
     let (speaker, hello, cancel) = (link.speaker(), *hello, watch.cancel);
     let machine = watch.pass.machine().map(|certified| certified.identity.machine);
-    let connection = host.connected.enter(hello.volume, hello.session, machine);
+    let connection = host.connected.enter(hello.volume, machine);
     let seeds = Seeds::new(host, hello, &name);
     let connection = &connection;
     let storing =

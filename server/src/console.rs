@@ -24,11 +24,11 @@ use snapless_console::accounts::ACCOUNTS_DIR;
 use snapless_console::serve::{self, Options};
 use snapless_console::settings::{SETTINGS_FILE, Settings};
 use snapless_trust::identity::expires;
-use snapless_trust::server::ServerTrust;
 
 use crate::error::{Error, Result};
 use crate::location::Location;
 use crate::seal::KeySource;
+use crate::security::Security;
 use crate::serve::Server;
 
 mod acts;
@@ -55,8 +55,6 @@ pub struct Start<'a> {
     pub location: Location,
     /// Its key.
     pub key: KeySource,
-    /// The folder of trust, with the console's settings and accounts.
-    pub trust: &'a Path,
     /// The settings; those in the folder of trust without this.
     pub settings: Option<&'a Path>,
 }
@@ -66,16 +64,20 @@ pub fn accounts_dir(trust: &Path) -> PathBuf {
     trust.join(ACCOUNTS_DIR)
 }
 
-/// Starts the console of a server.
+/// Starts the console of a server. Its settings and accounts are in the server's folder of trust.
 ///
 /// # Errors
-/// [`Error::Console`] for settings that cannot be used, [`Error::Listen`], or what is wrong with
-/// the authority.
+/// [`Error::Console`] for settings that cannot be used or a server without TLS,
+/// [`Error::Listen`], or what is wrong with the authority.
 pub fn start(server: &Server, start: Start<'_>) -> Result<Running> {
-    let Start { address, location, key, trust: folder, settings: path } = start;
+    let Start { address, location, key, settings: path } = start;
+    let host = server.host();
+    let Security::Tls(trust) = &host.security else {
+        return Err(Error::Console("the server has no authority: leave --insecure out".into()));
+    };
+    let folder = trust.folder();
     let path = path.map_or_else(|| folder.join(SETTINGS_FILE), Path::to_owned);
     let settings = Settings::read(&path).map_err(|error| Error::Console(error.to_string()))?;
-    let trust = Arc::new(ServerTrust::open(folder)?);
     let machine = machine_name();
     let own = settings.certificate.as_ref().zip(settings.key.as_ref());
     let (tls, certificate_expires) = if let Some((certificate, key)) = own {
@@ -91,14 +93,13 @@ pub fn start(server: &Server, start: Start<'_>) -> Result<Running> {
         names.dedup();
         trust.console_config(&names, SystemTime::now())?
     };
-    let host = server.host();
     host.connected.watch();
     let estate = Stored::start(Parts {
         location,
         key,
         repository: host.repository.repository().clone(),
         connected: host.connected.clone(),
-        trust,
+        trust: Arc::clone(trust),
         settings: settings.clone(),
         machine: machine.clone(),
         certificate_expires,
@@ -155,6 +156,8 @@ fn machine_name() -> String {
 
 #[cfg(test)]
 mod tests {
+    use snapless_trust::server::ServerTrust;
+
     use super::*;
 
     #[test]

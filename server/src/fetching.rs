@@ -24,14 +24,16 @@ use snapless_link::question::{Opened, RefusedKind, Reply};
 use snapless_link::server::{Patience, ServerLink};
 use snapless_wire::fetch::{FETCH_TILE, Fetch, Fetched, Tile, Window};
 use snapless_wire::frame::FrameKind;
-use snapless_wire::id::{SessionId, VolumeGuid};
+use snapless_wire::id::VolumeGuid;
 
+use crate::bytes::{is_zero, to_index};
 use crate::error::{Error, Result};
 use crate::format::point_key;
 use crate::host::Host;
 use crate::openings::Opening;
 use crate::point::PointReader;
 use crate::point_name::PointName;
+use crate::questions::{kind_of, session_id};
 use crate::restore::{Found, Source, window_bytes};
 use crate::stop::StopFlag;
 use crate::time;
@@ -70,13 +72,8 @@ impl Asked<'_> {
         };
         let repository = host.repository.repository().clone().pinned_for(COMMAND);
         let no_question = |why: String| Reply::refused(RefusedKind::Question, why);
-        let session = match self.session.map(|text| (text, SessionId::parse(text))) {
-            Some((text, None)) => {
-                return Err(no_question(format!("\"{text}\" is no session's id")));
-            }
-            found => found.and_then(|(_, session)| session),
-        };
-        let refused = |error: Error| Reply::refused(crate::questions::kind_of(&error), error);
+        let session = self.session.map(session_id).transpose()?;
+        let refused = |error: Error| Reply::refused(kind_of(&error), error);
         let source = if self.is_key {
             let key = point_key::parse(self.at);
             let (time, cut) = key.ok_or_else(|| no_question("the key names no point".into()))?;
@@ -211,13 +208,4 @@ fn receive(link: &mut ServerLink, stop: &StopFlag, payload: &mut Vec<u8>) -> Res
         Err(LinkError::Cancelled) => Err(LinkError::Silent(REQUEST_LIMIT).into()),
         Err(error) => Err(error.into()),
     }
-}
-
-fn is_zero(bytes: &[u8]) -> bool {
-    bytes.iter().all(|byte| *byte == 0)
-}
-
-/// A length or a place inside a window, which is in memory.
-fn to_index(bytes: u64) -> usize {
-    usize::try_from(bytes).unwrap_or(usize::MAX)
 }

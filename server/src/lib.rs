@@ -29,7 +29,7 @@
 //! | [`restore`], [`disk_image`], [`mount`], [`diff`], [`salvage`], [`target`], [`verify`], [`against`], [`list`], [`points`], [`stat`], [`bill`], [`dedup`] | an administrator's commands |
 //! | [`copy`], [`export`], [`upgrade`] | sessions into another repository; one on a disk that is shipped; what older releases did not make |
 //! | `walk` | the headers of a whole history, for reports |
-//! | [`shown_name`], [`bytes`] | names of files and runs of bytes in their reports |
+//! | [`shown_name`], [`bytes`] | names of files and runs of bytes in their reports; bytes in memory |
 #![forbid(unsafe_code)]
 
 pub mod against;

@@ -34,6 +34,18 @@ pub struct Volume {
     pub error: Option<String>,
 }
 
+impl Volume {
+    /// The acknowledged streams of its sessions, oldest first, as far as they are sound.
+    pub fn streams(&self) -> impl Iterator<Item = &Stream> {
+        self.sessions.iter().filter_map(|session| session.content.stream())
+    }
+
+    /// Bytes of these streams.
+    pub fn stored_bytes(&self) -> u64 {
+        self.streams().map(|stream| stream.stored_bytes).sum()
+    }
+}
+
 /// The last point of a volume.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Latest {

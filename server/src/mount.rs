@@ -98,6 +98,21 @@ impl Mount {
         &self.export.name
     }
 
+    /// What a client calls on Linux: to attach it as a device, and to make an image of it.
+    pub fn commands(&self) -> [String; 2] {
+        let (address, export) = (self.address(), self.export());
+        let place = match address {
+            Address::Tcp(address) => format!("{} {}", address.ip(), address.port()),
+            Address::Unix(path) => format!("-unix '{}'", path.display()),
+        };
+        let access = if self.overlay.is_some() { "" } else { " -readonly" };
+        let uri = address.uri(export);
+        [
+            format!("nbd-client {place} /dev/nbd0{access} -name {export}"),
+            format!("qemu-img convert -p -O qcow2 '{uri}' volume.qcow2"),
+        ]
+    }
+
     /// A handle that ends it.
     pub fn stopper(&self) -> Stopper {
         Stopper { stop: self.stop.clone(), wake: self.listener.wake() }

@@ -94,6 +94,16 @@ pub(crate) fn unknown() -> Reply {
     Reply::refused(RefusedKind::NoSuchVolume, why)
 }
 
+/// The session that a machine names.
+///
+/// # Errors
+/// The reply that says why it is none.
+pub(crate) fn session_id(text: &str) -> Result<SessionId, Reply> {
+    SessionId::parse(text).ok_or_else(|| {
+        Reply::refused(RefusedKind::Question, format!("\"{text}\" is no session's id"))
+    })
+}
+
 pub(crate) fn kind_of(error: &Error) -> RefusedKind {
     match error {
         Error::NoVolume { .. } | Error::NoSessions(_) | Error::NoSession { .. } => {
@@ -179,9 +189,9 @@ fn session_for(
     volume: VolumeGuid,
     session: &str,
 ) -> Result<std::result::Result<SessionId, Reply>> {
-    let Some(session) = SessionId::parse(session) else {
-        let why = format!("\"{session}\" is no session's id");
-        return Ok(Err(Reply::refused(RefusedKind::Question, why)));
+    let session = match session_id(session) {
+        Ok(session) => session,
+        Err(refused) => return Ok(Err(refused)),
     };
     if repository.bookmarks(Some(volume))?.len() >= BOOKMARKS_MAX {
         let why = format!(

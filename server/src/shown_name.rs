@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
+use snapless_trust::hex;
 
 /// A file's name in a report: a JSON report has it as `file`, with U+FFFD for what is no Unicode,
 /// and then also as `file_bytes`, the exact name in hexadecimal.
@@ -28,14 +29,10 @@ impl Serialize for ShownName {
         let mut map = to.serialize_map(None)?;
         map.serialize_entry("file", &self.to_string_lossy())?;
         if self.to_str().is_none() {
-            map.serialize_entry("file_bytes", &hex(self.as_os_str().as_encoded_bytes()))?;
+            map.serialize_entry("file_bytes", &hex::encode(self.as_os_str().as_encoded_bytes()))?;
         }
         map.end()
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 #[cfg(test)]

@@ -4,12 +4,12 @@
 //! disk; those left out are counted.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::TrustError;
 use crate::identity::MachineId;
@@ -23,6 +23,8 @@ const REFUSALS_MAX: u32 = 60;
 const REFUSALS_TIME: Duration = Duration::from_mins(1);
 /// The longest text from outside, in bytes.
 const TEXT_MAX: usize = 300;
+/// Bytes that are read, from the log's end.
+const END_BYTES: u64 = 2 << 20;
 
 /// What was done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -96,6 +98,24 @@ struct Line<'a> {
     left_out: u32,
 }
 
+/// An act as it is in the log.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+pub struct Noted {
+    /// When, as RFC 3339 text.
+    pub time: String,
+    /// What was done: an [`Act`], perhaps one of another release.
+    pub act: String,
+    /// The user of the console who did it.
+    pub who: Option<String>,
+    /// The address from which it was asked for.
+    pub peer: Option<String>,
+    /// The machine that it concerns.
+    pub machine: Option<String>,
+    /// The particulars.
+    #[serde(default)]
+    pub about: String,
+}
+
 /// One act.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry<'a> {
@@ -140,6 +160,25 @@ impl Audit {
         }
     }
 
+    /// The last acts, the newest first: so many at most, of the log's last 2 MiB. Lines that are
+    /// none are left out.
+    ///
+    /// # Errors
+    /// The system's. A log that is not there yet has no acts.
+    pub fn end(&self, limit: usize) -> io::Result<Vec<Noted>> {
+        let mut file = match regular::open_to_read(&self.path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            opened => opened?,
+        };
+        let begin = file.metadata()?.len().saturating_sub(END_BYTES);
+        file.seek(SeekFrom::Start(begin))?;
+        let mut bytes = Vec::new();
+        file.take(END_BYTES).read_to_end(&mut bytes)?;
+        // The first line may be half of one.
+        let lines = bytes.split(|byte| *byte == b'\n').rev();
+        Ok(lines.filter_map(|line| serde_json::from_slice(line).ok()).take(limit).collect())
+    }
+
     /// How many refusals were left out before this one, or `None` if this one is left out too.
     fn admit(&self) -> Option<u32> {
         let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
@@ -171,7 +210,7 @@ impl Audit {
         file.write_all(&text).and_then(|()| file.sync_data()).map_err(failed())
     }
 
-    fn open(&self) -> std::io::Result<File> {
+    fn open(&self) -> io::Result<File> {
         let mut options = OpenOptions::new();
         options.append(true).create(true);
         private::only_owner(&mut options);
@@ -234,6 +273,30 @@ mod tests {
         assert_eq!(lines[0]["act"], "enrolled");
         assert_eq!(lines[0]["machine"], id.to_string());
         assert_eq!(lines[1]["peer"], "192.0.2.1:7");
+    }
+
+    #[test]
+    fn the_last_acts_are_read_newest_first_and_half_a_line_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let audit = Audit::new(dir.path());
+        assert_eq!(audit.end(10).unwrap(), []);
+        let long = "x".repeat(TEXT_MAX);
+        audit.append(&refusal(&long)).unwrap();
+        let line = std::fs::read(audit.path()).unwrap();
+        let (end_bytes, line_bytes) = (usize::try_from(END_BYTES).unwrap(), line.len());
+        let before = line.repeat(end_bytes / line_bytes + 2);
+        std::fs::write(audit.path(), &before).unwrap();
+        let entry = Entry { who: Some("alice"), machine: Some(MachineId([1; 16])), ..refusal("y") };
+        audit.append(&entry).unwrap();
+        let end = audit.end(2).unwrap();
+        let told = |noted: &Noted| (noted.act.clone(), noted.who.clone(), noted.about.clone());
+        assert_eq!(told(&end[0]), ("connect-refused".into(), Some("alice".into()), "y".into()));
+        assert_eq!(end[0].machine, Some(MachineId([1; 16]).to_string()));
+        assert_eq!(told(&end[1]), ("connect-refused".into(), None, long));
+        assert_eq!(end.len(), 2);
+        let last_bytes = std::fs::read(audit.path()).unwrap().len() - before.len();
+        let whole = (end_bytes - last_bytes) / line_bytes + 1;
+        assert_eq!(audit.end(usize::MAX).unwrap().len(), whole);
     }
 
     #[test]

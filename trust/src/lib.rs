@@ -18,6 +18,7 @@
 //! | [`folders`] | names in a folder that survive a crash |
 //! | [`regular`] | files, and nothing else in their place |
 //! | [`text`] | what people write, in whatever encoding |
+//! | [`hex`] | bytes as hexadecimal digits |
 //!
 //! Rule: a key is private from its first byte, no secret is stored that a hash can replace, and
 //! what cannot be checked is refused.
@@ -30,7 +31,7 @@ pub mod enrolment;
 mod error;
 pub mod files;
 pub mod folders;
-mod hex;
+pub mod hex;
 pub mod identity;
 pub mod keystore;
 pub mod machines;

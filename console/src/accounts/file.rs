@@ -2,13 +2,14 @@
 //! console use it at once.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use snapless_trust::{files, folders, private};
 
 use crate::fault::{Code, Fault, Result};
 
@@ -72,18 +73,14 @@ impl<T: Default + Serialize + DeserializeOwned> Kept<T> {
         T: Clone,
     {
         let _one = self.change.lock().unwrap_or_else(PoisonError::into_inner);
-        let folder = self.path.parent().unwrap_or(Path::new("."));
         let failed = |error: io::Error| self.failed("write", &error);
-        create_folder(folder).map_err(failed)?;
+        private::create_folders(folders::of(&self.path)).map_err(failed)?;
         let lock = File::create(self.path.with_extension("lock")).map_err(failed)?;
         lock.lock().map_err(failed)?;
         let mut content = (*self.get()?).clone();
         let made = change(&mut content)?;
         let bytes = serde_json::to_vec_pretty(&content).map_err(Fault::internal)?;
-        // For this user only: so are files that `tempfile` makes.
-        let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
-        file.write_all(&bytes).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
-        file.persist(&self.path).map_err(|error| failed(error.error))?;
+        files::replace(&self.path, &bytes).map_err(|error| self.failed("write", &error))?;
         *self.read.lock().unwrap_or_else(PoisonError::into_inner) = None;
         Ok(made)
     }
@@ -95,18 +92,6 @@ impl<T: Default + Serialize + DeserializeOwned> Kept<T> {
             format!("cannot {what} the console's accounts: the server's log says why"),
         )
     }
-}
-
-#[cfg(unix)]
-fn create_folder(folder: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
-}
-
-#[cfg(not(unix))]
-fn create_folder(folder: &Path) -> io::Result<()> {
-    // It inherits the rights of the folder of trust.
-    fs::create_dir_all(folder)
 }
 
 #[cfg(unix)]

@@ -4,7 +4,7 @@ use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
 use sha2::{Digest, Sha256};
-use std::fmt::Write;
+use snapless_trust::hex;
 use subtle::ConstantTimeEq;
 
 use crate::fault::{Fault, Result};
@@ -23,7 +23,7 @@ pub type Hash = [u8; 32];
 /// # Errors
 /// The system gives no random bytes.
 pub fn make() -> Result<String> {
-    random::<SECRET_LEN>().map(|bytes| hex(&bytes))
+    random::<SECRET_LEN>().map(|bytes| hex::encode(&bytes))
 }
 
 /// A new id of a job, a token, a start of the console.
@@ -31,7 +31,7 @@ pub fn make() -> Result<String> {
 /// # Errors
 /// The system gives no random bytes.
 pub fn make_id() -> Result<String> {
-    random::<8>().map(|bytes| hex(&bytes))
+    random::<8>().map(|bytes| hex::encode(&bytes))
 }
 
 /// The hash of a secret.
@@ -64,15 +64,6 @@ pub fn is_password(password: &str, stored: Option<&str>) -> bool {
     };
     let Ok(stored) = PasswordHash::new(stored) else { return false };
     argon2.verify_password(password.as_bytes(), &stored).is_ok()
-}
-
-/// Digits of bytes.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing into a text cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 fn random<const LEN: usize>() -> Result<[u8; LEN]> {

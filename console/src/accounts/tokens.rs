@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use snapless_trust::hex;
 
 use super::file::Kept;
 use super::secret::{self, Hash};
@@ -45,7 +46,7 @@ impl Tokens {
 
     /// The token whose secret has this hash, if it is valid.
     pub(super) fn find(&self, hash: &Hash, now_ms: u64) -> Result<Option<Token>> {
-        let wanted = secret::hex(hash);
+        let wanted = hex::encode(hash);
         let tokens = self.0.get()?;
         let found = tokens
             .tokens
@@ -67,7 +68,7 @@ impl Tokens {
             made_by: by.to_owned(),
             expires_ms,
         };
-        let stored = Stored { token: token.clone(), sha256: secret::hex(&secret::hash(&secret)) };
+        let stored = Stored { token: token.clone(), sha256: hex::encode(&secret::hash(&secret)) };
         self.0.change(|file| {
             if file.tokens.iter().any(|it| it.token.name == token.name) {
                 let message = format!("there is a token {}: end it first", token.name);

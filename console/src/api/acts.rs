@@ -8,17 +8,17 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use super::Console;
-use super::asked::{Body, ByOperator, ByViewer, InPath};
+use super::asked::{Body, ByOperator, ByViewer, InPath, InState};
+use crate::estate::Estate;
 use crate::fault::{Code, Fault, Result};
-use crate::jobs::NewJob;
+use crate::jobs::{NewJob, Progressing};
 use crate::model::{
-    Bookmark, BookmarkName, HexId, Job, JobKind, NewBookmark, NewMount, NewRestore, VolumeId,
+    Bookmark, BookmarkName, HexId, Job, JobKind, JobResult, NewBookmark, NewMount, NewRestore,
+    VolumeId,
 };
 
-type Console_ = State<Arc<Console>>;
-
 pub(super) async fn add_bookmark(
-    State(console): Console_,
+    State(console): InState,
     by: ByOperator,
     InPath(volume): InPath<VolumeId>,
     Body(new): Body<NewBookmark>,
@@ -36,7 +36,7 @@ pub(super) struct NamedBookmark {
 }
 
 pub(super) async fn remove_bookmark(
-    State(console): Console_,
+    State(console): InState,
     by: ByOperator,
     InPath(NamedBookmark { volume, name }): InPath<NamedBookmark>,
 ) -> Result<StatusCode> {
@@ -47,7 +47,7 @@ pub(super) async fn remove_bookmark(
 }
 
 pub(super) async fn mount(
-    State(console): Console_,
+    State(console): InState,
     by: ByOperator,
     InPath(volume): InPath<VolumeId>,
     Body(new): Body<NewMount>,
@@ -59,9 +59,19 @@ pub(super) async fn mount(
     let about = format!("{at} of volume {volume}{how}");
     console.note(&by.actor, by.peer, "mount", about).await?;
     let text = format!("serves {at} as a disk");
-    let (kind, by, estate) = (JobKind::Mount, by.actor.name, Arc::clone(&console.estate));
+    let (kind, by) = (JobKind::Mount, by.actor.name);
     let job = NewJob { kind, volume: volume.clone(), at: Some(at), by, text };
-    let job = console.jobs().start(job, move |job| estate.mount(&volume, &new, job))?;
+    begin(&console, job, move |estate, job| estate.mount(&volume, &new, job))
+}
+
+/// Begins a job, which the estate does.
+fn begin(
+    console: &Console,
+    job: NewJob,
+    work: impl FnOnce(&dyn Estate, &Progressing) -> Result<JobResult> + Send + 'static,
+) -> Result<(StatusCode, Json<Job>)> {
+    let estate = Arc::clone(&console.estate);
+    let job = console.jobs().start(job, move |job| work(&*estate, job))?;
     Ok((StatusCode::ACCEPTED, Json(job)))
 }
 
@@ -78,7 +88,7 @@ async fn must_be_restorable(
 }
 
 pub(super) async fn restore(
-    State(console): Console_,
+    State(console): InState,
     by: ByOperator,
     InPath(volume): InPath<VolumeId>,
     Body(new): Body<NewRestore>,
@@ -98,14 +108,13 @@ pub(super) async fn restore(
     let about = format!("{at} of volume {volume} to {} in {}", new.file, new.folder);
     console.note(&by.actor, by.peer, "restore", about).await?;
     let text = format!("restores {at} to {}", new.file);
-    let (kind, by, estate) = (JobKind::Restore, by.actor.name, Arc::clone(&console.estate));
+    let (kind, by) = (JobKind::Restore, by.actor.name);
     let job = NewJob { kind, volume: volume.clone(), at: Some(at), by, text };
-    let job = console.jobs().start(job, move |job| estate.restore(&volume, &new, job))?;
-    Ok((StatusCode::ACCEPTED, Json(job)))
+    begin(&console, job, move |estate, job| estate.restore(&volume, &new, job))
 }
 
 pub(super) async fn verify(
-    State(console): Console_,
+    State(console): InState,
     by: ByOperator,
     InPath(volume): InPath<VolumeId>,
 ) -> Result<(StatusCode, Json<Job>)> {
@@ -113,10 +122,9 @@ pub(super) async fn verify(
     console.ask(move |estate| estate.retention(&known)).await?;
     console.note(&by.actor, by.peer, "verify", format!("volume {volume}")).await?;
     let text = "checks all that is stored".to_owned();
-    let (kind, by, estate) = (JobKind::Verify, by.actor.name, Arc::clone(&console.estate));
+    let (kind, by) = (JobKind::Verify, by.actor.name);
     let job = NewJob { kind, volume: volume.clone(), at: None, by, text };
-    let job = console.jobs().start(job, move |job| estate.verify(&volume, job))?;
-    Ok((StatusCode::ACCEPTED, Json(job)))
+    begin(&console, job, move |estate, job| estate.verify(&volume, job))
 }
 
 #[derive(Serialize)]
@@ -124,13 +132,13 @@ pub(super) struct ListOfJobs {
     jobs: Vec<Job>,
 }
 
-pub(super) async fn jobs(State(console): Console_, by: ByViewer) -> Json<ListOfJobs> {
+pub(super) async fn jobs(State(console): InState, by: ByViewer) -> Json<ListOfJobs> {
     let jobs = console.jobs().all();
     Json(ListOfJobs { jobs: jobs.into_iter().map(|job| shown(job, &by)).collect() })
 }
 
 pub(super) async fn job(
-    State(console): Console_,
+    State(console): InState,
     by: ByViewer,
     InPath(job): InPath<HexId>,
 ) -> Result<Json<Job>> {
@@ -143,7 +151,7 @@ fn shown(job: Job, by: &ByViewer) -> Job {
 }
 
 pub(super) async fn stop(
-    State(console): Console_,
+    State(console): InState,
     by: ByOperator,
     InPath(job): InPath<HexId>,
 ) -> Result<(StatusCode, Json<Job>)> {

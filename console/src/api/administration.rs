@@ -1,15 +1,12 @@
 //! Acts of administrators. Each is noted in the audit log before it is done.
 
-use std::sync::Arc;
-
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Serialize;
 
-use super::Console;
-use super::asked::{Body, ByAdministrator, InPath, InQuery};
-use super::estate::Limit;
+use super::asked::{Body, ByAdministrator, InPath, InQuery, InState};
+use super::estate::{Limit, in_range};
 use crate::estate::Act;
 use crate::fault::{Fault, Result};
 use crate::model::{
@@ -17,10 +14,8 @@ use crate::model::{
     RetentionChanges, Token, VALID_DAYS_MAX, VALID_MINUTES_MAX, VolumeId,
 };
 
-type Console_ = State<Arc<Console>>;
-
 pub(super) async fn set_retention(
-    State(console): Console_,
+    State(console): InState,
     by: ByAdministrator,
     InPath(volume): InPath<VolumeId>,
     Body(new): Body<RetentionChanges>,
@@ -35,14 +30,11 @@ pub(super) async fn set_retention(
 }
 
 pub(super) async fn enrol(
-    State(console): Console_,
+    State(console): InState,
     by: ByAdministrator,
     Body(new): Body<NewEnrolment>,
 ) -> Result<(StatusCode, Json<Enrolment>)> {
-    if !(1..=VALID_MINUTES_MAX).contains(&new.valid_minutes) {
-        let message = format!("valid_minutes: expected a number from 1 to {VALID_MINUTES_MAX}");
-        return Err(Fault::bad(message));
-    }
+    in_range("valid_minutes", new.valid_minutes, 1, VALID_MINUTES_MAX)?;
     let name = new.name.as_ref().map_or("any", |name| name.as_str());
     let about = format!("token of enrolment for {name}, {} minutes", new.valid_minutes);
     console.note(&by.actor, by.peer, "enrolment-token", about).await?;
@@ -51,7 +43,7 @@ pub(super) async fn enrol(
 }
 
 pub(super) async fn revoke(
-    State(console): Console_,
+    State(console): InState,
     by: ByAdministrator,
     InPath(machine): InPath<MachineId>,
 ) -> Result<StatusCode> {
@@ -71,20 +63,19 @@ pub(super) struct ListOfTokens {
 }
 
 pub(super) async fn tokens(
-    State(console): Console_,
+    State(console): InState,
     _: ByAdministrator,
 ) -> Result<Json<ListOfTokens>> {
     Ok(Json(ListOfTokens { tokens: console.accounts().tokens()? }))
 }
 
 pub(super) async fn make_token(
-    State(console): Console_,
+    State(console): InState,
     by: ByAdministrator,
     Body(new): Body<NewToken>,
 ) -> Result<(StatusCode, Json<MadeToken>)> {
-    if !new.valid_days.is_none_or(|days| (1..=VALID_DAYS_MAX).contains(&days)) {
-        let message = format!("valid_days: expected a number from 1 to {VALID_DAYS_MAX}");
-        return Err(Fault::bad(message));
+    if let Some(days) = new.valid_days {
+        in_range("valid_days", days, 1, VALID_DAYS_MAX)?;
     }
     let about = format!("{} as {}", new.name, new.role.name());
     console.note(&by.actor, by.peer, "token-make", about).await?;
@@ -93,7 +84,7 @@ pub(super) async fn make_token(
 }
 
 pub(super) async fn remove_token(
-    State(console): Console_,
+    State(console): InState,
     by: ByAdministrator,
     InPath(token): InPath<HexId>,
 ) -> Result<StatusCode> {
@@ -108,7 +99,7 @@ pub(super) struct ListOfEntries {
 }
 
 pub(super) async fn audit(
-    State(console): Console_,
+    State(console): InState,
     _: ByAdministrator,
     InQuery(limit): InQuery<Limit>,
 ) -> Result<Json<ListOfEntries>> {

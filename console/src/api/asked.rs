@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request, State};
 use axum::http::header::{self, HeaderMap};
 use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
@@ -41,8 +41,7 @@ impl<const ROLE: u8> FromRequestParts<Arc<Console>> for By<ROLE> {
     type Rejection = Fault;
 
     async fn from_request_parts(parts: &mut Parts, console: &Arc<Console>) -> Result<Self> {
-        let peer = parts.extensions.get::<Peer>().copied();
-        let peer = peer.ok_or_else(|| Fault::internal("a request without a peer"))?;
+        let peer = Peer::from_request_parts(parts, console).await?;
         let token = bearer(&parts.headers).map(str::to_owned);
         let actor = if let Some(secret) = &token {
             console.accounts().of_token(secret)?
@@ -89,6 +88,18 @@ pub(super) fn cookie(headers: &HeaderMap) -> Option<&str> {
     let mut pairs = texts.flat_map(|text| text.split(';')).filter_map(|it| it.split_once('='));
     pairs.find(|(name, _)| name.trim() == COOKIE).map(|(_, secret)| secret.trim())
 }
+
+impl FromRequestParts<Arc<Console>> for Peer {
+    type Rejection = Fault;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Console>) -> Result<Self> {
+        let peer = parts.extensions.get::<Self>().copied();
+        peer.ok_or_else(|| Fault::internal("a request without a peer"))
+    }
+}
+
+/// What requests share.
+pub(super) type InState = State<Arc<Console>>;
 
 /// A part of the path.
 pub(super) struct InPath<T>(pub(super) T);

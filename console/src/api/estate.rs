@@ -9,7 +9,7 @@ use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
 
 use super::Console;
-use super::asked::{ByViewer, InPath, InQuery};
+use super::asked::{ByViewer, InPath, InQuery, InState};
 use crate::estate::Stretch;
 use crate::fault::{Fault, Result};
 use crate::metrics::{self, Told};
@@ -23,13 +23,11 @@ const BUCKETS_MAX: u32 = 2000;
 /// The most entries of a list.
 const LIMIT_MAX: u32 = 1000;
 
-type Console_ = State<Arc<Console>>;
-
-pub(super) async fn server(State(console): Console_, _: ByViewer) -> Result<Json<Server>> {
+pub(super) async fn server(State(console): InState, _: ByViewer) -> Result<Json<Server>> {
     console.ask(|estate| estate.server()).await.map(Json)
 }
 
-pub(super) async fn overview(State(console): Console_, _: ByViewer) -> Result<Json<Overview>> {
+pub(super) async fn overview(State(console): InState, _: ByViewer) -> Result<Json<Overview>> {
     console.ask(|estate| estate.overview()).await.map(Json)
 }
 
@@ -38,12 +36,12 @@ pub(super) struct ListOfAlarms {
     alarms: Vec<Alarm>,
 }
 
-pub(super) async fn alarms(State(console): Console_, _: ByViewer) -> Json<ListOfAlarms> {
+pub(super) async fn alarms(State(console): InState, _: ByViewer) -> Json<ListOfAlarms> {
     Json(ListOfAlarms { alarms: console.alarms().all() })
 }
 
 pub(super) async fn volume(
-    State(console): Console_,
+    State(console): InState,
     _: ByViewer,
     InPath(volume): InPath<VolumeId>,
 ) -> Result<Json<Volume>> {
@@ -76,7 +74,7 @@ pub(super) fn in_range(name: &str, number: u32, min: u32, max: u32) -> Result<u3
 }
 
 pub(super) async fn map(
-    State(console): Console_,
+    State(console): InState,
     _: ByViewer,
     InPath(volume): InPath<VolumeId>,
     InQuery(query): InQuery<Parts>,
@@ -86,7 +84,7 @@ pub(super) async fn map(
 }
 
 pub(super) async fn history(
-    State(console): Console_,
+    State(console): InState,
     _: ByViewer,
     InPath(volume): InPath<VolumeId>,
 ) -> Result<Json<History>> {
@@ -124,7 +122,7 @@ pub(super) struct ListOfEvents {
 }
 
 pub(super) async fn volume_events(
-    State(console): Console_,
+    State(console): InState,
     _: ByViewer,
     InPath(volume): InPath<VolumeId>,
     InQuery(limit): InQuery<Limit>,
@@ -158,7 +156,7 @@ fn stretch(from_ms: Option<u64>, to_ms: Option<u64>) -> Result<Stretch> {
 }
 
 pub(super) async fn timeline(
-    State(console): Console_,
+    State(console): InState,
     _: ByViewer,
     InPath(volume): InPath<VolumeId>,
     InQuery(query): InQuery<TimelineQuery>,
@@ -177,7 +175,7 @@ pub(super) struct HeatQuery {
 }
 
 pub(super) async fn heat(
-    State(console): Console_,
+    State(console): InState,
     _: ByViewer,
     InPath(volume): InPath<VolumeId>,
     InQuery(query): InQuery<HeatQuery>,
@@ -193,7 +191,7 @@ pub(super) struct PointQuery {
 }
 
 pub(super) async fn point(
-    State(console): Console_,
+    State(console): InState,
     _: ByViewer,
     InPath(volume): InPath<VolumeId>,
     InQuery(query): InQuery<PointQuery>,
@@ -202,14 +200,14 @@ pub(super) async fn point(
 }
 
 pub(super) async fn retention(
-    State(console): Console_,
+    State(console): InState,
     _: ByViewer,
     InPath(volume): InPath<VolumeId>,
 ) -> Result<Json<Retention>> {
     console.ask(move |estate| estate.retention(&volume)).await.map(Json)
 }
 
-pub(super) async fn metrics(State(console): Console_, _: ByViewer) -> Result<impl IntoResponse> {
+pub(super) async fn metrics(State(console): InState, _: ByViewer) -> Result<impl IntoResponse> {
     let watched = Arc::clone(&console);
     let text = console.ask(move |estate| {
         let server = estate.server()?;

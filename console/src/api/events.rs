@@ -1,8 +1,7 @@
 //! Live events.
 
-use std::collections::HashMap;
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -13,17 +12,16 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 
 use super::Console;
-use super::asked::{ByViewer, InQuery};
+use super::asked::{ByViewer, InQuery, InState};
 use super::estate::{in_range, parts};
 use crate::clock::now_ms;
+use crate::counts::Limits;
 use crate::fault::{Fault, Result};
 use crate::model::{Live, PARTS_MAX, Role, VolumeId};
 use crate::watch::Message;
 
-/// Streams at once.
-const STREAMS_MAX: usize = 256;
-/// Streams of one session or token at once.
-const STREAMS_OF_ONE_MAX: usize = 8;
+/// Streams at once, and of one session or token.
+pub(super) const STREAMS_MAX: Limits = Limits { all: 256, of_one: 8 };
 /// Messages that wait for a browser; then those of the watch do.
 const WAITING_MAX: usize = 16;
 /// Between two looks at the volume.
@@ -34,42 +32,6 @@ const SESSION_EVERY: u64 = 5;
 const COMMENT_EVERY: u64 = 15;
 /// A browser that takes nothing for so long is disconnected.
 const STALL_LIMIT: Duration = Duration::from_secs(30);
-
-/// Counts streams.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Streams(Arc<Mutex<HashMap<String, usize>>>);
-
-/// A counted stream.
-#[derive(Debug)]
-struct Counted {
-    streams: Streams,
-    of: String,
-}
-
-impl Streams {
-    fn count(&self, of: String) -> Result<Counted> {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_one = counts.get(&of).copied().unwrap_or_default();
-        if of_one >= STREAMS_OF_ONE_MAX || counts.values().sum::<usize>() >= STREAMS_MAX {
-            return Err(Fault::too_many("streams of events at once", 10));
-        }
-        counts.insert(of.clone(), of_one + 1);
-        drop(counts);
-        Ok(Counted { streams: self.clone(), of })
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        let mut counts = self.streams.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let left = counts.get(&self.of).map_or(0, |count| count.saturating_sub(1));
-        if left == 0 {
-            counts.remove(&self.of);
-        } else {
-            counts.insert(self.of.clone(), left);
-        }
-    }
-}
 
 #[derive(Deserialize)]
 pub(super) struct EventsQuery {
@@ -105,7 +67,7 @@ struct Stream {
 struct Gone;
 
 pub(super) async fn events(
-    State(console): State<Arc<Console>>,
+    State(console): InState,
     by: ByViewer,
     InQuery(query): InQuery<EventsQuery>,
 ) -> Result<Response> {
@@ -114,7 +76,8 @@ pub(super) async fn events(
         Some(seat) => seat.csrf_token.clone(),
         None => by.actor.name.clone(),
     };
-    let counted = console.streams.count(of)?;
+    let too_many = || Fault::too_many("streams of events at once", 10);
+    let counted = console.streams.add(of).ok_or_else(too_many)?;
     let (to, from) = mpsc::channel(WAITING_MAX);
     let stream = Stream { console, by, volume: query.volume, parts, to, map_told: None };
     tokio::spawn(async move {
@@ -213,21 +176,4 @@ impl Stream {
 async fn until_stopped(stopped: &mut watch::Receiver<bool>) {
     // An error: the console is gone.
     drop(stopped.wait_for(|stopped| *stopped).await);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn streams_are_counted_until_they_end() {
-        let streams = Streams::default();
-        let of_one = || streams.count("alice".to_owned());
-        let held: Vec<_> = (0..STREAMS_OF_ONE_MAX).map(|_| of_one().unwrap()).collect();
-        assert!(of_one().is_err());
-        assert!(streams.count("bob".to_owned()).is_ok());
-        drop(held);
-        assert!(of_one().is_ok());
-        assert!(streams.0.lock().unwrap().is_empty());
-    }
 }

@@ -12,8 +12,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
-use super::Console;
-use super::asked::{ByOperator, InPath, InQuery};
+use super::asked::{ByOperator, InPath, InQuery, InState};
 use crate::estate::Download;
 use crate::fault::{Fault, Result};
 use crate::model::{At, FilePath, Folder, VolumeId};
@@ -41,7 +40,7 @@ fn root() -> FilePath {
 }
 
 pub(super) async fn folder(
-    State(console): State<Arc<Console>>,
+    State(console): InState,
     by: ByOperator,
     InPath(volume): InPath<VolumeId>,
     InQuery(query): InQuery<FolderQuery>,
@@ -66,7 +65,7 @@ pub(super) struct FileQuery {
 }
 
 pub(super) async fn download(
-    State(console): State<Arc<Console>>,
+    State(console): InState,
     by: ByOperator,
     InPath(volume): InPath<VolumeId>,
     InQuery(FileQuery { at, path }): InQuery<FileQuery>,

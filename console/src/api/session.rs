@@ -1,30 +1,25 @@
 //! Sign-in and sign-out.
 
-use std::sync::Arc;
-
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::http::header::{self, HeaderMap};
-use axum::http::{Extensions, StatusCode};
 use axum::response::{IntoResponse, Response};
 
-use super::Console;
-use super::asked::{Body, ByViewer, COOKIE, cookie};
+use super::asked::{Body, ByViewer, COOKIE, InState, cookie};
 use crate::accounts::Actor;
-use crate::fault::{Fault, Result};
+use crate::fault::Result;
 use crate::guard::Peer;
 use crate::model::{Session, SignIn};
 
 /// Signs in. The session's secret is always a new one: one that was put into the browser before is
 /// worth nothing.
 pub(super) async fn sign_in(
-    State(console): State<Arc<Console>>,
+    State(console): InState,
     headers: HeaderMap,
-    extensions: Extensions,
+    peer: Peer,
     Body(sign_in): Body<SignIn>,
 ) -> Result<Response> {
-    let peer = extensions.get::<Peer>().copied();
-    let peer = peer.ok_or_else(|| Fault::internal("a request without a peer"))?;
     let (session, secret) = console.accounts().sign_in(sign_in, peer.0.ip()).await?;
     if let Some(before) = cookie(&headers) {
         console.accounts().sign_out(before);
@@ -48,11 +43,7 @@ pub(super) async fn get(by: ByViewer) -> Json<Session> {
 }
 
 /// Signs out.
-pub(super) async fn sign_out(
-    State(console): State<Arc<Console>>,
-    _: ByViewer,
-    headers: HeaderMap,
-) -> Response {
+pub(super) async fn sign_out(State(console): InState, _: ByViewer, headers: HeaderMap) -> Response {
     if let Some(secret) = cookie(&headers) {
         console.accounts().sign_out(secret);
     }

@@ -13,7 +13,7 @@ use crate::numbers::{MIB, TIB, mix};
 pub(crate) const OF_MACHINE: u64 = 4;
 /// A first sync begins anew after so long.
 const SYNC_MS: u64 = 3_600_000;
-/// Parts of the map of the estate, of which a query sees a part each.
+/// Bytes of a block.
 const BLOCK: u64 = 64 << 10;
 
 #[expect(clippy::unwrap_used, reason = "of hexadecimal digits")]
@@ -35,9 +35,6 @@ pub(crate) fn length(number: u64) -> u64 {
 fn state(number: u64, now_ms: u64) -> State {
     // Some volumes have a gap now and then.
     let is_flapping = number % 50 == 17;
-    if is_flapping && (now_ms / 1000 + number).is_multiple_of(120) {
-        return State::Gap;
-    }
     if is_flapping && (now_ms / 1000 + number) % 120 < 25 {
         return State::Gap;
     }

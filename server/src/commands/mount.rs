@@ -137,17 +137,12 @@ impl Report {
 
 fn print(report: &Report, mount: &Mount, is_writable: bool) {
     let Report { volume, session, time, uri, .. } = report;
-    let export = mount.export();
     let access = if is_writable { "what is written goes at the end" } else { "read-only" };
     outln!("serving {volume} as of {time}, session {session}, until Ctrl-C; {access}");
     outln!("{uri}");
-    outln!("  qemu-img convert -p -O qcow2 '{uri}' volume.qcow2");
-    let place = match mount.address() {
-        Address::Tcp(address) => format!("{} {}", address.ip(), address.port()),
-        Address::Unix(path) => format!("-unix '{}'", path.display()),
-    };
-    let access = if is_writable { "" } else { " -readonly" };
-    outln!("  nbd-client {place} /dev/nbd0{access} -name {export}");
+    let [attach, convert] = mount.commands();
+    outln!("  {convert}");
+    outln!("  {attach}");
     for note in point_notes(&report.passed_over, report.gap_since.as_deref()) {
         errln!("{POOR}note{POOR:#}: {note}");
     }

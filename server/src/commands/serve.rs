@@ -57,12 +57,10 @@ pub(super) fn run(args: &Serve) -> Result<ExitCode> {
 #[cfg(feature = "console")]
 fn start_console(args: &Serve, server: &Server) -> Result<Option<console::Running>> {
     let Some(address) = args.console else { return Ok(None) };
-    let folder = args.place.folder()?;
     let start = console::Start {
         address,
         location: args.place.repository.clone(),
         key: args.key.source(),
-        trust: &folder,
         settings: args.console_settings.as_deref(),
     };
     let running = console::start(server, start)?;

@@ -29,6 +29,7 @@ use crate::repository::Repository;
 use crate::restore::{self, Found, Progress, Request, Source};
 use crate::retention::minimum::Minimums;
 use crate::retention::policy::{Changes, Keep, Policies, Volume};
+use crate::retention::run::volumes;
 use crate::stop::StopFlag;
 use crate::target::keep_out;
 use crate::time;
@@ -88,7 +89,7 @@ impl Stored {
         let stopper = mount.stopper();
         job.on_stop(move || stopper.stop());
         job.text(format!("serves the volume as of {}", time::to_text(found.point().time)));
-        job.mounted(served(&mount, new.writable));
+        job.mounted(served(&mount));
         mount.run();
         let findings = (holes > 0).then(|| format!("{holes} bytes, which the disk could not read"));
         Ok(JobResult {
@@ -187,13 +188,10 @@ impl Stored {
         self.policy_of(id)
     }
 
-    fn must_know(&self, volume: VolumeGuid) -> Result<VolumeGuid> {
-        let known = self.repository.volumes()?;
-        if known.contains(&volume) {
-            Ok(volume)
-        } else {
-            Err(Error::NoVolume { volume, known }.into())
-        }
+    /// The volume, if something of it is stored.
+    pub(super) fn must_know(&self, volume: VolumeGuid) -> Result<VolumeGuid> {
+        volumes(&self.repository, Some(volume))?;
+        Ok(volume)
     }
 }
 
@@ -215,19 +213,13 @@ fn tell(job: &Progressing, progress: Progress) {
 }
 
 /// Where a mount is, with commands as `snapless-server mount` prints them.
-fn served(mount: &Mount, is_writable: bool) -> Served {
-    let (address, export) = (mount.address(), mount.export());
-    let uri = address.uri(export);
-    let place = match address {
-        Address::Tcp(address) => format!("{} {}", address.ip(), address.port()),
-        Address::Unix(path) => format!("-unix '{}'", path.display()),
-    };
-    let access = if is_writable { "" } else { " -readonly" };
-    let commands = vec![
-        format!("nbd-client {place} /dev/nbd0{access} -name {export}"),
-        format!("qemu-img convert -p -O qcow2 '{uri}' volume.qcow2"),
-    ];
-    Served { address: address.to_string(), uri, commands }
+fn served(mount: &Mount) -> Served {
+    let address = mount.address();
+    Served {
+        address: address.to_string(),
+        uri: address.uri(mount.export()),
+        commands: mount.commands().to_vec(),
+    }
 }
 
 /// As JSON both have the same names and values, but for numbers that the API does not take.

@@ -81,8 +81,7 @@ impl AllChanges {
         volume: VolumeGuid,
         listed: &list::Volume,
     ) -> Counted {
-        let streams = listed.sessions.iter().filter_map(|session| session.content.stream());
-        let stored_bytes = streams.map(|stream| stream.stored_bytes).sum();
+        let stored_bytes = listed.stored_bytes();
         let mut inner = self.lock();
         inner.make_room(volume);
         let is_counting = inner.counting.contains(&volume);

@@ -1,38 +1,20 @@
 //! Machines: tokens with which they enrol, revocation, the audit log.
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::time::{Duration, SystemTime};
 
-use serde::Deserialize;
 use snapless_console::estate::Act;
 use snapless_console::fault::{Fault, Result};
 use snapless_console::model::{
     AuditEntry, Enrolment, EnrolmentRole, MachineId, MachineLine, NewEnrolment,
 };
+use snapless_trust::audit::Noted;
 use snapless_trust::identity::{MachineId as TrustedId, Role};
 use snapless_trust::revocation::Subject;
 use snapless_trust::token::Grant;
 
 use super::estate::Stored;
 use super::fault::{machine_id, of_trust};
-use super::lines::{ms, ms_before};
-use crate::time;
-
-/// Bytes of the audit log that are read, from its end.
-const AUDIT_BYTES: u64 = 2 << 20;
-
-/// A line of the audit log.
-#[derive(Deserialize)]
-struct Line {
-    time: String,
-    act: String,
-    who: Option<String>,
-    peer: Option<String>,
-    machine: Option<String>,
-    #[serde(default)]
-    about: String,
-}
+use super::lines::{ms_before, now_ms};
 
 impl Stored {
     pub(super) fn enrol(&self, new: &NewEnrolment) -> Result<Enrolment> {
@@ -45,8 +27,7 @@ impl Stored {
         let valid = Duration::from_mins(new.valid_minutes.into());
         let grant = Grant { role, name, machine };
         let token = self.trust.make_token(&grant, valid, SystemTime::now()).map_err(of_trust)?;
-        let valid_until_ms =
-            ms(time::now()).unwrap_or_default() + 60_000 * u64::from(new.valid_minutes);
+        let valid_until_ms = now_ms() + 60_000 * u64::from(new.valid_minutes);
         let token = token.text();
         let command = format!("snapless enroll SERVER --token {token}");
         Ok(Enrolment { token, valid_until_ms, command })
@@ -81,31 +62,16 @@ impl Stored {
     }
 
     pub(super) fn audit_end(&self, limit: usize) -> Result<Vec<AuditEntry>> {
-        let path = self.trust.audit().path();
-        let read = || -> std::io::Result<Vec<u8>> {
-            let mut file = File::open(path)?;
-            let begin = file.metadata()?.len().saturating_sub(AUDIT_BYTES);
-            file.seek(SeekFrom::Start(begin))?;
-            let mut bytes = Vec::new();
-            file.take(AUDIT_BYTES).read_to_end(&mut bytes)?;
-            Ok(bytes)
+        let entry = |Noted { time, act, who, peer, machine, about }| AuditEntry {
+            time_ms: ms_before(&time),
+            act,
+            who,
+            peer,
+            machine,
+            about,
         };
-        let bytes = match read() {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-            read => read.map_err(Fault::internal)?,
-        };
-        // The first line may be half of one.
-        let lines = bytes.split(|byte| *byte == b'\n').rev();
-        let parsed = lines.filter_map(|line| serde_json::from_slice::<Line>(line).ok());
-        let entry = |line: Line| AuditEntry {
-            time_ms: ms_before(&line.time),
-            act: line.act,
-            who: line.who,
-            peer: line.peer,
-            machine: line.machine,
-            about: line.about,
-        };
-        Ok(parsed.take(limit).map(entry).collect())
+        let end = self.trust.audit().end(limit).map_err(Fault::internal)?;
+        Ok(end.into_iter().map(entry).collect())
     }
 
     pub(super) fn note_act(&self, act: &Act<'_>) -> Result<()> {

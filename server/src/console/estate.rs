@@ -13,11 +13,11 @@ use snapless_console::model::{
 };
 use snapless_console::settings::Settings;
 use snapless_trust::server::ServerTrust;
-use snapless_wire::id::{FileTime, VolumeGuid};
+use snapless_wire::id::VolumeGuid;
 
 use super::changes::AllChanges;
 use super::fault::{guid, volume_id};
-use super::lines::{self, Link, ms};
+use super::lines::{self, Link, ms, now_ms};
 use super::seen::{Seen, Watcher};
 use crate::connected::Connected;
 use crate::disk_image;
@@ -28,7 +28,6 @@ use crate::repository::Repository;
 use crate::seal::KeySource;
 use crate::stop::StopFlag;
 use crate::stream::Part;
-use crate::time;
 
 /// What a server stores, for its console.
 #[derive(Debug)]
@@ -135,29 +134,22 @@ impl Drop for Stored {
     }
 }
 
-fn now_ms() -> u64 {
-    ms(time::now()).unwrap_or_default()
-}
-
 impl Estate for Stored {
     fn server(&self) -> Result<Server> {
         let store = self.repository.store();
         let space = store.space()?;
         let since = self.certificate_expires.duration_since(SystemTime::UNIX_EPOCH).ok();
-        let expires = since.and_then(|since| {
-            ms(FileTime::from_unix_nanos(i128::try_from(since.as_nanos()).ok()?)?)
-        });
+        let expires = since.and_then(|since| u64::try_from(since.as_millis()).ok());
         let shortage = Shortage::find(&self.repository)?.map(|shortage| shortage.to_string());
         let seen = self.watcher.seen();
-        let sessions = seen.volumes.values().flat_map(|looked| &looked.listed.sessions);
-        let streams = sessions.filter_map(|session| session.content.stream());
+        let stored = seen.volumes.values().map(|looked| looked.listed.stored_bytes());
         let features = ["mount", "restore", "verify", "files", "retention", "enrolment"];
         Ok(Server {
             name: self.machine.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             now_ms: now_ms(),
             repository: self.location.to_string(),
-            stored_bytes: Some(streams.map(|stream| stream.stored_bytes).sum()),
+            stored_bytes: Some(stored.sum()),
             free_bytes: space.map(|space| space.free),
             space_bytes: space.map(|space| space.total),
             shortage,

@@ -29,6 +29,11 @@ pub(super) fn ms(time: FileTime) -> Option<u64> {
     u64::try_from(time.unix_nanos() / 1_000_000).ok()
 }
 
+/// The time by the server's clock.
+pub(super) fn now_ms() -> u64 {
+    ms(time::now()).unwrap_or_default()
+}
+
 /// What is known of a volume's connection.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Link {
@@ -65,7 +70,6 @@ pub(super) fn line(
     let target = settings.rpo_target_of(&id).as_secs();
     let is_late = rpo_seconds.is_some_and(|rpo| rpo > target);
     let (level, attention) = attention(state, is_late);
-    let stored = listed.sessions.iter().filter_map(|session| session.content.stream());
     VolumeLine {
         name: id.to_string(),
         group: settings.group_of(&id).map(|group| group.name.clone()),
@@ -82,7 +86,7 @@ pub(super) fn line(
         first_sync,
         receive_rate: link.rate,
         gap,
-        stored_bytes: Some(stored.map(|stream| stream.stored_bytes).sum()),
+        stored_bytes: Some(listed.stored_bytes()),
         connected: link.is_connected,
     }
 }

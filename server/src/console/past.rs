@@ -10,9 +10,8 @@ use snapless_wire::id::VolumeGuid;
 use super::changes::Counted;
 use super::estate::Stored;
 use super::fault::guid;
-use super::lines::{float, ms, ms_after, ms_before, policy, shown_gap};
+use super::lines::{float, ms, ms_after, ms_before, now_ms, policy, shown_gap};
 use crate::bookmarks::Shown;
-use crate::error::Error;
 use crate::list::{self, Content, Points, list_volume};
 use crate::point_name::PointName;
 use crate::restore::Found;
@@ -50,8 +49,7 @@ fn restorable(listed: &list::Volume) -> Vec<Restorable> {
 }
 
 fn gaps(listed: &list::Volume) -> Vec<Gap> {
-    let streams = listed.sessions.iter().filter_map(|session| session.content.stream());
-    streams.flat_map(|stream| stream.gaps.iter().filter_map(shown_gap)).collect()
+    listed.streams().flat_map(|stream| stream.gaps.iter().filter_map(shown_gap)).collect()
 }
 
 /// A bookmark of a list.
@@ -69,10 +67,7 @@ pub(super) fn bookmark(shown: &Shown) -> Bookmark {
 impl Stored {
     /// What is stored of a volume, looked at now.
     pub(super) fn list(&self, volume: VolumeGuid) -> Result<list::Volume> {
-        let known = self.repository.volumes()?;
-        if !known.contains(&volume) {
-            return Err(Error::NoVolume { volume, known }.into());
-        }
+        self.must_know(volume)?;
         Ok(list_volume(&self.repository, volume, &StopFlag::default())?)
     }
 
@@ -93,7 +88,7 @@ impl Stored {
         };
         let t0: Vec<_> = listed.sessions.iter().filter_map(start).collect();
         let begin_ms = t0.iter().map(|start| start.time_ms).min();
-        let now_ms = ms(time::now()).unwrap_or_default();
+        let now_ms = now_ms();
         let changes = match begin_ms {
             Some(begin_ms) if buckets > 0 => {
                 let (from, to) = ends(stretch, begin_ms, now_ms);
@@ -124,7 +119,7 @@ impl Stored {
     pub(super) fn heat_of(&self, id: &VolumeId, stretch: Stretch, parts: u32) -> Result<Heat> {
         let volume = guid(id)?;
         let listed = self.list(volume)?;
-        let now_ms = ms(time::now()).unwrap_or_default();
+        let now_ms = now_ms();
         let counted = self.changes.of((&self.repository, &self.stop), volume, &listed);
         let begin_ms = counted.begin_ms().unwrap_or(now_ms);
         let (from_ms, to_ms) = ends(stretch, begin_ms, now_ms);

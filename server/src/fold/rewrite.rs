@@ -14,6 +14,7 @@ use snapless_types::Extent;
 use super::compact::{Compactor, Numbers};
 use super::cover::{Cover, Stored};
 use super::images::{Images, Of, PageAt};
+use crate::bytes::to_index;
 use crate::error::{Error, Result};
 use crate::format::history::{HistoryNumber, KeptSegment};
 use crate::format::index::TILE_BYTES;
@@ -409,8 +410,4 @@ impl PagesFile {
         (self.file, self.file_len) = (self.store.create_new(&path)?, 0);
         Ok(())
     }
-}
-
-fn to_index(bytes: u64) -> usize {
-    usize::try_from(bytes).unwrap_or(usize::MAX)
 }

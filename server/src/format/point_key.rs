@@ -1,8 +1,7 @@
 //! What names a point of a session to a machine, to open the same one again: the instant and the
 //! cut, as hexadecimal digits.
 
-use std::fmt::Write;
-
+use snapless_trust::hex;
 use snapless_wire::id::FileTime;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -21,25 +20,12 @@ const _: () = assert!(size_of::<Raw>() == 24);
 /// The key of a point.
 pub fn to_text(time: FileTime, cut: Cut) -> String {
     let raw = Raw { time, cut: cut.into() };
-    raw.as_bytes().iter().fold(String::new(), |mut text, byte| {
-        // A string takes whatever is written.
-        _ = write!(text, "{byte:02x}");
-        text
-    })
+    hex::encode(raw.as_bytes())
 }
 
 /// Reads a key; `None` if it is none.
 pub fn parse(text: &str) -> Option<(FileTime, Cut)> {
-    if !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        return None;
-    }
-    let mut bytes = [0; size_of::<Raw>()];
-    if text.len() != 2 * bytes.len() {
-        return None;
-    }
-    for (index, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(text.get(2 * index..2 * index + 2)?, 16).ok()?;
-    }
+    let bytes: [u8; size_of::<Raw>()] = hex::decode(text)?;
     let raw = Raw::read_from_bytes(&bytes).ok()?;
     Some((raw.time, raw.cut.get()?))
 }

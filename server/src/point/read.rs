@@ -20,7 +20,7 @@ use snapless_wire::frame::{FRAME_HEADER_LEN, FrameError};
 use super::PointMap;
 use super::opened::Opened;
 use super::runs::{Entry, Records, Runs, Source};
-use crate::bytes::append;
+use crate::bytes::{append, to_index};
 use crate::error::{Damage, Error, Result};
 use crate::format::index::TILE_BYTES;
 use crate::format::sealed::{SEALED_HEADER_LEN, SealedHeader};
@@ -427,9 +427,4 @@ fn tile_of(records: &Records, byte: u64) -> Range<u64> {
     let start = records.start(byte);
     let tile = byte - (byte - start) % TILE_BYTES as u64;
     tile..(tile + TILE_BYTES as u64).min(start + records.len())
-}
-
-/// Lengths and places inside a buffer or an entry, which are in memory.
-fn to_index(bytes: u64) -> usize {
-    usize::try_from(bytes).unwrap_or(usize::MAX)
 }

@@ -16,6 +16,7 @@ use std::ops::Range;
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::thread;
 
+use crate::bytes::to_index;
 use crate::error::{Error, Result};
 use crate::point::PointReader;
 use crate::stop::StopFlag;
@@ -138,9 +139,4 @@ fn read_all(
             start = end;
         }
     }
-}
-
-/// A length or a place inside a window, which is in memory.
-fn to_index(bytes: u64) -> usize {
-    usize::try_from(bytes).unwrap_or(usize::MAX)
 }

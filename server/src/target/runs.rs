@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::bytes::is_zero;
 use crate::error::Result;
 
 /// Zeros are searched in pieces of this many bytes, the unit in which file systems allocate.
@@ -41,14 +42,6 @@ pub(super) fn of_content(bytes: &[u8]) -> Vec<Range<usize>> {
         }
     }
     runs
-}
-
-/// True if all bytes are zero.
-fn is_zero(bytes: &[u8]) -> bool {
-    // In words, which the compiler turns into vectors.
-    let (words, rest) = bytes.as_chunks::<8>();
-    words.iter().fold(0, |all, &word| all | u64::from_ne_bytes(word)) == 0
-        && rest.iter().all(|&byte| byte == 0)
 }
 
 #[cfg(test)]

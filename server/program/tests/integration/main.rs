@@ -10,8 +10,8 @@ mod copy;
 mod damage;
 #[cfg(target_os = "linux")]
 mod devices;
-#[cfg(target_os = "linux")]
 mod fetching;
+#[cfg(target_os = "linux")]
 mod flood;
 #[cfg(target_os = "linux")]
 mod fold;
