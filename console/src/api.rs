@@ -292,8 +292,9 @@ async fn pass(
     next: Next,
 ) -> Response {
     let checked = peer.and_then(|peer| console.guard.check(peer, &request));
-    let mut response = match checked {
-        Ok(()) => next.run(request).await,
+    let received = asked::received(request).await;
+    let mut response = match checked.and(received) {
+        Ok(request) => next.run(request).await,
         Err(fault) => fault.into_response(),
     };
     guard::complete(response.headers_mut());

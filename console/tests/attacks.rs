@@ -380,6 +380,30 @@ async fn a_body_that_is_too_long_or_no_json_is_refused() {
 }
 
 #[tokio::test]
+async fn a_request_that_its_head_refuses_is_answered_although_its_body_comes_later() {
+    let console = Console::start();
+    for (path, host, status) in [
+        ("/api/v1/session", "localhost", "415"),
+        ("/api/v1/session", "elsewhere.example", "421"),
+        ("/api/v1/volumes/none/mounts", "localhost", "401"),
+        ("/api/v1/overview", "localhost", "405"),
+    ] {
+        let head = format!("POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 2\r\n\r\n");
+        let mut stream = tls(&console);
+        // A connection that had been closed at the head would not take the second request.
+        for _ in 0..2 {
+            stream.write_all(head.as_bytes()).unwrap();
+            std::thread::sleep(Duration::from_millis(100));
+            stream.write_all(b"{}").unwrap();
+            let mut answer = [0; 4096];
+            let len = stream.read(&mut answer).unwrap();
+            let answer = String::from_utf8_lossy(&answer[..len]);
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{path}: {answer}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_connection_that_sends_slowly_is_closed_and_one_address_has_only_so_many() {
     let console = Console::start();
     let address = console.running.address();

@@ -127,6 +127,26 @@ impl<T: DeserializeOwned + Send> FromRequestParts<Arc<Console>> for InQuery<T> {
     }
 }
 
+/// The request with all of its body. A connection is closed if a body is left on it, and a client
+/// that is still sending would then miss the answer; so even a request that is refused is read.
+///
+/// # Errors
+/// The body is too long (as its head says: nothing of it is read), or comes too slowly.
+pub(super) async fn received(request: Request) -> Result<Request> {
+    let too_large = || Fault::new(Code::TooLarge, "the body is longer than 64 KiB");
+    let (parts, body) = request.into_parts();
+    let length = parts.headers.get(header::CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    if length.is_some_and(|length| length > BODY_MAX) {
+        return Err(too_large());
+    }
+    match tokio::time::timeout(BODY_LIMIT, axum::body::to_bytes(body, BODY_MAX)).await {
+        Ok(Ok(bytes)) => Ok(Request::from_parts(parts, bytes.into())),
+        Ok(Err(_)) => Err(too_large()),
+        Err(_) => Err(Fault::bad("the body came too slowly")),
+    }
+}
+
 /// A body of JSON.
 pub(super) struct Body<T>(pub(super) T);
 
@@ -141,18 +161,8 @@ impl<T: DeserializeOwned> FromRequest<Arc<Console>> for Body<T> {
             let message = "expected a body of the type application/json";
             return Err(Fault::new(Code::UnsupportedMediaType, message));
         }
-        let too_large = || Fault::new(Code::TooLarge, "the body is longer than 64 KiB");
-        let length = request.headers().get(header::CONTENT_LENGTH);
-        let length = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-        if length.is_some_and(|length| length > BODY_MAX) {
-            return Err(too_large());
-        }
-        let read = axum::body::to_bytes(request.into_body(), BODY_MAX);
-        let bytes = match tokio::time::timeout(BODY_LIMIT, read).await {
-            Ok(Ok(bytes)) => bytes,
-            Ok(Err(_)) => return Err(too_large()),
-            Err(_) => return Err(Fault::bad("the body came too slowly")),
-        };
+        let bytes = axum::body::to_bytes(request.into_body(), BODY_MAX).await;
+        let bytes = bytes.map_err(Fault::internal)?;
         serde_json::from_slice(&bytes).map(Self).map_err(|error| Fault::bad(error.to_string()))
     }
 }
