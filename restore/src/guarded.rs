@@ -2,8 +2,8 @@
 //!
 //! Boot sectors and superblocks stand at the ends of a volume. Both ends are kept in memory, and
 //! the first [`MARK_LEN`] bytes are written at the very end. Before anything else is written the
-//! disk begins with a text that says what it is: no system finds a file system on it, neither the
-//! new one nor the one that was there. A disk that has the image already is not written at all.
+//! disk begins with a text that says what it is and ends with zeros: no system finds a file system
+//! on it, neither the new one nor the one that was there. A disk that has the image already is not written at all.
 
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -154,9 +154,13 @@ impl<'a> Guarded<'a> {
         let len = MARK.len().min(mark.len());
         mark[..len].copy_from_slice(&MARK.as_bytes()[..len]);
         self.disk.write(0, &mark)?;
+        ends.written += mark.len() as u64;
+        if !ends.tail.is_empty() && !self.disk.is_blank() {
+            self.disk.write(ends.tail_start, &vec![0; ends.tail.len()])?;
+            ends.written += ends.tail.len() as u64;
+        }
         // No write behind it may reach the disk first.
         self.disk.sync()?;
-        ends.written += mark.len() as u64;
         ends.is_marked = true;
         Ok(())
     }
@@ -246,6 +250,9 @@ mod tests {
             }
             let is_marked = bytes.starts_with(MARK.as_bytes());
             assert!(is_marked || (writes == 0 && bytes == old), "after {writes} writes");
+            // The copies of boot sectors that stood at the other end are gone as well.
+            let has_old_tail = bytes[to_index(LENGTH - END_LEN)..].contains(&1);
+            assert!(writes < 2 || !has_old_tail, "after {writes} writes");
         }
     }
 
