@@ -36,7 +36,8 @@ const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_co
 pub fn check(layout: &Layout, progress: &Progress) -> Result<Outcome> {
     programs::host_cargo(&format!("building {PROGRAM}"))
         .current_dir(layout.root())
-        .args(["build", "--package", PROGRAM])
+        // As the tests are built: with other features its crates would be compiled once more.
+        .args(["build", "--workspace", "--bin", PROGRAM])
         .run_with_progress(progress)?;
     let folder = layout.target().join("api");
     remove_folder(&folder)?;
