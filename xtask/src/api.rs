@@ -59,7 +59,8 @@ pub fn check(layout: &Layout, progress: &Progress) -> Result<Outcome> {
         .arg("--tls-verify")
         .arg(&certificate)
         .args(["--checks", CHECKS, "--seed", SEED, "--max-examples", EXAMPLES])
-        .args(["--phases", "examples,coverage,fuzzing", "--workers", "2", "--no-shrink"])
+        // One worker: CPython 3.11's parser, which hypothesis asks, fails now and then in two threads.
+        .args(["--phases", "examples,coverage,fuzzing", "--workers", "1", "--no-shrink"])
         .args(["--generation-database", "none", "--no-color", "--warnings", "off"])
         .args(["--suppress-health-check", "all"]);
     for operation in LEFT_OUT {
