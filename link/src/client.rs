@@ -170,7 +170,8 @@ impl Message {
             | FrameKind::Question
             | FrameKind::Packed
             | FrameKind::Fetch
-            | FrameKind::Fetched => Err(LinkError::OutOfPlace(kind)),
+            | FrameKind::Fetched
+            | FrameKind::Report => Err(LinkError::OutOfPlace(kind)),
         }
     }
 

@@ -8,6 +8,7 @@
 //! | [`frames`] | sends and receives whole frames, within limits of size and time |
 //! | [`packing`] | Records frames that are compressed on their way |
 //! | [`question`] | what a service asks in the place of sending, and the reply |
+//! | [`report`] | what a service tells of a session, for the server's console |
 //! | [`client`] | the service's end: connects, says hello, receives messages |
 //! | [`server`] | the server's end: accepts, receives records, says why it closes |
 //!
@@ -20,6 +21,7 @@ mod error;
 pub mod frames;
 pub mod packing;
 pub mod question;
+pub mod report;
 pub mod server;
 pub mod socket;
 pub mod stream;

@@ -11,6 +11,7 @@
 //!   ◀──────────────────────── Acknowledge  after each EpochEnd record, once it is durable
 //!   Watermark ──────────────────────────▶  notes that nothing newer was captured up to an instant
 //!   ◀──────────────────────── Acknowledge  the same epoch again, with the later latest point
+//!   Report ─────────────────────────────▶  how the session stands, for the server's console
 //!   Compare ────────────────────────────▶  asks whether the stream gives extents this content
 //!   ◀─────────────────────────── Compared  where it does
 //!   ◀─────────────────────────── Verified  what came of comparing checks with the copy
@@ -77,6 +78,8 @@ snapless_types::numbered_enum! {
         Fetch = 14 => "Fetch",
         /// [`Fetched`](crate::fetch::Fetched).
         Fetched = 15 => "Fetched",
+        /// JSON: how the session stands on its machine.
+        Report = 16 => "Report",
     }
 }
 
@@ -236,7 +239,7 @@ pub struct Welcome {
     durable_seq: SeqLe,
     latest: FileTime,
     durable_made: MadeLe,
-    /// [`HAS_SEED`], [`IS_PUT_ASIDE`], [`TAKES_PACKED`].
+    /// [`HAS_SEED`], [`IS_PUT_ASIDE`], [`TAKES_PACKED`], [`TAKES_REPORTS`].
     flags: U64,
 }
 
@@ -246,6 +249,8 @@ const HAS_SEED: u64 = 1;
 const IS_PUT_ASIDE: u64 = 2;
 /// The server takes Records frames that are compressed.
 const TAKES_PACKED: u64 = 4;
+/// The server takes Report frames.
+const TAKES_REPORTS: u64 = 8;
 
 impl Welcome {
     /// The session's last durable epoch, 0 for a new session, and that epoch's last record.
@@ -271,6 +276,17 @@ impl Welcome {
     /// True if the server takes Records frames that are compressed.
     pub fn takes_packed(&self) -> bool {
         self.flags.get() & TAKES_PACKED != 0
+    }
+
+    /// The same; the server takes Report frames.
+    #[must_use]
+    pub fn taking_reports(self) -> Self {
+        self.with_flag(TAKES_REPORTS, true)
+    }
+
+    /// True if the server takes Report frames.
+    pub fn takes_reports(&self) -> bool {
+        self.flags.get() & TAKES_REPORTS != 0
     }
 
     fn with_flag(self, flag: u64, is_set: bool) -> Self {

@@ -2,6 +2,7 @@
 
 use snapless_link::packing::{unpack, unpack_as};
 use snapless_link::question::{Question, Reply};
+use snapless_link::report::SessionReport;
 use snapless_wire::compare::{COMPARE_BYTES_MAX, COMPARE_EXTENTS_MAX, Compare, Compared};
 use snapless_wire::fetch::{FETCH_BYTES_MAX, FETCH_TILES_MAX, Fetch, Fetched};
 use snapless_wire::frame::{
@@ -32,6 +33,8 @@ pub(super) const TARGET: Target = Target {
         "no question",
         "reply",
         "no reply",
+        "report",
+        "no report",
         "packed",
         "packed content",
         "fetch",
@@ -122,6 +125,18 @@ fn read(kind: FrameKind, payload: &[u8]) -> &'static str {
                 "reply"
             }
             None => "no reply",
+        },
+        FrameKind::Report => match SessionReport::read(payload) {
+            Ok(report) => {
+                let bytes = report.to_bytes();
+                let again = bytes.map(|bytes| SessionReport::read(&bytes));
+                assert!(again.is_none_or(|again| again == Ok(report)), "it comes back the same");
+                "report"
+            }
+            Err(why) => {
+                assert!(!why.is_empty());
+                "no report"
+            }
         },
         FrameKind::Packed => {
             let mut unpacked = Vec::new();
