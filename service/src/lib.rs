@@ -11,6 +11,7 @@
 //! | [`pipeline`] | one volume: connect, claim, stream, back off |
 //! | [`connector`], [`renewal`] | how the server is reached; the machine's certificate |
 //! | [`session`] | resume the driver's session or begin a new one |
+//! | [`session_report`] | what the server's console is told of it |
 //! | [`stream`] | drain → window, until something ends the claim |
 //! | [`window`] | what the server has not acknowledged, to be sent again |
 //! | [`throttle`], [`schedule`], [`local_time`] | how fast all of them send; at which times |
@@ -53,6 +54,7 @@ pub mod runner;
 pub mod schedule;
 pub mod scripts;
 pub mod session;
+pub mod session_report;
 pub mod settings_file;
 pub mod size;
 pub mod state;

@@ -223,6 +223,9 @@ impl<'a> Links<'a> {
                     let sent = sender.send(FrameKind::Watermark, watermark.as_bytes())?;
                     self.counters.sent(sent);
                 }
+                Next::Report(report) => {
+                    self.counters.sent(sender.send(FrameKind::Report, &report)?);
+                }
                 // The server closes the link once all of it is durable.
                 Next::Finish => return Ok(sender.finish()?),
                 Next::End => return Ok(()),

@@ -34,6 +34,7 @@ use crate::session::{
     Claim, Driven, Plan, Reason, Verdict, find, go_on, judge, permits, plan, settings,
     start_request,
 };
+use crate::session_report::Reporter;
 use crate::state::{Remembered, SessionStore};
 use crate::state_keeper::StateKeeper;
 use crate::stop::StopSignal;
@@ -299,6 +300,10 @@ impl Pipeline {
             self.counters.streaming(&volume.device, claim.session);
         };
         let failed = |error: StreamError| self.report_failure(&error.into());
+        let (driver, counters) = (&*self.driver, &*self.counters);
+        let of = (port, claim.session);
+        let reporter =
+            Reporter::new((driver, device), &self.config, of, counters, state.excluded());
         let stream = Stream {
             port,
             session: claim.session,
@@ -315,7 +320,8 @@ impl Pipeline {
                 failed: &failed,
             },
             resend_window: self.config.resend_window,
-            counters: &self.counters,
+            counters,
+            report: &|| reporter.payload(),
             stop: &self.stop,
             flush_limit: self.limits.flush,
             watermark_interval: self.limits.watermark,

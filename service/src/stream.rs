@@ -46,6 +46,8 @@ const TICK: Duration = Duration::from_millis(50);
 pub const WATERMARK_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the driver is asked whether the volume's length has changed.
 const LENGTH_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the server is told how the session stands.
+const REPORT_INTERVAL: Duration = Duration::from_secs(2);
 /// How often the caller saves the acknowledged epoch.
 const SAVE_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -84,6 +86,8 @@ pub struct Stream<'a> {
     pub resend_window: usize,
     /// The pipeline's counters.
     pub counters: &'a Counters,
+    /// Makes the payload of a report.
+    pub report: &'a (dyn Fn() -> Option<Vec<u8>> + Sync),
     /// The stop request.
     pub stop: &'a StopSignal,
     /// How long a flush may take, before a stop or after the session's end.
@@ -144,6 +148,7 @@ impl Stream<'_> {
         let mut last_words: Option<Instant> = None;
         let mut saved = Instant::now();
         let (mut marked, mut measured) = (saved, saved);
+        let mut reported: Option<Instant> = None;
         let mut resized: Option<(Flush, bool)> = None;
         loop {
             match happened.recv_timeout(TICK) {
@@ -173,6 +178,8 @@ impl Stream<'_> {
                 let flush = match &mut flush {
                     Some(flush) => flush,
                     none => {
+                        // The last one says why it ends, if it is sent in time.
+                        window.report(self.report);
                         window.hurry();
                         none.insert(self.begin_flush(now)?)
                     }
@@ -198,6 +205,10 @@ impl Stream<'_> {
             if now.duration_since(marked) >= self.watermark_interval && window.is_settled() {
                 marked = now;
                 self.mark(window);
+            }
+            if reported.is_none_or(|at| now.duration_since(at) >= REPORT_INTERVAL) {
+                reported = Some(now);
+                window.report(self.report);
             }
             if now.duration_since(saved) >= SAVE_INTERVAL {
                 saved = now;

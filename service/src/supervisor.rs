@@ -99,6 +99,11 @@ impl Supervisor {
             .into_iter()
             .partition(|it: &Renewal| connectors.iter().any(|to| it.connector.is_same(to)));
         self.renewals = stay;
+        for it in &go {
+            if config.volumes.iter().any(|volume| volume.guid == it.config.guid && volume.paused) {
+                it.counters.set_activity(Activity::Paused);
+            }
+        }
         let pipelines = go.into_iter().filter_map(|it| it.pipeline);
         end(pipelines.chain(over.into_iter().map(|it| it.thread)));
         for connector in connectors {

@@ -94,6 +94,8 @@ pub enum Next {
     Compare(Compare),
     /// Send this.
     Watermark(Watermark),
+    /// Send this: the payload of a Report.
+    Report(Vec<u8>),
     /// Say that nothing follows: the session has ended, and all is sent.
     Finish,
     /// End: the link is over, or the claim.
@@ -111,6 +113,8 @@ impl Window {
             before: durable,
             before_made: None,
             watermark: None,
+            report: None,
+            takes_reports: false,
             asking: Asking { durable, ..Asking::default() },
             phase: Phase::Open,
             hurries: false,
@@ -165,6 +169,10 @@ impl Window {
             if let Some(request) = state.next_request() {
                 return Next::Compare(request);
             }
+            // Ahead of frames: it is short, and under load people look.
+            if let Some(report) = state.report.take() {
+                return Next::Report(report);
+            }
             let has_room = state.bytes <= self.limit / 4 * 3 && !state.hurries;
             let AnswerLimits { with_room, without } = self.answer_limits;
             let limit = if has_room { with_room } else { without };
@@ -204,6 +212,21 @@ impl Window {
             self.changed.notify_all();
         }
         is_last
+    }
+
+    /// Lets the link send a report, in the place of one that it has not sent yet. It is made if the
+    /// link's server takes reports.
+    pub fn report(&self, make: impl FnOnce() -> Option<Vec<u8>>) {
+        let takes_it = |state: &State| state.has_link && state.takes_reports;
+        if !takes_it(&self.lock()) {
+            return;
+        }
+        let report = make();
+        let mut state = self.lock();
+        if takes_it(&state) {
+            state.report = report;
+            self.changed.notify_all();
+        }
     }
 
     /// Drops the frames that are durable now; false if no frame that this link has sent ends with
@@ -282,7 +305,8 @@ impl Window {
         }
         state.before_made = Some(made);
         state.has_link = true;
-        state.watermark = None;
+        (state.watermark, state.report) = (None, None);
+        state.takes_reports = welcome.takes_reports();
         state.sent = 0;
         state.begin_asking(compares, durable);
         self.changed.notify_all();
@@ -509,6 +533,25 @@ mod tests {
         assert_eq!(window.begin_link(&welcome(3, 10)), Ok(false));
         window.finish();
         assert!(matches!(window.next(), Next::Finish), "it went with its link");
+    }
+
+    #[test]
+    fn a_report_goes_ahead_of_frames_and_only_to_a_server_that_takes_it() {
+        let window = linked();
+        window.report(|| panic!("its server takes none"));
+        window.end_link();
+        window.report(|| panic!("there is no link"));
+        assert_eq!(window.begin_link(&welcome(2, 4).taking_reports()), Ok(false));
+        assert!(window.put(frame(10, Some(3))));
+        window.report(|| Some(vec![1]));
+        window.report(|| Some(vec![2]));
+        assert!(matches!(window.next(), Next::Report(report) if report == [2]));
+        assert_eq!(sends(&window, 1), [10]);
+        // One that was not sent goes with its link.
+        window.report(|| Some(vec![3]));
+        window.end_link();
+        assert_eq!(window.begin_link(&welcome(2, 4).taking_reports()), Ok(false));
+        assert_eq!(sends(&window, 1), [10]);
     }
 
     #[test]

@@ -79,6 +79,24 @@ fn records_arrive_in_order_and_zeros_are_not_sent() {
 }
 
 #[test]
+fn a_server_that_takes_reports_is_told_how_the_session_stands() {
+    let harness = Harness::new();
+    harness.server.behave(|manners| manners.takes_reports = true);
+    let running = harness.start();
+    wait_for_session(&harness);
+    write_durably(&harness, 1);
+    wait_until("it is told", || !harness.server.reports().is_empty());
+    let report = &harness.server.reports()[0];
+    assert_eq!((&*report.phase, report.is_paused), ("first_sync", false));
+    assert!(!report.name.is_empty());
+    assert!(report.counters.contains_key("blocks_total"), "{report:?}");
+    // The last one says why nothing follows.
+    running.counters.set_activity(Activity::Paused);
+    running.stop();
+    wait_until("it says so", || harness.server.reports().last().is_some_and(|it| it.is_paused));
+}
+
+#[test]
 fn a_call_that_fails_for_want_of_memory_is_repeated_and_the_claim_kept() {
     let (harness, running, session) = durable();
     harness.driver.lack_memory(3);

@@ -26,6 +26,10 @@ pub(super) struct State {
     pub(super) before_made: Option<Made>,
     /// To be sent, after that record.
     pub(super) watermark: Option<Watermark>,
+    /// To be sent next.
+    pub(super) report: Option<Vec<u8>>,
+    /// The present link's server takes reports.
+    pub(super) takes_reports: bool,
     /// What the server is asked.
     pub(super) asking: Asking,
     pub(super) phase: Phase,

@@ -10,6 +10,7 @@ use std::time::Duration;
 use snapless_link::LinkError;
 use snapless_link::packing::unpack;
 use snapless_link::question::{Question, Reply};
+use snapless_link::report::SessionReport;
 use snapless_link::server::{Patience, ServerLink};
 use snapless_types::{EpochId, Extent, RecordKind, Seq};
 use snapless_wire::compare::{Compare, Compared, ContentHash};
@@ -61,6 +62,8 @@ pub struct Manners {
     pub refuse_records: usize,
     /// Take frames that are compressed.
     pub takes_packed: bool,
+    /// Take reports.
+    pub takes_reports: bool,
     /// Say that the session was put aside.
     pub puts_aside: bool,
     /// Acknowledge nothing.
@@ -96,6 +99,7 @@ struct State {
     manners: Manners,
     hellos: Vec<Hello>,
     questions: Vec<Question>,
+    reports: Vec<SessionReport>,
     sessions: HashMap<SessionId, Stored>,
     links: Vec<TcpStream>,
     /// Counts the cuts: links from before the last one are dead.
@@ -213,6 +217,11 @@ impl FakeServer {
         self.shared.lock().questions.clone()
     }
 
+    /// The reports of sessions.
+    pub fn reports(&self) -> Vec<SessionReport> {
+        self.shared.lock().reports.clone()
+    }
+
     pub fn hellos(&self) -> Vec<Hello> {
         self.shared.lock().hellos.clone()
     }
@@ -263,6 +272,8 @@ impl Shared {
             let welcome = welcome.with_made(made).with_seed(state.manners.answers.has_seed());
             let takes_packed = state.manners.takes_packed;
             let welcome = if takes_packed { welcome.taking_packed() } else { welcome };
+            let takes_reports = state.manners.takes_reports;
+            let welcome = if takes_reports { welcome.taking_reports() } else { welcome };
             let puts_aside = state.manners.puts_aside;
             let welcome = if puts_aside { Welcome::put_aside() } else { welcome };
             (state.manners.refuse.clone(), welcome)
@@ -300,6 +311,9 @@ impl Shared {
                 Some(FrameKind::Watermark) => {
                     let again = self.mark(hello.session, generation, &payload)?;
                     send(link, FrameKind::Acknowledge, again.as_bytes());
+                }
+                Some(FrameKind::Report) if self.lock().manners.takes_reports => {
+                    self.lock().reports.push(SessionReport::read(&payload)?);
                 }
                 Some(FrameKind::Compare) => {
                     let request = Compare::read(&payload).map_err(|error| error.to_string())?;
