@@ -246,7 +246,8 @@ fn attend(
     (inlet, comparer, connection): (&Inlet, &mut Comparer<'_, '_>, &Connection),
     (name, keep_alive): (&str, Duration),
 ) -> Error {
-    let mut wait = Waiting { watch, inlet, name, keep_alive, has_told: false };
+    let (has_told, has_refused) = (false, false);
+    let mut wait = Waiting { watch, inlet, name, keep_alive, has_told, has_refused };
     let end = receive_all(link, watch, (inlet, comparer, connection), &mut wait);
     if let Error::Link(_) = end {
         // What came before is stored, and acknowledged if the service still listens.
@@ -285,6 +286,10 @@ fn receive_all(
                 }
                 inlet.keep(payload);
             }
+            Ok(frame) if frame.kind() == FrameKind::Report => {
+                wait.tell(connection, &payload);
+                inlet.keep(payload);
+            }
             Ok(frame) if frame.kind() == FrameKind::Packed => {
                 let packed = payload;
                 let mut payload = inlet.buffer();
@@ -315,9 +320,20 @@ struct Waiting<'a> {
     keep_alive: Duration,
     /// That storage is slow is in the log once.
     has_told: bool,
+    /// That a report is none is there once, too.
+    has_refused: bool,
 }
 
 impl Waiting<'_> {
+    /// Notes a report. One that is none changes nothing: what is stored does not depend on it.
+    fn tell(&mut self, connection: &Connection, payload: &[u8]) {
+        if let Err(why) = connection.tell(payload)
+            && !std::mem::replace(&mut self.has_refused, true)
+        {
+            warn!("{}: the console does not show what the service tells: {why}", self.name);
+        }
+    }
+
     /// Waits until it has come, or until the storing thread has ended. The service hears
     /// meanwhile that its server lives, if it is there.
     fn until(&mut self, what: Until, link: &ServerLink, is_there: bool) -> Result<()> {

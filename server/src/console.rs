@@ -6,6 +6,7 @@
 //! | [`estate`] | the calls of the console, each handed on |
 //! | `seen` | what is stored of each volume, looked at now and then, and rates |
 //! | `lines` | the same in the words of the API |
+//! | `blocks` | the states of its blocks |
 //! | `past` | a volume's timeline |
 //! | `changes` | how many bytes were written when and where |
 //! | `acts` | bookmarks, mounts, restores, verification, retention |
@@ -32,6 +33,7 @@ use crate::security::Security;
 use crate::serve::Server;
 
 mod acts;
+mod blocks;
 mod changes;
 mod clients;
 pub mod estate;

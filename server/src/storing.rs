@@ -295,7 +295,8 @@ fn welcome(
         .with_made(writer.began_behind())
         // Afterwards no block comes for the first time.
         .with_seed(!Milestones::of(state).base_complete && seeds.may_be_there())
-        .taking_packed();
+        .taking_packed()
+        .taking_reports();
     Ok(speaker.send(FrameKind::Welcome, welcome.as_bytes())?)
 }
 

@@ -7,14 +7,15 @@ use snapless_console::estate::{Act, Download, Estate, Stretch};
 use snapless_console::fault::{Fault, Result};
 use snapless_console::jobs::Progressing;
 use snapless_console::model::{
-    At, AuditEntry, BlockMap, BlockState, Bookmark, BookmarkName, Enrolment, FilePath, Folder,
-    Heat, JobResult, Live, MachineId, NewBookmark, NewEnrolment, NewMount, NewRestore, Overview,
-    Point, Rates, Retention, RetentionChanges, Server, Timeline, Volume, VolumeId, VolumeLine,
+    At, AuditEntry, BlockMap, Bookmark, BookmarkName, Enrolment, FilePath, Folder, Heat, JobResult,
+    Live, MachineId, NewBookmark, NewEnrolment, NewMount, NewRestore, Overview, Point, Retention,
+    RetentionChanges, Server, Timeline, Volume, VolumeId, VolumeLine,
 };
 use snapless_console::settings::Settings;
 use snapless_trust::server::ServerTrust;
 use snapless_wire::id::VolumeGuid;
 
+use super::blocks;
 use super::changes::AllChanges;
 use super::fault::{guid, volume_id};
 use super::lines::{self, Link, ms, now_ms};
@@ -27,7 +28,6 @@ use crate::location::Location;
 use crate::repository::Repository;
 use crate::seal::KeySource;
 use crate::stop::StopFlag;
-use crate::stream::Part;
 
 /// What a server stores, for its console.
 #[derive(Debug)]
@@ -90,6 +90,8 @@ impl Stored {
     fn link(&self, volume: VolumeGuid, seen: &Seen) -> Link {
         let counts = self.connected.of(volume);
         Link {
+            told: counts.as_ref().and_then(|counts| counts.told()),
+            known: self.connected.known(volume).unwrap_or_default(),
             is_connected: counts.is_some(),
             rate: counts.as_ref().and(seen.rates.get(&volume)).map(|rate| rate.per_second),
             machine: counts
@@ -106,26 +108,8 @@ impl Stored {
         now_ms: u64,
     ) -> Result<VolumeLine> {
         let link = self.link(volume, seen);
-        Ok(lines::line(volume_id(volume)?, listed, link, &self.settings, now_ms))
+        Ok(lines::line(volume_id(volume)?, listed, &link, &self.settings, now_ms))
     }
-}
-
-/// The shares of the states in each of so many parts, or in as many as are known if that is less.
-fn shares(known: &[Part], most: usize) -> impl Iterator<Item = Vec<u32>> {
-    let count = most.min(known.len());
-    (0..count).map(move |part| {
-        let of_it = &known[part * known.len() / count..(part + 1) * known.len() / count];
-        let sum = |of: fn(&Part) -> u64| of_it.iter().map(of).sum::<u64>();
-        let (blocks, synced) = (sum(|it| it.blocks), sum(|it| it.known));
-        let dirty = sum(|it| it.spoiled);
-        // One block of many that is otherwise is seen.
-        let share = |some: u64| {
-            let rounded = some * 255 / blocks.max(1);
-            u32::try_from(if some > 0 { rounded.max(1) } else { 0 }).unwrap_or(255)
-        };
-        let [unsynced, dirty] = [share(blocks - synced - dirty), share(dirty)];
-        vec![unsynced, 255 - unsynced - dirty, dirty]
-    })
 }
 
 impl Drop for Stored {
@@ -189,17 +173,8 @@ impl Estate for Stored {
 
     fn live(&self, volume: &VolumeId) -> Option<Live> {
         let volume = guid(volume).ok()?;
-        let rate = {
-            let seen = self.watcher.seen();
-            self.connected.of(volume)?;
-            seen.rates.get(&volume).map(|rate| rate.per_second)
-        };
-        Some(Live {
-            time_ms: now_ms(),
-            activity: "streaming".to_owned(),
-            rates: Rates { received: rate, ..Rates::default() },
-            ..Live::default()
-        })
+        let link = self.link(volume, &self.watcher.seen());
+        link.is_connected.then(|| lines::live(&link, now_ms()))
     }
 
     fn map(&self, volume: &VolumeId, parts: u32) -> Result<BlockMap> {
@@ -213,10 +188,14 @@ impl Estate for Stored {
             map.length = shape.map(|shape| shape.length);
             map.block_size = shape.map(|shape| shape.block_size.into());
         }
-        if let Some(made) = self.connected.of(guid).and_then(|counts| counts.map()) {
+        let counts = self.connected.of(guid);
+        if let Some(made) = counts.as_ref().and_then(|counts| counts.map()) {
+            let told = counts.and_then(|counts| counts.told());
             map.time_ms = ms(made.time);
-            map.states = vec![BlockState::Unsynced, BlockState::Synced, BlockState::Dirty];
-            map.run_length(shares(&made.parts, parts as usize));
+            map.states = blocks::STATES.to_vec();
+            let report = told.as_ref().map(|told| &told.report);
+            let length = map.length.unwrap_or_default();
+            map.run_length(blocks::shares(&made.parts, report, length, parts as usize));
         }
         Ok(map)
     }
@@ -289,21 +268,5 @@ impl Estate for Stored {
 
     fn note(&self, act: &Act<'_>) -> Result<()> {
         self.note_act(act)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parts_are_joined_and_a_single_block_is_seen() {
-        let part = |known, spoiled| Part { blocks: 1000, known, spoiled };
-        let known = [part(1000, 0), part(1000, 0), part(999, 0), part(500, 1)];
-        let told: Vec<_> = shares(&known, 2).collect();
-        assert_eq!(told, [vec![0, 255, 0], vec![63, 191, 1]]);
-        let told: Vec<_> = shares(&known, 4096).collect();
-        assert_eq!((told.len(), &told[2]), (4, &vec![1, 254, 0]));
-        assert_eq!(shares(&[], 10).count(), 0);
     }
 }

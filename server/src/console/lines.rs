@@ -1,16 +1,22 @@
 //! What is stored of a volume, in the words of the API.
 
+use std::sync::Arc;
+
 use snapless_console::model::{
-    CopyCheck, Gap, Level, Policy as ShownPolicy, Progress, State, StoredSession, VolumeId,
-    VolumeLine,
+    CopyCheck, Gap, Holds, Level, Live, Policy as ShownPolicy, Progress, Queue, Rates, State,
+    StoredSession, VolumeId, VolumeLine,
 };
 use snapless_console::settings::Settings;
 use snapless_trust::identity::MachineId;
 use snapless_wire::id::FileTime;
 
+use crate::connected::{Known, Told};
 use crate::list::{self, Content};
 use crate::retention::policy::Policy;
 use crate::time;
+
+/// What the service of a connected machine does.
+const STREAMING: &str = "streaming";
 
 /// An instant in milliseconds, rounded down.
 pub(super) fn ms_before(text: &str) -> Option<u64> {
@@ -34,20 +40,24 @@ pub(super) fn now_ms() -> u64 {
     ms(time::now()).unwrap_or_default()
 }
 
-/// What is known of a volume's connection.
-#[derive(Clone, Copy, Debug, Default)]
+/// What is known of a volume's connection and of its machine.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Link {
     pub(super) is_connected: bool,
     /// Bytes a second.
     pub(super) rate: Option<u64>,
     pub(super) machine: Option<MachineId>,
+    /// What the machine has told last, if it is connected.
+    pub(super) told: Option<Arc<Told>>,
+    /// What it has told of the volume since the server began.
+    pub(super) known: Known,
 }
 
 /// A volume in one line.
 pub(super) fn line(
     id: VolumeId,
     listed: &list::Volume,
-    link: Link,
+    link: &Link,
     settings: &Settings,
     now_ms: u64,
 ) -> VolumeLine {
@@ -56,7 +66,7 @@ pub(super) fn line(
     let latest_ms = listed.latest.as_ref().and_then(|latest| ms_before(&latest.time));
     let gap = newest.filter(|it| matches!(it.content, Content::Gap(_)));
     let gap = gap.and(stream).and_then(|stream| stream.gaps.last()).and_then(shown_gap);
-    let (state, state_text) = state(listed, newest, link.is_connected);
+    let (state, state_text) = state(listed, newest, link);
     let length = newest.and_then(|session| session.shape.as_ref()).map(|shape| shape.length);
     let first_sync = newest.filter(|it| matches!(it.content, Content::FirstSync(_)));
     let first_sync = first_sync.and(stream).map(|stream| progress(stream, length, link));
@@ -70,9 +80,11 @@ pub(super) fn line(
     let target = settings.rpo_target_of(&id).as_secs();
     let is_late = rpo_seconds.is_some_and(|rpo| rpo > target);
     let (level, attention) = attention(state, is_late);
+    let Known { name, group, .. } = &link.known;
     VolumeLine {
-        name: id.to_string(),
-        group: settings.group_of(&id).map(|group| group.name.clone()),
+        name: if name.is_empty() { id.to_string() } else { name.clone() },
+        // The server's administrator decides; else what the machine's configuration says.
+        group: settings.group_of(&id).map(|it| it.name.clone()).or_else(|| group.clone()),
         volume: id,
         machine: link.machine.and_then(|machine| super::fault::machine_id(machine).ok()),
         state,
@@ -91,11 +103,7 @@ pub(super) fn line(
     }
 }
 
-fn state(
-    listed: &list::Volume,
-    newest: Option<&list::Session>,
-    is_connected: bool,
-) -> (State, String) {
+fn state(listed: &list::Volume, newest: Option<&list::Session>, link: &Link) -> (State, String) {
     if let Some(error) = damage(listed) {
         return (State::Damaged, error.to_owned());
     }
@@ -109,8 +117,19 @@ fn state(
         Content::Gap(_) => (State::Gap, "in a gap: writes are not captured, or read again"),
         Content::Complete(_) => (State::Protected, "every write is captured"),
     };
-    if is_connected {
-        return (state, text.to_owned());
+    if link.is_connected {
+        let phase = link.told.as_ref().map(|told| &*told.report.phase);
+        return match (state, phase) {
+            // What is stored does not say which of the two it is.
+            (State::Gap, Some("resync")) => {
+                (State::Resync, "writes are captured; what a gap left is read again".to_owned())
+            }
+            (State::Gap, Some("gap")) => (state, "in a gap: writes are not captured".to_owned()),
+            _ => (state, text.to_owned()),
+        };
+    }
+    if link.known.is_paused {
+        return (State::Paused, "paused by an administrator of the machine".to_owned());
     }
     match state {
         State::Waiting => (state, text.to_owned()),
@@ -141,6 +160,8 @@ fn attention(state: State, is_late: bool) -> (Level, Option<&'static str>) {
         State::Disconnected if is_late => {
             (Level::Warning, Some("see whether the machine and its service run"))
         }
+        State::Resync => (Level::Notice, Some("a new point comes once it has been read")),
+        State::Paused => (Level::Notice, Some("`snapless resume` on the machine has it go on")),
         State::Disconnected => (Level::Notice, None),
         State::FirstSync if is_late => {
             (Level::Warning, Some("there is no new point yet: see whether the first sync goes on"))
@@ -152,7 +173,7 @@ fn attention(state: State, is_late: bool) -> (Level, Option<&'static str>) {
     }
 }
 
-fn progress(stream: &list::Stream, length: Option<u64>, link: Link) -> Progress {
+fn progress(stream: &list::Stream, length: Option<u64>, link: &Link) -> Progress {
     let total = length.unwrap_or_default();
     let known = u128::from(stream.blocks_known) * u128::from(total);
     let done = u64::try_from(known / u128::from(stream.blocks.max(1))).unwrap_or(total).min(total);
@@ -214,6 +235,31 @@ pub(super) fn copy_check(listed: &list::Volume) -> Option<CopyCheck> {
     })
 }
 
+/// What a connected machine has told last. The server knows by itself what it receives.
+pub(super) fn live(link: &Link, now_ms: u64) -> Live {
+    let received = link.rate;
+    let Some(told) = &link.told else {
+        let rates = Rates { received, ..Rates::default() };
+        return Live { time_ms: now_ms, activity: STREAMING.to_owned(), rates, ..Live::default() };
+    };
+    let report = &told.report;
+    let (queue, holds) = (&report.queue, &report.holds);
+    Live {
+        time_ms: ms(told.time).unwrap_or(now_ms),
+        activity: if report.is_paused { "paused" } else { STREAMING }.to_owned(),
+        last_error: report.last_error.clone(),
+        rates: Rates { received, drained: told.drained, sent: told.sent },
+        queue: Some(Queue { used: queue.used, kept: queue.kept, capacity: queue.capacity }),
+        holds: Some(Holds {
+            now: holds.now,
+            held: holds.held,
+            longest_us: holds.longest_us,
+            buckets: holds.buckets.clone(),
+        }),
+        counters: report.counters.clone(),
+    }
+}
+
 /// A policy in the words of the API.
 pub(super) fn policy(policy: &Policy) -> ShownPolicy {
     let Policy { hourly, daily, weekly, monthly, yearly, .. } = *policy;
@@ -259,7 +305,7 @@ mod tests {
 
     fn shown(listed: &list::Volume, now_ms: u64) -> VolumeLine {
         let id = VolumeId::parse("71a27cdd-812a-11d0-bec7-08002be2092f").unwrap();
-        line(id, listed, Link::default(), &Settings::default(), now_ms)
+        line(id, listed, &Link::default(), &Settings::default(), now_ms)
     }
 
     #[test]

@@ -1,0 +1,132 @@
+//! The states of a volume's blocks: what the server has of them, and what the machine has told of
+//! those that are being read and of those that it does not copy.
+
+use snapless_console::model::BlockState;
+use snapless_link::report::{Cell, SessionReport};
+
+use crate::stream::Part;
+
+/// The columns of [`shares`].
+pub(super) const STATES: [BlockState; 5] = [
+    BlockState::Unsynced,
+    BlockState::Reading,
+    BlockState::Synced,
+    BlockState::Dirty,
+    BlockState::Excluded,
+];
+/// All of a part.
+const WHOLE: u32 = 255;
+
+/// The shares of the states in each of so many parts of a volume, or in as many as are known if
+/// that is less; each part's are [`WHOLE`] together.
+pub(super) fn shares(
+    known: &[Part],
+    report: Option<&SessionReport>,
+    length: u64,
+    most: usize,
+) -> impl Iterator<Item = Vec<u32>> {
+    let count = most.min(known.len());
+    (0..count).map(move |part| {
+        let of_it = &known[part * known.len() / count..(part + 1) * known.len() / count];
+        let sum = |of: fn(&Part) -> u64| of_it.iter().map(of).sum::<u64>();
+        let (blocks, synced) = (sum(|it| it.blocks), sum(|it| it.known));
+        let spoiled = sum(|it| it.spoiled);
+        let mut unsynced = share(blocks - synced - spoiled, blocks);
+        let mut dirty = share(spoiled, blocks).min(WHOLE - unsynced);
+        let mut synced = WHOLE - unsynced - dirty;
+        let reading = report.map_or(0, |report| reading(&report.map, part, count));
+        let excluded = report.map_or(0, |report| excluded(report, length, part, count));
+        let reading = take(reading, [&mut unsynced, &mut dirty, &mut synced]);
+        let excluded = take(excluded, [&mut synced, &mut unsynced, &mut dirty]);
+        vec![unsynced, reading, synced, dirty, excluded]
+    })
+}
+
+/// Some of all in parts of [`WHOLE`]. One block of many that is otherwise is seen.
+fn share(some: u64, all: u64) -> u32 {
+    let rounded = u128::from(some) * u128::from(WHOLE) / u128::from(all.max(1));
+    let shown = u32::try_from(rounded).unwrap_or(WHOLE).min(WHOLE);
+    if some > 0 { shown.max(1) } else { 0 }
+}
+
+/// Takes a share away from others, from the first as far as it goes; returns what was taken.
+fn take(wanted: u32, from: [&mut u32; 3]) -> u32 {
+    let mut left = wanted;
+    for share in from {
+        let taken = left.min(*share);
+        *share -= taken;
+        left -= taken;
+    }
+    wanted - left
+}
+
+/// The share of blocks that are being read in one of `count` parts of the volume.
+fn reading(cells: &[Cell], part: usize, count: usize) -> u32 {
+    let first = part * cells.len() / count;
+    let end = ((part + 1) * cells.len()).div_ceil(count);
+    let of_it = cells.get(first..end).unwrap_or_default();
+    let sum = |of: fn(&Cell) -> u64| of_it.iter().map(of).sum::<u64>();
+    share(sum(|cell| cell.reading.into()), sum(|cell| cell.blocks()))
+}
+
+/// The share of excluded bytes in one of `count` parts of a volume of this length.
+fn excluded(report: &SessionReport, length: u64, part: usize, count: usize) -> u32 {
+    let edge = |part: usize| {
+        let before = u128::from(length) * part as u128 / count.max(1) as u128;
+        u64::try_from(before).unwrap_or(length)
+    };
+    let (start, end) = (edge(part), edge(part + 1));
+    let within = report.excluded.iter().map(|&(offset, len)| {
+        let last = offset.saturating_add(len).min(end);
+        last.saturating_sub(offset.max(start))
+    });
+    share(within.fold(0, u64::saturating_add), end - start)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(known: u64, spoiled: u64) -> Part {
+        Part { blocks: 1000, known, spoiled }
+    }
+
+    fn told(
+        known: &[Part],
+        report: Option<&SessionReport>,
+        length: u64,
+        most: usize,
+    ) -> Vec<Vec<u32>> {
+        shares(known, report, length, most).collect()
+    }
+
+    #[test]
+    fn parts_are_joined_and_a_single_block_is_seen() {
+        let known = [part(1000, 0), part(1000, 0), part(999, 0), part(500, 1)];
+        assert_eq!(told(&known, None, 4000, 2), [vec![0, 0, 255, 0, 0], vec![63, 0, 191, 1, 0]]);
+        let each = told(&known, None, 4000, 4096);
+        assert_eq!((each.len(), &each[2]), (4, &vec![1, 0, 254, 0, 0]));
+        assert_eq!(shares(&[], None, 0, 10).count(), 0);
+    }
+
+    #[test]
+    fn blocks_that_are_read_were_not_copied_and_excluded_ones_count_as_copied() {
+        let cell = |reading| Cell { reading, synced: 64 - reading, ..Cell::default() };
+        let report = SessionReport {
+            map: vec![cell(0), cell(1), cell(64), cell(0)],
+            excluded: vec![(0, 500), (900, 100), (3999, u64::MAX)],
+            ..SessionReport::default()
+        };
+        let known = [part(1000, 0), part(0, 0), part(0, 1000), part(1000, 0)];
+        let each = told(&known, Some(&report), 4000, 4);
+        let wanted = [[0, 0, 102, 0, 153], [252, 3, 0, 0, 0], [0, 255, 0, 0, 0], [0, 0, 254, 0, 1]];
+        assert_eq!(each, wanted);
+        // A report of other parts, of a longer volume, or of nothing.
+        for cells in [0, 1, 3, 1024] {
+            let report = SessionReport { map: vec![cell(64); cells], ..report.clone() };
+            for shares in told(&known, Some(&report), 3, 3) {
+                assert_eq!(shares.iter().sum::<u32>(), WHOLE);
+            }
+        }
+    }
+}
