@@ -5,11 +5,13 @@
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use snapless_engine::{Record, Step, Tick};
 use snapless_link::LinkError;
 use snapless_link::client::{Link, LinkCloser, LinkLimits, Message, MessageReceiver};
 use snapless_link::frames::FrameSender;
+use snapless_link::report::{Cell, Holds, Queue, SessionReport};
 use snapless_link::tls;
 use snapless_service::batch::Batch;
 use snapless_trust::config::Purpose;
@@ -17,6 +19,7 @@ use snapless_trust::keystore::Applicant;
 use snapless_types::Geometry;
 use snapless_wire::frame::{FrameKind, Hello};
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
+use snapless_wire::ioctl::{MAP_CELLS, MAP_SAMPLES};
 use snapless_wire::record::{Position, RECORD_HEADER_LEN, RecordError, RecordHeader};
 
 use crate::error::{Error, Result};
@@ -28,9 +31,13 @@ const SEND_AT: usize = 1 << 20;
 /// The name by which it enrols.
 const MACHINE: &str = "bench";
 
+/// How often the server is told how the session stands.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
 /// A link after the greeting.
 pub struct Greeted {
     link: Link,
+    takes_reports: bool,
 }
 
 impl Greeted {
@@ -54,8 +61,8 @@ impl Greeted {
             }
             None => Link::connect(address, &limits, &|| false)?,
         };
-        link.greet(&hello, &limits, &|| false)?;
-        Ok(Self { link })
+        let takes_reports = link.greet(&hello, &limits, &|| false)?.takes_reports();
+        Ok(Self { link, takes_reports })
     }
 
     /// The sink; a thread of its own receives the acknowledgements.
@@ -70,7 +77,9 @@ impl Greeted {
             }
         };
         let receiver = receive.spawn(receive_all).map_err(Error::Thread)?;
-        Ok(ServerSink { sender, closer, receiver: Some(receiver), batch: Batch::new() })
+        let (begun, reported) = (Instant::now(), None);
+        let reports = self.takes_reports.then_some(Reports { begun, reported, sent: 0 });
+        Ok(ServerSink { sender, closer, receiver: Some(receiver), batch: Batch::new(), reports })
     }
 }
 
@@ -80,6 +89,16 @@ pub struct ServerSink {
     closer: LinkCloser,
     receiver: Option<JoinHandle<()>>,
     batch: Batch,
+    /// `None` if the server takes none.
+    reports: Option<Reports>,
+}
+
+/// The reports of a session.
+struct Reports {
+    begun: Instant,
+    reported: Option<Instant>,
+    /// Bytes sent.
+    sent: u64,
 }
 
 impl Serve for ServerSink {
@@ -95,9 +114,50 @@ impl Serve for ServerSink {
         })?;
         self.batch.prepare(|_| ()).map_err(unsound)?;
         for frame in self.batch.frames() {
-            self.sender.send(FrameKind::Records, frame.payload)?;
+            let sent = self.sender.send(FrameKind::Records, frame.payload)?;
+            if let Some(reports) = &mut self.reports {
+                reports.sent += sent as u64;
+            }
+        }
+        if let Some(report) = self.reports.as_mut().and_then(|reports| reports.next(run)) {
+            self.sender.send(FrameKind::Report, &report)?;
         }
         Ok(step)
+    }
+}
+
+impl Reports {
+    /// The next report, if it is its turn: as the service's.
+    fn next(&mut self, run: &Run) -> Option<Vec<u8>> {
+        if self.reported.is_some_and(|at| at.elapsed() < REPORT_INTERVAL) {
+            return None;
+        }
+        self.reported = Some(Instant::now());
+        let status = run.session.status();
+        let counters = status.counters();
+        let cells = run.session.map(MAP_CELLS as u64, MAP_SAMPLES);
+        let report = SessionReport {
+            name: MACHINE.to_owned(),
+            phase: format!("{:?}", status.phase).to_lowercase(),
+            age_ms: u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+            bytes_drained: status.bytes_drained,
+            bytes_sent: self.sent,
+            queue: Queue {
+                used: status.queue_used,
+                kept: status.queue_kept,
+                capacity: status.queue_bytes,
+            },
+            holds: Holds {
+                now: status.writes_holding,
+                held: status.writes_held,
+                longest_us: status.holds.longest_us,
+                buckets: status.holds.buckets.to_vec(),
+            },
+            counters: counters.iter().map(|it| (it.name.to_owned(), it.value)).collect(),
+            map: cells.map(Cell::from).collect(),
+            ..SessionReport::default()
+        };
+        report.to_bytes()
     }
 }
 
@@ -169,7 +229,6 @@ fn receive_all(mut receiver: MessageReceiver, run: &Run) -> std::result::Result<
 mod tests {
     use std::io::{Read, Write};
     use std::net::TcpListener;
-    use std::time::{Duration, Instant};
 
     use snapless_types::{EpochId, Seq};
     use snapless_wire::frame::{Acknowledge, FRAME_HEADER_LEN, FrameHeader, Welcome};
