@@ -95,6 +95,13 @@ test('a volume is watched, and what is mounted of an instant is what it was then
     await map.waitFor();
     await look(page, 'server-first-sync');
     for (let turn = 0; turn < 12; turn += 1) write(LOAD_AT + turn * MIB, 0x11 + turn);
+    // What only the machine knows.
+    await page.getByRole('heading', { name: 'bench' }).waitFor();
+    await page.getByText(/held now; [1-9][\d,]* writes held in this session/).waitFor();
+    await page
+        .getByText(/of 256(\.0)? MiB/)
+        .first()
+        .waitFor();
     await page.getByText('Protected', { exact: true }).waitFor({ timeout: 60_000 });
     await page.waitForFunction(() =>
         [...document.querySelectorAll('.block-legend li')].some((item) =>

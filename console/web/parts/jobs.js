@@ -195,11 +195,21 @@ function askStop(job) {
 }
 
 /**
+ * The instant that a text names, in milliseconds since 1970; NaN for the name of a bookmark, which
+ * may look like a date.
+ *
+ * @param {string} at
+ */
+export function instantOf(at) {
+    return /^\d{4}-\d{2}-\d{2}T/.test(at) ? Date.parse(at) : NaN;
+}
+
+/**
  * A point as it was asked for, in this browser's zone if it is a time.
  *
  * @param {string} at
  */
 export function instantWords(at) {
-    const time = /^\d{4}-\d{2}-\d{2}T/.test(at) ? Date.parse(at) : NaN;
+    const time = instantOf(at);
     return Number.isNaN(time) ? at : new Date(time).toLocaleString('en-GB');
 }

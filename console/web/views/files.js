@@ -8,7 +8,7 @@ import { account, address, get, isAbort } from '../lib/api.js';
 import { fill, h } from '../lib/dom.js';
 import { bytes, count, counted, fullTime } from '../lib/format.js';
 import { link } from '../lib/router.js';
-import { instantWords } from '../parts/jobs.js';
+import { instantOf, instantWords } from '../parts/jobs.js';
 import { button, empty, failed, icon, loading, panel, table, when } from '../parts/small.js';
 
 /**
@@ -22,7 +22,7 @@ export function files(body, scope, id, route) {
     const path = route.query.get('path') ?? '/';
     const place = h('div');
     const note = h('p', { class: 'soft small' });
-    const instant = Date.parse(at);
+    const instant = instantOf(at);
     const said = Number.isNaN(instant) ? `at ${instantWords(at)}` : `on ${fullTime(instant)}`;
     fill(
         body,

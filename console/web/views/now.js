@@ -31,8 +31,8 @@ const SAMPLES_MAX = 900;
 const EVENTS_SHOWN = 50;
 const COUNTED_MS = 5000;
 const NOT_TOLD =
-    'The server is not told what the driver has in its queue, and which writes it holds: ' +
-    '`snapless status` on the machine shows it.';
+    'Nothing is told of queue and held writes at the moment; a service of an older release never ' +
+    'does. `snapless status` on the machine shows it.';
 
 /**
  * @param {HTMLElement} body
