@@ -94,6 +94,8 @@ fn malformed(catalog: &Path, error: der::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use der::{AnyRef, Decode, Encode, Reader, SliceReader, Tag, Tagged};
+
     use super::*;
     use crate::check_sys::sample::Sample;
     use crate::command::Tool;
@@ -172,6 +174,41 @@ mod tests {
         assert_eq!(times(&sum("sha256sum", &inf)), 0, "{read}");
         let found = check(dir.path()).expect_err("it has changed").to_string();
         assert!(found.contains("no SHA-256 of the snapless.inf"), "{found}");
+    }
+
+    /// The values in an encoding, each with its head.
+    fn values(encoded: &[u8]) -> Vec<AnyRef<'_>> {
+        let mut reader = SliceReader::new(encoded).expect("bytes");
+        let mut values = Vec::new();
+        while !reader.is_finished() {
+            values.push(AnyRef::decode(&mut reader).expect("DER"));
+        }
+        values
+    }
+
+    /// Checks every set, and what may be one under another tag; returns how many there are.
+    fn sets_in_order(encoded: &[u8]) -> usize {
+        let values = values(encoded);
+        let constructed = values.iter().filter(|value| value.tag().is_constructed());
+        let sets = |value: &AnyRef<'_>| {
+            let inner: Vec<_> = values_of(value);
+            let is_set = value.tag() != Tag::Sequence;
+            assert!(!is_set || inner.is_sorted(), "{value:?}");
+            usize::from(is_set) + sets_in_order(value.value())
+        };
+        constructed.map(sets).sum()
+    }
+
+    fn values_of(value: &AnyRef<'_>) -> Vec<Vec<u8>> {
+        values(value.value()).iter().map(|inner| inner.to_der().expect("DER")).collect()
+    }
+
+    #[test]
+    fn every_set_of_a_signed_catalog_is_in_the_order_that_windows_wants() {
+        let (dir, _) = packed();
+        let sets = sets_in_order(&fs::read(dir.path().join(NAME)).expect("there"));
+        // Each of the four members alone has four.
+        assert!(sets > 4 * 4, "{sets}");
     }
 
     #[test]

@@ -234,3 +234,59 @@ fn empty(number: TagNumber) -> der::Result<Any> {
 fn wrapped(number: TagNumber, content: &Any) -> der::Result<Any> {
     Any::new(Tag::ContextSpecific { constructed: true, number }, content.to_der()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use der::asn1::UtcTime;
+
+    use super::*;
+    use crate::command::Tool;
+
+    /// A list with an image.
+    fn catalog() -> Vec<u8> {
+        let hashes = Hashes { sha1: vec![0x22; 20], sha256: vec![0x11; 32] };
+        let file = File { name: "snapless.sys", kind: Kind::Image, hashes: &hashes };
+        let made = UtcTime::from_unix_duration(Duration::ZERO).expect("a time");
+        let list = List::new(&[0x33; 16], Time::UtcTime(made), &[file], "2:10.0", "_v100_X64");
+        list.and_then(|list| list.to_catalog()).expect("a catalog")
+    }
+
+    /// What openssl reads: depth, type and value of objects and numbers.
+    fn outline(catalog: &[u8]) -> Vec<String> {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(&file, catalog).expect("written");
+        let read = Tool::new("reading", "openssl").args(["asn1parse", "-inform", "der", "-in"]);
+        let read = read.arg(file.path()).output().expect("it is ASN.1");
+        let line = |line: &str| {
+            let (_, depth) = line.split_once("d=").expect("a depth");
+            let (depth, _) = depth.split_once("hl=").expect("a length of the head");
+            let (_, value) = line.split_once(": ").expect("a type");
+            let value = value.split_once("OCTET STRING").map_or(value, |_| "OCTET STRING");
+            format!("{} {}", depth.trim(), value.split_whitespace().collect::<Vec<_>>().join(" "))
+        };
+        read.lines().map(line).collect()
+    }
+
+    /// The member that is named by the SHA-256 of an image, as catalogs of `Inf2Cat` have it.
+    const MEMBER: &str = "\
+        7 SEQUENCE|8 OCTET STRING|8 SET|\
+        9 SEQUENCE|10 OBJECT :1.3.6.1.4.1.311.12.2.3|10 SET|11 cont [ 0 ]|\
+        9 SEQUENCE|10 OBJECT :1.3.6.1.4.1.311.12.2.1|10 SET|\
+        11 SEQUENCE|12 BMPSTRING|12 INTEGER :10010001|12 OCTET STRING|\
+        9 SEQUENCE|10 OBJECT :1.3.6.1.4.1.311.12.2.1|10 SET|\
+        11 SEQUENCE|12 BMPSTRING|12 INTEGER :10010001|12 OCTET STRING|\
+        9 SEQUENCE|10 OBJECT :1.3.6.1.4.1.311.2.1.4|10 SET|11 SEQUENCE|\
+        12 SEQUENCE|13 OBJECT :1.3.6.1.4.1.311.2.1.15|\
+        13 SEQUENCE|14 BIT STRING|14 cont [ 0 ]|15 cont [ 2 ]|16 cont [ 0 ]|\
+        12 SEQUENCE|13 SEQUENCE|14 OBJECT :sha256|14 NULL|13 OCTET STRING";
+
+    #[test]
+    fn an_image_has_the_form_that_inf2cat_gives_to_it() {
+        let outline = outline(&catalog());
+        let members = outline.iter().position(|line| line == "7 SEQUENCE").expect("a member");
+        let expected: Vec<&str> = MEMBER.split('|').collect();
+        assert_eq!(outline[members..][..expected.len()], expected, "{outline:#?}");
+    }
+}
