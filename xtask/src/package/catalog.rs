@@ -2,8 +2,8 @@
 //! the driver.
 //!
 //! The rule: the catalog that is packed has the SHA-256 of each file that is packed beside it,
-//! whoever has made it. What is said here of the catalog's form is what catalogs of `Inf2Cat` and of
-//! Microsoft have in common; no Windows has read one that this has made.
+//! whoever has made it. Where Microsoft's pages do not say how a catalog is made, what real ones of
+//! `Inf2Cat` and of Partner Center have in common counts (docs/signing.md).
 
 mod hashes;
 mod list;

@@ -4,8 +4,8 @@
 //! (version 2), as they come from Microsoft and from others; Windows refuses one whose sets are not
 //! in the order of DER (KB4580358).
 //!
-//! Of each file there are two members: one that has its SHA-1 for a name, one that has its SHA-256
-//! and says so again in a signed form ([`SpcIndirectDataContent`]).
+//! Of each file there are two members: one is named by its SHA-1, one by its SHA-256, which it has
+//! once more in the form of a signature in a file ([`SpcIndirectDataContent`]).
 
 use authenticode::{
     DigestInfo, SPC_INDIRECT_DATA_OBJID, SpcAttributeTypeAndOptionalValue, SpcIndirectDataContent,
@@ -98,8 +98,8 @@ pub struct File<'a> {
 }
 
 impl List {
-    /// The list of these files: it has 16 bytes for a name, each file is for the kernels of `kernels`,
-    /// and all are for the systems of `systems`.
+    /// The list of these files, with a name of 16 bytes: each file is for `kernels`, the whole for
+    /// `systems`.
     pub fn new(
         identifier: &[u8; 16],
         made: Time,
@@ -149,23 +149,12 @@ impl List {
 
     /// The list in a catalog, signed or not; no one has checked its signature.
     pub fn of_catalog(bytes: &[u8]) -> der::Result<Self> {
-        let content = ContentInfo::from_der(bytes)?;
-        let content = content.content.decode_as::<SignedData>()?.encap_content_info;
-        let unknown = |oid| der::Error::from(der::ErrorKind::OidUnknown { oid });
-        if content.econtent_type != TRUST_LIST {
-            return Err(unknown(content.econtent_type));
-        }
-        let list: Self = content
-            .econtent
-            .ok_or(der::ErrorKind::Incomplete {
-                expected_len: der::Length::ONE,
-                actual_len: der::Length::ZERO,
-            })?
-            .decode_as()?;
-        match list.usage.as_slice() {
-            [CATALOG] => Ok(list),
-            usage => Err(unknown(usage.first().copied().unwrap_or(CATALOG))),
-        }
+        let content = ContentInfo::from_der(bytes)?.content;
+        let content = content.decode_as::<SignedData>()?.encap_content_info;
+        let is_list = content.econtent_type == TRUST_LIST;
+        let list = content.econtent.filter(|_| is_list).map(|list| list.decode_as::<Self>());
+        let list = list.transpose()?.filter(|list| list.usage == [CATALOG]);
+        list.ok_or_else(|| Tag::Sequence.value_error())
     }
 
     /// True if a file with this hash is in the list.
@@ -288,5 +277,18 @@ mod tests {
         let members = outline.iter().position(|line| line == "7 SEQUENCE").expect("a member");
         let expected: Vec<&str> = MEMBER.split('|').collect();
         assert_eq!(outline[members..][..expected.len()], expected, "{outline:#?}");
+    }
+
+    #[test]
+    fn another_content_and_another_list_are_refused() {
+        let catalog = catalog();
+        List::of_catalog(&catalog).expect("a catalog");
+        for kind in [TRUST_LIST, CATALOG] {
+            let mut other = catalog.clone();
+            let len = kind.as_bytes().len();
+            let at = other.windows(len).position(|bytes| bytes == kind.as_bytes());
+            other[at.expect("it names its kind") + len - 1] += 1;
+            List::of_catalog(&other).expect_err("of another kind");
+        }
     }
 }
