@@ -46,8 +46,8 @@ const MODULE: &str = "powershell/Snapless";
 /// What the task lets the user choose.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
-    /// Take the driver from this folder: snapless.sys, snapless.inf and snapless.cat, as Microsoft
-    /// has signed them; they stay as they are
+    /// Take the driver from this folder: snapless.sys, snapless.inf and their snapless.cat, signed
+    /// by Microsoft or for tests; they stay as they are
     #[arg(long, value_name = "FOLDER")]
     driver: Option<PathBuf>,
     /// The folder on the web from which the MSI will be downloaded, for the manifests
@@ -196,8 +196,8 @@ fn copy_into(folder: &Path, file: &Path) -> Result<()> {
 fn signed_driver(folder: &Path) -> Result<Vec<PathBuf>> {
     let files = [catalog::IMAGE, catalog::INF, catalog::NAME].map(|name| folder.join(name));
     if let Some(missing) = files.iter().find(|file| !file.is_file()) {
-        let problem = "it is not there; --driver wants the folder that Microsoft has signed, with \
-                       image, INF and catalog";
+        let problem = "it is not there; --driver wants the folder of a signed driver, with image, \
+                       INF and catalog";
         return Err(Error::Malformed { file: missing.clone(), problem: problem.to_owned() });
     }
     version_resource::require(&files[0])?;

@@ -33,8 +33,8 @@ pub const INF: &str = "snapless.inf";
 const FILES: [(&str, Kind); 2] = [(IMAGE, Kind::Image), (INF, Kind::Flat)];
 /// `OSAttr`: of Windows NT (2) version 10.0, which all systems of [`SYSTEMS`] are.
 const KERNELS: &str = "2:10.0";
-/// `OS`: what `Inf2Cat` writes for Windows 10 1809 to 22H2, Windows 11, Windows Server 2019 (RS5),
-/// 2022 (21H2) and 2025 (24H2).
+/// `OS`: Windows 10 1809 to 22H2, Windows 11, Windows Server 2019 (RS5), 2022 (21H2) and 2025
+/// (24H2), by the names that catalogs of others have for them.
 const SYSTEMS: &str = "_v100_X64_RS5,_v100_X64_19H1,_v100_X64_Vb,_v100_X64_21H2,_v100_X64_22H2,\
                        _v100_X64_24H2,Server_v100_X64_RS5,Server_v100_X64_21H2,\
                        Server_v100_X64_24H2";
@@ -44,8 +44,7 @@ const SYSTEMS: &str = "_v100_X64_RS5,_v100_X64_19H1,_v100_X64_Vb,_v100_X64_21H2,
 pub fn make(folder: &Path) -> Result<PathBuf> {
     let catalog = folder.join(NAME);
     let hashes = FILES.map(|(name, kind)| Hashes::of_file(&folder.join(name), kind));
-    let [image, inf] = hashes;
-    let hashes = [image?, inf?];
+    let hashes: Vec<Hashes> = hashes.into_iter().collect::<Result<_>>()?;
     let files: Vec<File> = FILES
         .iter()
         .zip(&hashes)
@@ -71,8 +70,8 @@ pub fn check(folder: &Path) -> Result<()> {
     for (name, kind) in FILES {
         if !list.has(&Hashes::of_file(&folder.join(name), kind)?.sha256) {
             let problem = format!(
-                "it has no SHA-256 of the {name} beside it, so Windows will not install the driver; \
-                 take image, INF and catalog from one build"
+                "it has no SHA-256 of the {name} beside it, so Windows will not install the \
+                 driver; take image, INF and catalog from one build"
             );
             return Err(Error::Malformed { file: catalog, problem });
         }
@@ -81,7 +80,7 @@ pub fn check(folder: &Path) -> Result<()> {
 }
 
 /// The same for the same files.
-fn identifier(hashes: &[Hashes; 2]) -> [u8; 16] {
+fn identifier(hashes: &[Hashes]) -> [u8; 16] {
     let all: Vec<u8> = hashes.iter().flat_map(|file| file.sha256.clone()).collect();
     let digest = digest::of_bytes(&all);
     std::array::from_fn(|index| digest[index])
