@@ -8,10 +8,12 @@
 //! | `winget/`, `chocolatey/` | the manifests of that MSI |
 //! | `SHA256SUMS` | of all of these |
 //!
-//! The rule: every PE file and the MSI are signed and the signature is verified, by a test
-//! certificate unless the driver comes signed (`--driver`). No file has a time stamp of an
-//! authority: that needs a network (docs/signing.md).
+//! The rule: every PE file, the driver's catalog and the MSI are signed and the signature is
+//! verified, by a test certificate unless the driver comes signed (`--driver`), with a catalog that
+//! is of these files. No file has a time stamp of an authority: that needs a network
+//! (docs/signing.md).
 
+mod catalog;
 mod digest;
 mod manifests;
 mod msi;
@@ -44,8 +46,8 @@ const MODULE: &str = "powershell/Snapless";
 /// What the task lets the user choose.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
-    /// Take the driver from this folder: snapless.sys, snapless.inf and snapless.cat, as Microsoft
-    /// has signed them; they stay as they are
+    /// Take the driver from this folder: snapless.sys, snapless.inf and their snapless.cat, signed
+    /// by Microsoft or for tests; they stay as they are
     #[arg(long, value_name = "FOLDER")]
     driver: Option<PathBuf>,
     /// The folder on the web from which the MSI will be downloaded, for the manifests
@@ -59,9 +61,9 @@ pub struct Options {
 /// The files that a package is made of, as they were built.
 #[derive(Debug, Clone)]
 pub struct Contents {
-    /// The driver's image and INF, and its catalog if there is one.
+    /// The driver's image and INF, and its catalog if it comes with one.
     driver: Vec<PathBuf>,
-    /// True if the driver must not be signed again.
+    /// True if the driver comes with its catalog, and must not be signed again.
     is_signed: bool,
     /// The programs, and the MSI's action.
     programs: WindowsPrograms,
@@ -79,6 +81,12 @@ impl Contents {
         let folder = target.join(format!("snapless-{version}"));
         self.collect(layout, &folder)?;
         signing::sign_folder(layout, &folder, self.is_signed)?;
+        if !self.is_signed {
+            let catalog = catalog::make(&folder)?;
+            signing::sign(layout, &catalog)?;
+            signing::verify_by_catalog(layout, &catalog, &folder.join(catalog::IMAGE))?;
+        }
+        catalog::check(&folder)?;
         let made = Msi::build(layout, &folder, version, target)?;
         signing::sign(layout, &made.file)?;
         Ok(made)
@@ -186,10 +194,10 @@ fn copy_into(folder: &Path, file: &Path) -> Result<()> {
 
 /// The files of a driver that comes signed: all of them, of this version.
 fn signed_driver(folder: &Path) -> Result<Vec<PathBuf>> {
-    let files = ["snapless.sys", "snapless.inf", msi::CATALOG].map(|name| folder.join(name));
+    let files = [catalog::IMAGE, catalog::INF, catalog::NAME].map(|name| folder.join(name));
     if let Some(missing) = files.iter().find(|file| !file.is_file()) {
-        let problem = "it is not there; --driver wants the folder that Microsoft has signed, with \
-                       image, INF and catalog";
+        let problem = "it is not there; --driver wants the folder of a signed driver, with image, \
+                       INF and catalog";
         return Err(Error::Malformed { file: missing.clone(), problem: problem.to_owned() });
     }
     version_resource::require(&files[0])?;

@@ -15,8 +15,6 @@ use super::digest;
 
 /// The custom action, as the MSI's source names it.
 pub const ACTION: &str = "snapless-msi-action.dll";
-/// The driver's catalog.
-pub const CATALOG: &str = "snapless.cat";
 
 /// Set by users; Windows Installer passes only those named here to its service.
 const SECURE: &str = "WIX_DOWNGRADE_DETECTED;WIX_UPGRADE_DETECTED;UNTRUSTED";
@@ -66,7 +64,6 @@ impl Msi {
     pub fn build(layout: &Layout, folder: &Path, version: &str, target: &Path) -> Result<Self> {
         let file = target.join(format!("snapless-{version}-x64.msi"));
         let product_code = product_code(version);
-        let catalog = if folder.join(CATALOG).is_file() { "yes" } else { "no" };
         // wixl looks for sources in the folder that it runs in only.
         Tool::new("compiling the MSI", "wixl")
             .current_dir(folder)
@@ -74,8 +71,6 @@ impl Msi {
             .arg(format!("Version={version}"))
             .arg("--define")
             .arg(format!("ProductCode={product_code}"))
-            .arg("--define")
-            .arg(format!("Catalog={catalog}"))
             .arg("--output")
             .arg(&file)
             .arg(layout.root().join("package/msi/snapless.wxs"))

@@ -2,7 +2,9 @@
 //!
 //! The rule: what was signed is verified before it is packed. The certificate's name says what it
 //! is for; its key stays in `target/signing` and is never shipped. Windows trusts it on machines
-//! where an administrator has installed `snapless-test.cer` and test signing is on.
+//! where an administrator has installed `snapless-test.cer` and test signing is on. It is no
+//! authority: Windows takes no code that an authority's certificate has signed
+//! (`TRUST_E_BASIC_CONSTRAINTS`).
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -34,7 +36,7 @@ pub fn sign_folder(layout: &Layout, folder: &Path, driver_is_signed: bool) -> Re
     Certificate::made(layout)?.export(&folder.join(PUBLIC))
 }
 
-/// Signs a PE file or an MSI, and verifies the signature.
+/// Signs a PE file, a catalog or an MSI, and verifies the signature.
 pub fn sign(layout: &Layout, file: &Path) -> Result<()> {
     let certificate = Certificate::made(layout)?;
     let signed = file.with_extension("signed");
@@ -52,6 +54,12 @@ pub fn sign(layout: &Layout, file: &Path) -> Result<()> {
     certificate.verify(file)
 }
 
+/// Verifies that an image is in a catalog that the test certificate has signed.
+pub fn verify_by_catalog(layout: &Layout, catalog: &Path, image: &Path) -> Result<()> {
+    let certificate = Certificate::made(layout)?;
+    certificate.verifying().arg("-catalog").arg(catalog).arg("-in").arg(image).run()
+}
+
 /// A certificate and its key.
 struct Certificate {
     public: PathBuf,
@@ -62,7 +70,7 @@ impl Certificate {
     /// The test certificate; makes it at first use.
     fn made(layout: &Layout) -> Result<Self> {
         let folder = layout.signing();
-        let made = Self { public: folder.join("test.pem"), key: folder.join("test.key") };
+        let made = Self { public: folder.join("signer.pem"), key: folder.join("signer.key") };
         if !made.public.is_file() {
             fs::create_dir_all(&folder).on("create", &folder)?;
             made.make()?;
@@ -76,7 +84,8 @@ impl Certificate {
         // openssl gives the key to its owner only.
         Tool::new("making the test certificate", "openssl")
             .args(["req", "-x509", "-newkey", "rsa:3072", "-sha256", "-nodes", "-days", DAYS])
-            .args(["-subj", NAME, "-addext", "keyUsage=critical,digitalSignature"])
+            .args(["-subj", NAME, "-addext", "basicConstraints=critical,CA:FALSE"])
+            .args(["-addext", "keyUsage=critical,digitalSignature"])
             .args(["-addext", "extendedKeyUsage=codeSigning", "-keyout"])
             .arg(&self.key)
             .arg("-out")
@@ -86,12 +95,11 @@ impl Certificate {
     }
 
     fn verify(&self, file: &Path) -> Result<()> {
-        osslsigncode("verifying the signature", "verify")
-            .arg("-CAfile")
-            .arg(&self.public)
-            .arg("-in")
-            .arg(file)
-            .run()
+        self.verifying().arg("-in").arg(file).run()
+    }
+
+    fn verifying(&self) -> Tool {
+        osslsigncode("verifying the signature", "verify").arg("-CAfile").arg(&self.public)
     }
 
     fn export(&self, to: &Path) -> Result<()> {
@@ -129,6 +137,16 @@ mod tests {
         fs::write(&file, &bytes).expect("written");
         let noticed = certificate.verify(&file).expect_err("changed").to_string();
         assert!(noticed.contains("verifying the signature failed"), "{noticed}");
+    }
+
+    #[test]
+    fn the_certificate_is_for_code_and_no_authority() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let certificate = Certificate::made(&Layout::at(dir.path().to_path_buf())).expect("made");
+        let text = Tool::new("reading", "openssl").args(["x509", "-noout", "-text", "-in"]);
+        let text = text.arg(&certificate.public).output().expect("a certificate");
+        assert_eq!(text.matches("CA:").count(), 1, "{text}");
+        assert!(text.contains("CA:FALSE") && text.contains("Code Signing"), "{text}");
     }
 
     #[test]

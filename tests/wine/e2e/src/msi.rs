@@ -57,7 +57,7 @@ const REFUSED: &str = "LaunchConditions. Return value 0.";
 /// Where the MSI puts its files, relative to drive C.
 const PROGRAMS: &str = "Program Files/Snapless";
 /// What it puts there.
-const FILES: [&str; 8] = [
+const FILES: [&str; 9] = [
     "snapless-setup.exe",
     "snapless-service.exe",
     "snapless.exe",
@@ -66,6 +66,7 @@ const FILES: [&str; 8] = [
     "LICENSE-APACHE",
     "driver/snapless.sys",
     "driver/snapless.inf",
+    "driver/snapless.cat",
 ];
 /// Where it puts the PowerShell module, relative to drive C.
 const MODULE: &str = "Program Files/WindowsPowerShell/Modules/Snapless";

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 /// Numbers and reason.
 pub const BY_HAND: &[(RangeInclusive<u32>, &str)] = &[
     (1..=1, "InfVerif is a tool of the WDK; Windows CI runs it"),
-    (4..=4, "another machine, whose package has no catalog"),
+    (4..=4, "another machine, and a package without its catalog"),
     (5..=5, "a machine on which test signing was never on"),
     (6..=6, "a package of a later version"),
     (7..=7, "a later version whose driver does not load"),
