@@ -11,7 +11,7 @@
 //! to = "18:00"                # not later than `from`: until then on the next day
 //! rate = "5 MiB"              # or "none": no limit
 //!
-//! [[sweep_rates]]             # the same of each volume's sweep; the lower of it and `sweep_rate` counts
+//! [[sweep_rates]]             # the same of each volume's sweep; a lower `sweep_rate` counts
 //! from = "08:00"
 //! to = "18:00"
 //! rate = "20 MiB"

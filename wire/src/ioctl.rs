@@ -105,9 +105,9 @@ pub const IOCTL_NOTE: u32 = ctl_code(0x80d, METHOD_BUFFERED);
 /// session for which changes were noted. `STATUS_NOT_SUPPORTED` if they were not, or all was said.
 pub const IOCTL_UNUSED: u32 = ctl_code(0x80e, METHOD_BUFFERED);
 
-/// Input [`SweepRequest`]; no output. Sets how hard the disk may be read of the driver's own accord,
-/// for the claimed session: at once, and when the driver begins it again as the machine comes up.
-/// An older driver does not know it: `STATUS_INVALID_DEVICE_REQUEST`.
+/// Input [`SweepRequest`]; no output. Sets how hard the driver may read the disk of its own accord
+/// for the claimed session: at once, and when it begins that again as the machine comes up. An
+/// older driver does not know it: `STATUS_INVALID_DEVICE_REQUEST`.
 pub const IOCTL_LIMIT_SWEEP: u32 = ctl_code(0x80f, METHOD_BUFFERED);
 
 /// The least output buffer of a drain, in bytes: one record of the longest payload with its header.
