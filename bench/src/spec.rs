@@ -93,7 +93,7 @@ impl SessionSpec {
         if self.read_kib > 0 {
             config.read_bytes = self.read_kib.saturating_mul(1024);
         }
-        config.sweep_bytes_per_second = self.sweep_kib_per_second.saturating_mul(1024);
+        config.sweep.bytes_per_second = self.sweep_kib_per_second.saturating_mul(1024);
         if self.hold_limit_ms > 0 {
             config.hold_limit = self.hold_limit_ms.saturating_mul(Tick::PER_MS);
         }

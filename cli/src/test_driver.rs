@@ -12,8 +12,8 @@ use snapless_types::{BlockIndex, EpochId, Extent, Geometry};
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 use snapless_wire::ioctl::{
     ABI_VERSION, DeviceName, DrainFrom, KeepStateRequest, MAP_CELLS, MapCell, MapReply, Protection,
-    SPECIAL_FILE_PAGING, SessionPhase, StartRequest, StatusFlags, StatusReply, UnusedRequest,
-    Verify,
+    SPECIAL_FILE_PAGING, SessionPhase, StartRequest, StatusFlags, StatusReply, SweepLimits,
+    UnusedRequest, Verify,
 };
 use zerocopy::FromZeros;
 use zerocopy::little_endian::{U32, U64};
@@ -192,6 +192,10 @@ impl DriverPort for TestDriver {
 
     fn unused(&self, _request: &UnusedRequest) -> Result<BlockIndex, DriverError> {
         Err(DriverError::Busy(Call::Unused))
+    }
+
+    fn limit_sweep(&self, _limits: SweepLimits) -> Result<(), DriverError> {
+        Err(DriverError::Older(Call::LimitSweep))
     }
 
     fn review(&self, _are_still: bool) -> Result<(), DriverError> {

@@ -12,19 +12,19 @@ use snapless_wire::id::{SessionId, VolumeGuid};
 use snapless_wire::ioctl::{
     AcknowledgeRequest, CONTROL_DEVICE_PATH, DeviceName, DrainFrom, DrainFromReply,
     DrainFromRequest, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN, IOCTL_DRAIN_FROM, IOCTL_KEEP_STATE,
-    IOCTL_LIST_VOLUMES, IOCTL_MAP, IOCTL_NOTE, IOCTL_RESUME, IOCTL_REVIEW, IOCTL_START,
-    IOCTL_STATUS, IOCTL_STOP, IOCTL_UNUSED, IOCTL_VERIFY, IOCTL_VERSION, KeepStateRequest,
-    ListRequest, MapReply, NoteRequest, Protection, ReviewRequest, SessionReply, SessionRequest,
-    StartRequest, StatusReply, UnusedReply, UnusedRequest, Verify, VerifyRequest, VersionReply,
-    VolumeEntry,
+    IOCTL_LIMIT_SWEEP, IOCTL_LIST_VOLUMES, IOCTL_MAP, IOCTL_NOTE, IOCTL_RESUME, IOCTL_REVIEW,
+    IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_UNUSED, IOCTL_VERIFY, IOCTL_VERSION,
+    KeepStateRequest, ListRequest, MapReply, NoteRequest, Protection, ReviewRequest, SessionReply,
+    SessionRequest, StartRequest, StatusReply, SweepLimits, SweepRequest, UnusedReply,
+    UnusedRequest, Verify, VerifyRequest, VersionReply, VolumeEntry,
 };
 use windows_strings::HSTRING;
 use windows_sys::Win32::Foundation::{
     ERROR_ACCESS_DENIED, ERROR_BUSY, ERROR_CRC, ERROR_DEVICE_NOT_CONNECTED, ERROR_FILE_NOT_FOUND,
-    ERROR_INSUFFICIENT_BUFFER, ERROR_INVALID_PARAMETER, ERROR_MORE_DATA, ERROR_NO_MORE_FILES,
-    ERROR_NO_SUCH_DEVICE, ERROR_NO_SYSTEM_RESOURCES, ERROR_NOT_ENOUGH_MEMORY, ERROR_NOT_FOUND,
-    ERROR_NOT_READY, ERROR_OPERATION_ABORTED, ERROR_PATH_NOT_FOUND, ERROR_WRONG_DISK, GENERIC_READ,
-    GENERIC_WRITE, HANDLE, INVALID_HANDLE_VALUE,
+    ERROR_INSUFFICIENT_BUFFER, ERROR_INVALID_FUNCTION, ERROR_INVALID_PARAMETER, ERROR_MORE_DATA,
+    ERROR_NO_MORE_FILES, ERROR_NO_SUCH_DEVICE, ERROR_NO_SYSTEM_RESOURCES, ERROR_NOT_ENOUGH_MEMORY,
+    ERROR_NOT_FOUND, ERROR_NOT_READY, ERROR_OPERATION_ABORTED, ERROR_PATH_NOT_FOUND,
+    ERROR_WRONG_DISK, GENERIC_READ, GENERIC_WRITE, HANDLE, INVALID_HANDLE_VALUE,
 };
 use windows_sys::Win32::Storage::FileSystem::{
     CreateFileW, FILE_FLAG_OVERLAPPED, FILE_SHARE_READ, FILE_SHARE_WRITE, FindFirstVolumeW,
@@ -256,6 +256,11 @@ impl DriverPort for ControlDevice {
         reply.next(request).ok_or_else(none)
     }
 
+    fn limit_sweep(&self, limits: SweepLimits) -> Result<(), DriverError> {
+        let request = SweepRequest::new(limits);
+        self.send(Call::LimitSweep, IOCTL_LIMIT_SWEEP, request.as_bytes())
+    }
+
     fn keep_state(&self, request: &KeepStateRequest) -> Result<(), DriverError> {
         self.send(Call::KeepState, IOCTL_KEEP_STATE, request.as_bytes())
     }
@@ -327,6 +332,7 @@ fn call_error(call: Call, source: io::Error) -> DriverError {
                     | Call::Acknowledge
                     | Call::Review
                     | Call::Unused
+                    | Call::LimitSweep
                     | Call::KeepState
             ) =>
         {
@@ -339,6 +345,8 @@ fn call_error(call: Call, source: io::Error) -> DriverError {
         // `STATUS_DEVICE_NOT_READY`.
         Some(ERROR_NOT_READY) if call == Call::Verify => DriverError::NotNow,
         Some(ERROR_NOT_READY) if call == Call::Note => DriverError::CannotNote,
+        // `STATUS_INVALID_DEVICE_REQUEST`.
+        Some(ERROR_INVALID_FUNCTION) if call == Call::LimitSweep => DriverError::Older(call),
         Some(ERROR_NO_SYSTEM_RESOURCES | ERROR_NOT_ENOUGH_MEMORY) => DriverError::NoMemory(call),
         // `STATUS_WRONG_VOLUME`.
         Some(ERROR_WRONG_DISK) => DriverError::VolumeChanged(call),

@@ -35,6 +35,8 @@ pub enum Call {
     Note,
     /// `IOCTL_UNUSED`.
     Unused,
+    /// `IOCTL_LIMIT_SWEEP`.
+    LimitSweep,
     /// `IOCTL_KEEP_STATE`.
     KeepState,
     /// `IOCTL_STATUS`.
@@ -61,6 +63,7 @@ impl std::fmt::Display for Call {
             Self::Review => "review",
             Self::Note => "note changes",
             Self::Unused => "say which blocks are unused",
+            Self::LimitSweep => "limit the sweep",
             Self::KeepState => "keep state",
             Self::Status => "status",
             Self::Map => "map",
@@ -130,6 +133,12 @@ pub enum DriverError {
     /// The driver has another use for what it notes of the volume's changes.
     #[error("the driver cannot note now what is changed")]
     CannotNote,
+    /// A call that came with a later release than the driver's.
+    #[error(
+        "the loaded driver is of an older release and does not know the call ({0}): restart the \
+         machine to load the new one"
+    )]
+    Older(Call),
     /// The volume does not have the state area where it should be.
     #[error("the driver found no state area where the volume should have it")]
     NoStateArea,

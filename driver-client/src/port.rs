@@ -11,7 +11,7 @@ use snapless_types::{BlockIndex, EpochId, Extent, Geometry};
 use snapless_wire::id::{SessionId, VolumeGuid};
 use snapless_wire::ioctl::{
     DeviceName, DrainFrom, KeepStateRequest, MapReply, Protection, SessionPhase, SessionReply,
-    StartRequest, UnusedRequest, Verify, VersionReply, VolumeEntry, negotiate,
+    StartRequest, SweepLimits, UnusedRequest, Verify, VersionReply, VolumeEntry, negotiate,
 };
 
 use crate::error::{Call, DriverError};
@@ -108,6 +108,13 @@ pub trait DriverPort: Send + Sync {
     /// Says which blocks of the claimed session's volume are unused, after t0. Returns the block to
     /// go on with: the end of the request's, unless there is no room for more now.
     fn unused(&self, request: &UnusedRequest) -> Result<BlockIndex, DriverError>;
+
+    /// Sets how hard the driver may read the disk of its own accord, for the claimed session: at
+    /// once, and when the machine comes up again.
+    ///
+    /// # Errors
+    /// [`DriverError::Older`] from a driver that takes such limits only when a session starts.
+    fn limit_sweep(&self, limits: SweepLimits) -> Result<(), DriverError>;
 
     /// Says where the driver keeps the claimed session's state while the machine is off.
     fn keep_state(&self, request: &KeepStateRequest) -> Result<(), DriverError>;

@@ -12,11 +12,11 @@ use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{
     AcknowledgeRequest, BadRequest, DRAIN_BUFFER_MIN, DeviceName, DrainFrom, DrainFromReply,
     DrainFromRequest, ExcludedExtents, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN, IOCTL_DRAIN_FROM,
-    IOCTL_KEEP_STATE, IOCTL_LIST_VOLUMES, IOCTL_MAP, IOCTL_NOTE, IOCTL_RESUME, IOCTL_REVIEW,
-    IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_UNUSED, IOCTL_VERIFY, IOCTL_VERSION,
+    IOCTL_KEEP_STATE, IOCTL_LIMIT_SWEEP, IOCTL_LIST_VOLUMES, IOCTL_MAP, IOCTL_NOTE, IOCTL_RESUME,
+    IOCTL_REVIEW, IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_UNUSED, IOCTL_VERIFY, IOCTL_VERSION,
     KeepStateRequest, ListRequest, NoteRequest, ReviewRequest, SessionReply, SessionRequest,
-    StartRequest, StartSettings, StatusReply, UnusedReply, UnusedRequest, Verify, VerifyRequest,
-    VersionReply,
+    StartRequest, StartSettings, StatusReply, SweepLimits, SweepRequest, UnusedReply,
+    UnusedRequest, Verify, VerifyRequest, VersionReply,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -107,6 +107,12 @@ pub trait Driver {
         session: Self::Claimed,
         request: &UnusedRequest,
     ) -> Result<BlockIndex, StatusOf<Self>>;
+    /// Sets how hard the sweep of the claimed session may read the disk from now on.
+    fn limit_sweep(
+        &self,
+        session: Self::Claimed,
+        limits: SweepLimits,
+    ) -> Result<(), StatusOf<Self>>;
     /// Says where the session's state is kept while the machine is off. The request is checked, as
     /// far as it can be without the volume.
     fn keep_state(
@@ -160,6 +166,10 @@ pub fn dispatch<D: Driver>(driver: &D, request: D::Request, code: u32) {
         IOCTL_UNUSED => {
             let reply = unused(driver, &request);
             finish(request, reply);
+        }
+        IOCTL_LIMIT_SWEEP => {
+            let result = limit_sweep(driver, &request);
+            request.complete(result);
         }
         IOCTL_KEEP_STATE => {
             let result = keep_state(driver, &request);
@@ -251,6 +261,13 @@ fn unused<D: Driver>(driver: &D, request: &D::Request) -> Result<UnusedReply, St
     let input: &UnusedRequest = read_in_place(request.input())?;
     input.check().map_err(refusal)?;
     Ok(UnusedReply::new(driver.unused(claimed(driver, request)?, input)?))
+}
+
+#[inline(never)]
+fn limit_sweep<D: Driver>(driver: &D, request: &D::Request) -> Result<(), StatusOf<D>> {
+    let input: SweepRequest = read(request.input())?;
+    let limits = input.parse().map_err(refusal)?;
+    driver.limit_sweep(claimed(driver, request)?, limits)
 }
 
 #[inline(never)]

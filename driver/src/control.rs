@@ -17,7 +17,7 @@ use snapless_types::{BlockIndex, EpochId, Extent, Geometry, Regions};
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{
     DeviceName, DrainFrom, ExcludedExtents, IOCTL_VERSION, KeepStateRequest, MapReply,
-    SessionReply, StartSettings, StatusReply, UnusedRequest, Verify, VolumeEntry,
+    SessionReply, StartSettings, StatusReply, SweepLimits, UnusedRequest, Verify, VolumeEntry,
 };
 use wdk_sys::{
     NTSTATUS, STATUS_BUFFER_TOO_SMALL, STATUS_DEVICE_NOT_READY, STATUS_INSUFFICIENT_RESOURCES,
@@ -215,6 +215,10 @@ impl control::Driver for Sessions<'_> {
         session.unused(request).map_err(Status)
     }
 
+    fn limit_sweep(&self, session: Shared<Session>, limits: SweepLimits) -> Result<(), Status> {
+        limit_sweep(self.0, &session, limits).map_err(Status)
+    }
+
     fn keep_state(
         &self,
         session: Shared<Session>,
@@ -321,6 +325,16 @@ fn stop_noting(globals: &Globals, noter: FileObject) {
     for volume in globals.volumes.volumes() {
         volume.state().noter_closed(noter);
     }
+}
+
+/// Sets how hard the sweep may read the disk: of a claimed session, and of the one that it is when
+/// the machine comes up.
+#[inline(never)]
+fn limit_sweep(globals: &Globals, session: &Session, limits: SweepLimits) -> Result<(), NTSTATUS> {
+    session.limit_sweep(limits);
+    let (volume, _) = globals.volumes.by_session(session.id())?;
+    let kept = volume.with_keeper(|keeper| keeper.limit_sweep(limits));
+    kept.ok_or(STATUS_INSUFFICIENT_RESOURCES)
 }
 
 /// Notes where the state of a claimed session's volume is kept, or that it is not.

@@ -5,7 +5,7 @@ use snapless_driver_logic::tracker::Tracker;
 use snapless_engine::{Marks, RegionMap, Tick};
 use snapless_types::{Extent, Regions};
 use snapless_wire::id::{AreaId, Extents};
-use snapless_wire::ioctl::ALWAYS_MAX;
+use snapless_wire::ioctl::{ALWAYS_MAX, StartSettings, SweepLimits};
 use snapless_wire::state_area::{
     self, AREA_LEN, LOG_LEN, MAP_AT, MAP_LEN, SLOT_LEN, STAMP_AT, STAMP_RANGES_MAX, SavedState,
     StampHash, StartedWith,
@@ -134,6 +134,17 @@ impl Keeper {
     /// What the session is started with whose state the area has, if that is known. PASSIVE_LEVEL.
     pub fn startup(&self) -> Option<Shared<Startup>> {
         self.startup.clone()
+    }
+
+    /// The session whose state the area has is started with these limits from its next slot on;
+    /// `None` if there is no memory. PASSIVE_LEVEL.
+    #[inline(never)] // The settings are on the stack only meanwhile.
+    pub fn limit_sweep(&mut self, sweep: SweepLimits) -> Option<()> {
+        if let Some(startup) = self.startup.as_ref().filter(|it| it.settings.sweep != sweep) {
+            let settings = StartSettings { sweep, ..startup.settings };
+            self.startup = Some(startup.with_settings(settings)?);
+        }
+        Some(())
     }
 
     /// From now on this is the area, for a session that is started with that. PASSIVE_LEVEL.

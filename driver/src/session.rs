@@ -35,7 +35,9 @@ use snapless_driver_logic::tracker::{Known, Taken};
 use snapless_engine::{Config, Host, Marks, StartError, Tick, Worker};
 use snapless_types::{BlockIndex, BlockRange, Extent, Geometry, Regions};
 use snapless_wire::id::SessionId;
-use snapless_wire::ioctl::{EXCLUDED_MAX, Protection, StartSettings, UnusedRequest};
+use snapless_wire::ioctl::{
+    EXCLUDED_MAX, Protection, StartSettings, SweepLimits, UnusedRequest,
+};
 use wdk_sys::{
     DO_BUFFERED_IO, DO_DIRECT_IO, NTSTATUS, STATUS_DEVICE_NOT_READY, STATUS_INSUFFICIENT_RESOURCES,
     STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED,
@@ -256,6 +258,11 @@ impl Session {
         Ok(request.blocks().end)
     }
 
+    /// Sets how hard its sweep may read the disk from now on. IRQL <= DISPATCH_LEVEL.
+    pub fn limit_sweep(&self, limits: SweepLimits) {
+        self.engine.set_sweep_limits(sweep_limits(limits));
+    }
+
     /// Bytes of its queue. IRQL <= DISPATCH_LEVEL.
     pub fn queue_bytes(&self) -> u64 {
         self.queue.len() as u64
@@ -356,8 +363,15 @@ fn engine(
 fn config(settings: &StartSettings) -> Config {
     let mut config = Config::new(settings.queue_bytes);
     config.hold_limit = u64::from(settings.hold_limit_ms).saturating_mul(Tick::PER_MS);
-    config.sweep_bytes_per_second = settings.sweep.bytes_per_second;
-    config.sweep_latency = u64::from(settings.sweep.latency_ms).saturating_mul(Tick::PER_MS);
+    config.sweep = sweep_limits(settings.sweep);
     config.overflow = settings.overflow;
     config
+}
+
+/// The limits as the engine has them.
+fn sweep_limits(limits: SweepLimits) -> snapless_engine::SweepLimits {
+    snapless_engine::SweepLimits {
+        bytes_per_second: limits.bytes_per_second,
+        latency: u64::from(limits.latency_ms).saturating_mul(Tick::PER_MS),
+    }
 }

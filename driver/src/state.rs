@@ -376,12 +376,12 @@ impl VolumeState {
 
     /// The handle is closed: nothing is noted for its session any more. IRQL <= DISPATCH_LEVEL.
     pub fn noter_closed(&self, noter: FileObject) {
-        let noted = self.with(|inner| {
+        let map = self.with(|inner| {
             let is_it = inner.noter == Some(noter);
             is_it.then(|| take_noted(inner)).flatten()
         });
         // Not under the lock.
-        drop(noted);
+        drop(map);
     }
 
     /// As [`Tracker::take_noted`], with the handle for whose session it is. IRQL <= DISPATCH_LEVEL.

@@ -171,7 +171,7 @@ pub use snapless_fixed::rundown::{Event, Protection, Rundown, RundownOwner};
 #[cfg(feature = "sabotage")]
 pub use snapless_fixed::sabotage;
 pub use snapless_tracking::capture_queue::{Drained, Record};
-pub use snapless_tracking::config::{Config, ConfigError, StartError};
+pub use snapless_tracking::config::{Config, ConfigError, StartError, SweepLimits};
 pub use snapless_tracking::epochs::ImpossibleEpoch;
 pub use snapless_tracking::marks::Marks;
 pub use snapless_tracking::regions::RegionMap;

@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 
 use snapless_fixed::memory::boxed;
 use snapless_tracking::capture_queue::Drained;
-use snapless_tracking::config::{Config, StartError};
+use snapless_tracking::config::{Config, StartError, SweepLimits};
 use snapless_tracking::epochs::ImpossibleEpoch;
 use snapless_tracking::regions::RegionMap;
 use snapless_tracking::table::{BlockState, Table};
@@ -377,6 +377,11 @@ impl<H: Host> Session<H> {
     /// held writes go on.
     pub fn pause(&self) {
         self.locked(|core| core.set_paused(true));
+    }
+
+    /// Sets how hard the sweep may read the disk from now on, in place of [`Config::sweep`].
+    pub fn set_sweep_limits(&self, limits: SweepLimits) {
+        self.locked(|core| core.set_sweep_limits(limits));
     }
 
     /// Resumes the sweep.

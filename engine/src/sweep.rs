@@ -1,6 +1,6 @@
 //! The sweep: where it goes on, when it may read and how much at a time.
 
-use snapless_tracking::config::Config;
+use snapless_tracking::config::{Config, SweepLimits};
 use snapless_types::{BlockIndex, BlockRange, Geometry, Tick};
 
 use crate::pace::Pace;
@@ -17,7 +17,14 @@ pub struct Sweep {
 
 impl Sweep {
     /// A sweep that has read nothing.
-    pub const NEW: Self = Self { cursor: BlockIndex(0), pace: Pace::NEW, paused: false };
+    pub fn new(limits: SweepLimits) -> Self {
+        Self { cursor: BlockIndex(0), pace: Pace::new(limits), paused: false }
+    }
+
+    /// Sets how hard the disk may be read from now on.
+    pub fn set_limits(&mut self, limits: SweepLimits, now: Tick) {
+        self.pace.set_limits(limits, now);
+    }
 
     /// Sets whether the sweep reads nothing.
     pub fn set_paused(&mut self, paused: bool) {
@@ -65,19 +72,19 @@ impl Sweep {
     }
 
     /// Notes that the sweep reads these blocks, of so many bytes.
-    pub fn begun(&mut self, blocks: BlockRange, bytes: u64, config: &Config, now: Tick) {
+    pub fn begun(&mut self, blocks: BlockRange, bytes: u64, now: Tick) {
         self.cursor = blocks.end;
-        self.pace.begun(config, bytes, now);
+        self.pace.begun(bytes, now);
     }
 
     /// Notes that so many bytes are read to verify the copy: the cap of the rate counts them.
-    pub fn verifies(&mut self, bytes: u64, config: &Config, now: Tick) {
-        self.pace.begun(config, bytes, now);
+    pub fn verifies(&mut self, bytes: u64, now: Tick) {
+        self.pace.begun(bytes, now);
     }
 
     /// Notes that a read of the sweep, begun at `since`, is done.
-    pub fn done(&mut self, bytes: u64, since: Tick, config: &Config, now: Tick) {
-        self.pace.done(config, bytes, since, now);
+    pub fn done(&mut self, bytes: u64, since: Tick, now: Tick) {
+        self.pace.done(bytes, since, now);
     }
 
     /// Notes that blocks are read for a held write, in one of `reads` reads at a time.

@@ -197,7 +197,7 @@ impl Points {
         Self::between((range.from.time(), range.to.time()))
     }
 
-    fn between((from, to): (FileTime, FileTime)) -> Self {
+    pub(crate) fn between((from, to): (FileTime, FileTime)) -> Self {
         Self { from: time::to_text(from), to: time::to_text(to) }
     }
 }

@@ -1,5 +1,7 @@
 //! The points of one volume: what can be restored, what cannot and why, bookmarks, quiet stretches.
 
+mod common;
+
 use serde::Serialize;
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 
@@ -10,6 +12,8 @@ use crate::repository::{Presence, Repository};
 use crate::stop::StopFlag;
 use crate::time;
 use crate::walk::{Met, walk};
+
+pub use common::{Common, CommonBookmark, in_common};
 
 /// Stretches of fewer seconds are not told.
 pub const QUIET_SECONDS_MIN: u64 = 60;

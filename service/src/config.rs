@@ -11,6 +11,11 @@
 //! to = "18:00"                # not later than `from`: until then on the next day
 //! rate = "5 MiB"              # or "none": no limit
 //!
+//! [[sweep_rates]]             # the same of each volume's sweep; a lower `sweep_rate` counts
+//! from = "08:00"
+//! to = "18:00"
+//! rate = "20 MiB"
+//!
 //! [scripts]                   # run around `snapless bookmark --consistency scripts|application`
 //! before = ['C:\Scripts\freeze.cmd', 'sales']   # a program and its arguments
 //! after = ['C:\Scripts\thaw.cmd', 'sales']
@@ -40,8 +45,8 @@
 //! allowed values. Unknown keys are errors, so that a misspelt setting is not ignored.
 
 mod check;
+mod rates;
 mod scripts;
-mod send_rates;
 
 use std::fs;
 use std::io::{self, Read};
@@ -64,13 +69,14 @@ use snapless_wire::ioctl::{
 pub use check::ConfigError;
 
 use check::Checker;
+use rates::RawEntry;
 use scripts::RawScripts;
-use send_rates::RawEntry;
 
 use crate::connector::{Connector, is_loopback};
 use crate::schedule::{InForce, Schedule};
 use crate::scripts::Scripts;
 use crate::size::Size;
+use crate::sweep::at_most;
 use crate::throttle::SEND_RATE_MIN;
 
 /// The longest file, in bytes.
@@ -102,6 +108,8 @@ pub struct Config {
     pub send_rate: Option<u64>,
     /// When it is another rate than that.
     pub send_rates: Schedule,
+    /// When each volume's sweep reads less than otherwise.
+    pub sweep_rates: Schedule,
     /// What is run around a bookmark.
     pub scripts: Scripts,
     /// Folder of session ids and reports.
@@ -213,6 +221,12 @@ impl Config {
         self.send_rates.at(at, self.send_rate)
     }
 
+    /// How fast each sweep may read at an instant of the machine's local time, whatever its volume
+    /// allows.
+    pub fn sweep_rate_at(&self, at: DateTime) -> InForce {
+        self.sweep_rates.at(at, None)
+    }
+
     /// Checks `text`; error messages name `file`.
     pub fn parse(file: &Path, text: &str) -> Result<Self, ConfigError> {
         let raw: RawConfig = toml::from_str(text).map_err(|source| ConfigError::Toml {
@@ -224,11 +238,17 @@ impl Config {
 }
 
 impl VolumeConfig {
-    /// True if a pipeline of this volume does the same with other settings; where it sends to is
-    /// the [`Connector`]'s matter.
+    /// True if a pipeline of this volume goes on with other settings: where it sends to is the
+    /// [`Connector`]'s matter, and the driver takes other limits of the sweep meanwhile.
     pub fn runs_as(&self, other: &Self) -> bool {
-        let own = |it: &Self| Self { server: None, group: None, ..it.clone() };
+        let sweep = SweepLimits::DEFAULT;
+        let own = |it: &Self| Self { server: None, group: None, sweep, ..it.clone() };
         own(self) == own(other)
+    }
+
+    /// The limits of its sweep while the schedule has this rate.
+    pub fn sweep_at(&self, scheduled: InForce) -> SweepLimits {
+        at_most(self.sweep, scheduled.rate)
     }
 
     fn server_or<'a>(&'a self, main: Option<&'a str>) -> Option<&'a str> {
@@ -257,6 +277,8 @@ struct RawConfig {
     send_rate: Option<Size>,
     #[serde(default)]
     send_rates: Vec<RawEntry>,
+    #[serde(default)]
+    sweep_rates: Vec<RawEntry>,
     #[serde(default)]
     scripts: RawScripts,
     state_dir: Option<PathBuf>,
@@ -320,7 +342,8 @@ impl Checker<'_> {
             server,
             insecure: raw.insecure,
             send_rate: self.send_rate(raw.send_rate)?,
-            send_rates: self.send_rates(&raw.send_rates)?,
+            send_rates: self.rates("send_rates", &raw.send_rates, SEND_RATE_MIN)?,
+            sweep_rates: self.rates("sweep_rates", &raw.sweep_rates, SWEEP_RATE_MIN)?,
             scripts: self.scripts(raw.scripts)?,
             state_dir: raw.state_dir.unwrap_or_else(paths::state_dir),
             log_dir: raw.log_dir.unwrap_or_else(paths::log_dir),

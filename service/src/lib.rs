@@ -62,6 +62,7 @@ mod state_keeper;
 pub mod stop;
 pub mod stream;
 pub mod supervisor;
+pub mod sweep;
 pub mod throttle;
 pub mod unused;
 pub mod verification;

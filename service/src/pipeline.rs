@@ -39,6 +39,7 @@ use crate::state::{Remembered, SessionStore};
 use crate::state_keeper::StateKeeper;
 use crate::stop::StopSignal;
 use crate::stream::{Stream, StreamEnd, StreamError, WATERMARK_INTERVAL};
+use crate::sweep::Sweep;
 use crate::throttle::Throttle;
 use crate::unused::Unused;
 use crate::watch::Watch;
@@ -91,6 +92,8 @@ pub struct Pipeline {
     pub driver: Arc<dyn Driver>,
     /// Where the session is remembered.
     pub store: SessionStore,
+    /// How hard the driver may read the disk of its own accord, in place of what `config` has.
+    pub sweep: Arc<Sweep>,
     /// How fast all pipelines together send.
     pub throttle: Arc<Throttle>,
     /// The pipeline's counters.
@@ -198,7 +201,7 @@ impl Pipeline {
         let mut link = self.connector.connect(&self.limits.link, &cancelled)?;
 
         let excluded = ExcludedExtents::longest(&self.special_extents(&device, volume));
-        let request = start_request(plan, &device, &self.config, &excluded);
+        let request = start_request(plan, &device, (&self.config, self.sweep.limits()), &excluded);
         let begun = Instant::now();
         let unused = self.unused(&*port, plan, &device);
         if begun.elapsed() > LINK_IDLE {
@@ -340,12 +343,13 @@ impl Pipeline {
             port,
             session: claim.session,
             has_log: self.config.write_intent_log,
-            settings: settings(&self.config),
+            settings: &|| settings(&self.config, self.sweep.limits()),
             distrust: &|distrusts| self.distrust_log(&mut lock(&state), distrusts),
         };
         let over = StopSignal::new();
         thread::scope(|scope| {
             scope.spawn(|| keeper.run(&over));
+            scope.spawn(|| self.sweep.keep_driver_to_it(&name.to_string(), port, &over));
             if let Some(unused) = &mut unused {
                 scope.spawn(|| unused.say_rest(&name.to_string(), port, &over));
             }

@@ -1,4 +1,5 @@
-//! At which times of the week the service sends at which rate (`send_rates`).
+//! At which times of the week which rate counts: that of sending (`send_rates`), and that of sweeps
+//! (`sweep_rates`).
 //!
 //! Rule: the first entry that covers an instant counts. An entry that goes past midnight belongs to
 //! the day on which it begins. Times are what the machine's clock shows: an hour that a change to
@@ -93,7 +94,7 @@ impl Entry {
         (from != to && from != TimeOfDay::END).then_some(Self { days, from, to, rate })
     }
 
-    /// Most bytes that are sent per second; `None` without a limit.
+    /// Bytes per second at most; `None` without a limit.
     pub fn rate(&self) -> Option<u64> {
         self.rate
     }
@@ -115,24 +116,25 @@ impl Entry {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Schedule(Vec<Entry>);
 
-/// The rate of sending at an instant.
+/// The rate at an instant.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct InForce {
     /// The place of the entry that covers the instant; `None` if none does.
     pub entry: Option<usize>,
-    /// Most bytes that are sent per second; `None` without a limit.
+    /// Bytes per second at most; `None` without a limit.
     pub rate: Option<u64>,
 }
 
-impl fmt::Display for InForce {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.entry {
-            Some(entry) => write!(f, "send_rates[{entry}] is in force, ")?,
-            None => write!(f, "no entry of `send_rates` is in force, ")?,
-        }
+impl InForce {
+    /// What counts of the schedule under this key.
+    pub fn text(&self, key: &str) -> String {
+        let which = match self.entry {
+            Some(entry) => format!("{key}[{entry}] is in force"),
+            None => format!("no entry of `{key}` is in force"),
+        };
         match self.rate {
-            Some(rate) => write!(f, "{} a second at most", Size(rate)),
-            None => write!(f, "no limit"),
+            Some(rate) => format!("{which}, {} a second at most", Size(rate)),
+            None => format!("{which}, no limit"),
         }
     }
 }

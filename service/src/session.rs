@@ -33,7 +33,7 @@ use snapless_wire::frame::{Hello, Welcome};
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{
     ABI_VERSION, DeviceName, DrainFrom, ExcludedExtents, Protection, SPECIAL_FILE_PAGING,
-    SessionPhase, SettingsLe, StartRequest, origin_behind,
+    SessionPhase, SettingsLe, StartRequest, SweepLimits, origin_behind,
 };
 use zerocopy::little_endian::{U32, U64};
 
@@ -415,14 +415,14 @@ pub enum SessionError {
     },
 }
 
-/// The settings of a volume's session.
-pub fn settings(config: &VolumeConfig) -> SettingsLe {
+/// The settings of a volume's session, whose sweep has these limits.
+pub fn settings(config: &VolumeConfig, sweep: SweepLimits) -> SettingsLe {
     SettingsLe {
         queue_bytes: U64::new(config.queue_bytes),
         hold_limit_ms: U32::new(config.hold_limit_ms),
         overflow: U32::new(config.overflow as u32),
-        sweep_bytes_per_second: U64::new(config.sweep.bytes_per_second),
-        sweep_latency_ms: U32::new(config.sweep.latency_ms),
+        sweep_bytes_per_second: U64::new(sweep.bytes_per_second),
+        sweep_latency_ms: U32::new(sweep.latency_ms),
     }
 }
 
@@ -430,7 +430,7 @@ pub fn settings(config: &VolumeConfig) -> SettingsLe {
 pub fn start_request(
     plan: Plan,
     device: &DeviceName,
-    config: &VolumeConfig,
+    (config, sweep): (&VolumeConfig, SweepLimits),
     excluded: &ExcludedExtents,
 ) -> StartRequest {
     let (session, continues) = match plan {
@@ -442,7 +442,7 @@ pub fn start_request(
         block_size: U32::new(config.block_size),
         session,
         device: *device,
-        settings: settings(config),
+        settings: settings(config, sweep),
         continues: U32::new(continues.into()),
         excluded: *excluded,
     }
@@ -454,7 +454,6 @@ mod tests {
     use snapless_driver_client::VolumeName;
     use snapless_types::{EpochId, ORIGIN_MAX};
     use snapless_wire::id::VolumeGuid;
-    use snapless_wire::ioctl::SweepLimits;
 
     const SESSION: SessionId = SessionId([5; 16]);
     const DEVICE: &str = r"\Device\HarddiskVolume3";
@@ -589,7 +588,9 @@ mod tests {
     #[test]
     fn a_start_request_has_the_settings_of_the_configuration() {
         let plan = Plan::Continue(SESSION, RESTARTED);
-        let start = |plan| start_request(plan, &name(DEVICE), &config(), &ExcludedExtents::NONE);
+        let sweep = SweepLimits { bytes_per_second: 10 << 20, latency_ms: 7 };
+        let (device, of) = (name(DEVICE), (&config(), sweep));
+        let start = |plan| start_request(plan, &device, of, &ExcludedExtents::NONE);
         let settings = start(plan).settings().unwrap();
         assert_eq!((settings.session, settings.block_size), (SESSION, 128 << 10));
         assert_eq!(settings.continues, Some(RESTARTED));
@@ -597,7 +598,7 @@ mod tests {
         assert!(new.session != SESSION && new.continues.is_none());
         assert_eq!((settings.queue_bytes, settings.hold_limit_ms), (64 << 20, 300));
         assert_eq!(settings.overflow, Overflow::Hold);
-        assert_eq!(settings.sweep, config().sweep);
+        assert_eq!(settings.sweep, sweep, "the schedule may have another rate");
     }
 
     #[test]

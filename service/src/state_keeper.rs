@@ -45,7 +45,7 @@ pub struct StateKeeper<'a> {
     /// The driver keeps a write-intent log there.
     pub has_log: bool,
     /// What the session is started with when the machine comes up.
-    pub settings: SettingsLe,
+    pub settings: &'a (dyn Fn() -> SettingsLe + Sync),
     /// Remembers whether the log on the disk is not to be trusted.
     pub distrust: &'a (dyn Fn(bool) + Sync),
 }
@@ -135,7 +135,7 @@ impl StateKeeper<'_> {
     fn keep(&self, over: &StopSignal) -> Option<Result<KeptPlace, NotKept>> {
         let tell = |kept: KeptPlace| {
             let request = kept.place.request()?.with_log(self.has_log);
-            self.port.keep_state(&request.with_settings(self.settings))?;
+            self.port.keep_state(&request.with_settings((self.settings)()))?;
             Ok(kept)
         };
         Some(self.find(over)?.and_then(tell))

@@ -21,6 +21,7 @@ use crate::report::{Activity, Report};
 use crate::schedule::InForce;
 use crate::state::SessionStore;
 use crate::stop::StopSignal;
+use crate::sweep::Sweep;
 use crate::throttle::Throttle;
 
 /// The pipelines of a configuration.
@@ -31,6 +32,8 @@ pub struct Supervisor {
     clock: LocalClock,
     /// What `throttle` keeps to, and why.
     rate: InForce,
+    /// What each sweep keeps to at most, and why.
+    sweep_rate: InForce,
     config: Config,
     volumes: Vec<Supervised>,
     /// One for each server.
@@ -48,6 +51,7 @@ struct Supervised {
     config: VolumeConfig,
     connector: Connector,
     counters: Arc<Counters>,
+    sweep: Arc<Sweep>,
     /// `None` while it is paused.
     pipeline: Option<Thread>,
 }
@@ -59,7 +63,7 @@ struct Thread {
 }
 
 impl Supervisor {
-    /// Begins to run a configuration, whose schedule of rates `clock` decides.
+    /// Begins to run a configuration, whose schedules of rates `clock` decides.
     pub fn start(
         config: Config,
         driver: Arc<dyn Driver>,
@@ -72,6 +76,7 @@ impl Supervisor {
             throttle: Arc::default(),
             clock,
             rate: InForce::default(),
+            sweep_rate: InForce::default(),
             config: Config { server: None, volumes: Vec::new(), ..config.clone() },
             volumes: Vec::new(),
             renewals: Vec::new(),
@@ -89,7 +94,7 @@ impl Supervisor {
     /// undisturbed. Waits until the others have flushed and ended.
     pub fn apply(&mut self, config: Config) {
         // What still flushes keeps to it, too.
-        self.keep_to(config.send_rate_at((self.clock)()));
+        self.keep_to(rates(&config, &self.clock));
         let (mut running, go): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.volumes).into_iter().partition(|it: &Supervised| {
                 config.volumes.iter().any(|volume| it.goes_on_as(volume, &config))
@@ -125,11 +130,13 @@ impl Supervisor {
             self.volumes.push(supervised);
         }
         self.config = config;
+        self.limit_sweeps();
     }
 
-    /// Sends at the rate that the configuration has for this instant.
+    /// Sends and reads at the rates that the configuration has for this instant.
     pub fn follow_clock(&mut self) {
-        self.keep_to(self.config.send_rate_at((self.clock)()));
+        self.keep_to(rates(&self.config, &self.clock));
+        self.limit_sweeps();
     }
 
     /// How fast is sent, and why.
@@ -137,12 +144,21 @@ impl Supervisor {
         self.rate
     }
 
-    fn keep_to(&mut self, rate: InForce) {
+    fn keep_to(&mut self, [rate, sweep_rate]: [InForce; 2]) {
         self.throttle.set(rate.rate);
         if rate.entry != self.rate.entry {
-            log::info!("sending: {rate}");
+            log::info!("sending: {}", rate.text("send_rates"));
         }
-        self.rate = rate;
+        if sweep_rate.entry != self.sweep_rate.entry {
+            log::info!("sweeps: {}", sweep_rate.text("sweep_rates"));
+        }
+        (self.rate, self.sweep_rate) = (rate, sweep_rate);
+    }
+
+    fn limit_sweeps(&self) {
+        for volume in &self.volumes {
+            volume.sweep.set(volume.config.sweep_at(self.sweep_rate));
+        }
     }
 
     /// Begins again with a volume whose session an administrator has ended; true if it had been.
@@ -204,6 +220,7 @@ impl Supervisor {
             config: config.clone(),
             connector: connector.clone(),
             counters: Arc::clone(&counters),
+            sweep: Arc::new(Sweep::new(config.sweep_at(self.sweep_rate))),
             pipeline: None,
         };
         if config.paused {
@@ -213,9 +230,21 @@ impl Supervisor {
         let config = config.clone();
         let (driver, limits) = (Arc::clone(&self.driver), self.limits);
         let (store, throttle) = (self.store(config.guid), Arc::clone(&self.throttle));
+        let sweep = Arc::clone(&supervised.sweep);
         supervised.pipeline = Some(Thread::begin(move |stop| {
             let stop = stop.clone();
-            Pipeline { config, connector, driver, store, throttle, counters, stop, limits }.run();
+            let pipeline = Pipeline {
+                config,
+                connector,
+                driver,
+                store,
+                sweep,
+                throttle,
+                counters,
+                stop,
+                limits,
+            };
+            pipeline.run();
         }));
         supervised
     }
@@ -240,6 +269,12 @@ impl Thread {
         let of_thread = stop.clone();
         Self { stop, handle: thread::spawn(move || run(&of_thread)) }
     }
+}
+
+/// How fast is sent now, and how fast each sweep may read.
+fn rates(config: &Config, clock: &LocalClock) -> [InForce; 2] {
+    let now = clock();
+    [config.send_rate_at(now), config.sweep_rate_at(now)]
 }
 
 /// Ends threads, all at the same time.

@@ -21,7 +21,7 @@ use snapless_service::runner;
 use snapless_service::settings_file::SettingsFile;
 use snapless_service::stop::StopSignal;
 use snapless_wire::id::SessionId;
-use snapless_wire::ioctl::Protection;
+use snapless_wire::ioctl::{Protection, SweepLimits};
 use tempfile::TempDir;
 
 use support::driver::{FakeDriver, Seen};
@@ -317,6 +317,47 @@ fn a_running_service_follows_the_schedule_of_its_rate_by_the_clock() {
     assert_eq!(now(&machine), evening);
     machine.write(&machine.text().replace("\"none\"", "\"7 MiB\""));
     assert_eq!(now(&machine), scheduled(Some(1), Some(7 << 20)));
+}
+
+#[test]
+fn a_running_session_gets_other_limits_of_its_sweep_by_the_file_and_by_the_clock() {
+    let machine =
+        Machine::with("[[sweep_rates]]\nfrom = \"08:00\"\nto = \"18:00\"\nrate = \"20 MiB\"\n");
+    assert!(machine.done(&machine.protect()).changed);
+    let session = machine.session();
+    let follows = |mib: u64, latency_ms| {
+        let wanted = SweepLimits { bytes_per_second: mib << 20, latency_ms };
+        wait_until("the driver has them", || machine.driver.sweep() == Some(wanted));
+    };
+    follows(20, 20);
+    let write = |lines: &str| {
+        machine.write(&format!("{}{lines}", machine.text()));
+        assert!(machine.done(&Request::Reload).changed);
+    };
+    write("sweep_latency_ms = 7\n");
+    follows(20, 7);
+    write("sweep_rate = \"50 MiB\"\n");
+    *machine.clock.lock().unwrap() = at(18, 0);
+    follows(50, 7);
+    *machine.clock.lock().unwrap() = at(8, 0);
+    follows(20, 7);
+    machine.streams(session);
+    let starts = |it: &&Seen| matches!(it, Seen::Started(_) | Seen::Resumed(_));
+    assert_eq!(machine.driver.seen().iter().filter(starts).count(), 1, "one claim");
+}
+
+#[test]
+fn an_older_driver_keeps_to_its_limits_and_is_told_of_others_once() {
+    let machine = Machine::with("");
+    machine.driver.make_older();
+    assert!(machine.done(&machine.protect()).changed);
+    let session = machine.session();
+    wait_until("it was told", || machine.driver.limits_asked() == 1);
+    machine.write(&format!("{}sweep_rate = \"50 MiB\"\n", machine.text()));
+    assert!(machine.done(&Request::Reload).changed);
+    machine.streams(session);
+    assert_eq!(machine.driver.sweep(), Some(SweepLimits::DEFAULT));
+    assert_eq!(machine.driver.limits_asked(), 1);
 }
 
 #[test]

@@ -37,6 +37,7 @@ impl Service {
             insecure: true,
             send_rate: Some(64 << 20),
             send_rates: Schedule::default(),
+            sweep_rates: Schedule::default(),
             scripts: Scripts::default(),
             state_dir: folder.path().to_owned(),
             log_dir: folder.path().to_owned(),

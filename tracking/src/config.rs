@@ -26,12 +26,8 @@ pub struct Config {
     /// Longest read of the sweep and of the hold thread, in bytes; at least one block is read, and
     /// never more than the sweep's share of the queue.
     pub read_bytes: u64,
-    /// Most that the sweep reads, in bytes per second on average; 0: as much as the disk gives.
-    /// Reads for held writes are never slowed down (rule HANG).
-    pub sweep_bytes_per_second: u64,
-    /// How long the sweep's reads may take on average, in ticks; beyond that fewer of them are
-    /// under way. 0: no limit.
-    pub sweep_latency: u64,
+    /// How hard the sweep may read the disk at first: other limits may be set later.
+    pub sweep: SweepLimits,
     /// Epochs that may be unacknowledged at a time, the open one included: 2 to
     /// [`Config::EPOCHS_MAX`].
     pub epochs: u64,
@@ -46,6 +42,17 @@ pub struct Config {
     /// has bits, a bit stands for several neighbours, and a loss of the service turns them dirty
     /// together.
     pub epoch_bitmap_bytes: u64,
+}
+
+/// How hard the sweep may read the disk. Reads for held writes are never slowed down (rule HANG,
+/// rules.md#hang).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SweepLimits {
+    /// Most that it reads, in bytes per second on average; 0: as much as the disk gives.
+    pub bytes_per_second: u64,
+    /// How long its reads may take on average, in ticks; beyond that fewer of them are under way.
+    /// 0: no limit.
+    pub latency: u64,
 }
 
 /// Why a session cannot work within its limits.
@@ -109,8 +116,7 @@ impl Config {
             overflow: Overflow::Gap,
             write_bytes: (queue_bytes / 4).min(Self::WRITE_BYTES_MAX),
             read_bytes: 1 << 20,
-            sweep_bytes_per_second: 0,
-            sweep_latency: 20 * Tick::PER_MS,
+            sweep: SweepLimits { bytes_per_second: 0, latency: 20 * Tick::PER_MS },
             epochs: 3,
             epoch_bytes: 64 << 20,
             epoch_swept_bytes: (sweep_share(queue_bytes) / EPOCHS_IN_SWEEP_SHARE).max(1),
@@ -192,19 +198,27 @@ impl Config {
         Self::SWEEP_READS + self.hold_reads(geometry) + 1
     }
 
-    /// Ticks between a read of `bytes` and the sweep's next one.
-    pub fn sweep_ticks(&self, bytes: u64) -> u64 {
-        let ticks = u128::from(bytes) * u128::from(1_000 * Tick::PER_MS);
-        let ticks = ticks.checked_div(u128::from(self.sweep_bytes_per_second)).unwrap_or(0);
-        u64::try_from(ticks).unwrap_or(u64::MAX)
-    }
-
     /// Descriptors for the queue's records: one for each `BYTES_PER_RECORD` of its memory, but
     /// not fewer than all writes and reads can need at once.
     pub fn records(&self, geometry: &Geometry) -> u64 {
         let writes = self.writes_max + self.urgent_writes();
         let under_way = u64::from(writes) + self.reads(geometry);
         (self.queue_bytes / BYTES_PER_RECORD).max(under_way + 16)
+    }
+}
+
+impl SweepLimits {
+    /// Ticks between a read of `bytes` and the next one.
+    pub fn ticks(&self, bytes: u64) -> u64 {
+        let ticks = u128::from(bytes) * u128::from(TICKS_PER_SECOND);
+        let ticks = ticks.checked_div(u128::from(self.bytes_per_second)).unwrap_or(0);
+        u64::try_from(ticks).unwrap_or(u64::MAX)
+    }
+
+    /// Bytes that are read in so many ticks, at most; 0 without a limit of the rate.
+    pub fn bytes(&self, ticks: u64) -> u64 {
+        let bytes = u128::from(ticks) * u128::from(self.bytes_per_second);
+        u64::try_from(bytes / u128::from(TICKS_PER_SECOND)).unwrap_or(u64::MAX)
     }
 }
 
@@ -219,6 +233,9 @@ fn writes_for(queue_bytes: u64) -> u32 {
     let writes = u32::try_from(queue_bytes / BYTES_PER_WRITE).unwrap_or(Config::WRITES_MAX);
     writes.clamp(WRITES_MIN, Config::WRITES_MAX)
 }
+
+/// Ticks of a second.
+const TICKS_PER_SECOND: u64 = 1_000 * Tick::PER_MS;
 
 /// Bytes of the queue for each tracked write. A write takes about 250 bytes, so all of them take a
 /// thirtieth of the queue.
@@ -320,12 +337,12 @@ mod tests {
 
     #[test]
     fn a_cap_spaces_reads_and_no_cap_does_not() {
-        let mut config = Config::new(4 * BLOCK);
-        assert_eq!(config.sweep_ticks(1 << 30), 0);
-        config.sweep_bytes_per_second = 1 << 20;
-        assert_eq!(config.sweep_ticks(1 << 19), 500 * Tick::PER_MS);
-        config.sweep_bytes_per_second = 1;
-        assert_eq!(config.sweep_ticks(u64::MAX), u64::MAX);
+        let at = |bytes_per_second| SweepLimits { bytes_per_second, latency: 0 };
+        assert_eq!((at(0).ticks(1 << 30), at(0).bytes(u64::MAX)), (0, 0));
+        assert_eq!(at(1 << 20).ticks(1 << 19), 500 * Tick::PER_MS);
+        assert_eq!(at(1 << 20).bytes(500 * Tick::PER_MS), 1 << 19);
+        assert_eq!(at(1).ticks(u64::MAX), u64::MAX);
+        assert_eq!(at(u64::MAX).bytes(u64::MAX), u64::MAX);
     }
 
     #[test]

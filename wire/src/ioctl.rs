@@ -22,6 +22,7 @@ mod map;
 mod protection;
 mod settings;
 mod status;
+mod sweep;
 mod unused;
 mod verify;
 mod version;
@@ -31,8 +32,9 @@ pub use excluded::{EXCLUDED_MAX, ExcludedExtents, ReviewRequest};
 pub use keep_state::{ALWAYS_MAX, KeepStateRequest};
 pub use map::{MAP_CELLS, MAP_SAMPLES, MapCell, MapReply};
 pub use protection::Protection;
-pub use settings::{SettingsLe, StartSettings, SweepLimits};
+pub use settings::{SettingsLe, StartSettings};
 pub use status::{LogPhase, SessionPhase, StatusFlags, StatusReply};
+pub use sweep::{SweepLimits, SweepRequest};
 pub use unused::{NoteRequest, UNUSED_BYTES, UNUSED_MAX, UnusedReply, UnusedRequest};
 pub use verify::{Verify, VerifyRequest};
 pub use version::{ABI_OLDEST, ABI_VERSION, VersionReply, is_spoken, negotiate};
@@ -102,6 +104,11 @@ pub const IOCTL_NOTE: u32 = ctl_code(0x80d, METHOD_BUFFERED);
 /// Input [`UnusedRequest`]; output [`UnusedReply`]. Says which blocks no file has, after t0 of a
 /// session for which changes were noted. `STATUS_NOT_SUPPORTED` if they were not, or all was said.
 pub const IOCTL_UNUSED: u32 = ctl_code(0x80e, METHOD_BUFFERED);
+
+/// Input [`SweepRequest`]; no output. Sets how hard the driver may read the disk of its own accord
+/// for the claimed session: at once, and when it begins that again as the machine comes up. An
+/// older driver does not know it: `STATUS_INVALID_DEVICE_REQUEST`.
+pub const IOCTL_LIMIT_SWEEP: u32 = ctl_code(0x80f, METHOD_BUFFERED);
 
 /// The least output buffer of a drain, in bytes: one record of the longest payload with its header.
 pub const DRAIN_BUFFER_MIN: usize =
@@ -312,6 +319,8 @@ pub enum BadRequest {
     SweepRate,
     /// Too long.
     SweepLatency,
+    /// Limits of the sweep with a value that they do not have.
+    Sweep,
     /// No reason for which a session continues.
     Continues,
     /// Too many, not in order, or impossible.
@@ -455,6 +464,7 @@ mod tests {
         assert_eq!(IOCTL_DRAIN_FROM, 0x8053_e024);
         assert_eq!(IOCTL_KEEP_STATE, 0x8053_e02c);
         assert_eq!(IOCTL_VERIFY, 0x8053_e028);
+        assert_eq!(IOCTL_LIMIT_SWEEP, 0x8053_e03c);
     }
 
     #[test]

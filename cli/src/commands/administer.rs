@@ -69,7 +69,7 @@ pub(crate) fn run(
     if let (Request::Throttle { .. } | Request::Reload, Some(schedule)) = (&request, done.schedule)
     {
         let Scheduled { entry, bytes_per_second: rate } = schedule;
-        let now = InForce { entry, rate };
+        let now = InForce { entry, rate }.text("send_rates");
         write!(out, ". The schedule goes before `send_rate`: {now}")?;
     }
     writeln!(out)?;

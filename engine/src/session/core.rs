@@ -125,7 +125,7 @@ impl Apart {
             claims: boxed(|| Claims::new(config.reads(geometry)))?,
             excluded: boxed(|| Ok(Excluded::default()))?,
             unused: boxed(|| Ok(Unused::default()))?,
-            sweep: boxed(|| Ok(Sweep::NEW))?,
+            sweep: boxed(|| Ok(Sweep::new(config.sweep)))?,
             failing: boxed(|| Ok(Failing::NONE))?,
             verification: boxed(|| Ok(Verification::default()))?,
             counts: boxed(|| Ok(Status::default()))?,

@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 
 use snapless_engine::{
     BlockState, Capture, Config, Host, ImpossibleEpoch, Issue, Mutex, Part, Phase, Read,
-    ReadOutcome, Session, Step, Submission, Tick, Ticket, Urgency, WORKERS, Worker,
+    ReadOutcome, Session, Step, Submission, SweepLimits, Tick, Ticket, Urgency, WORKERS, Worker,
 };
 use snapless_types::{
     BlockIndex, BlockRange, Clearing, EpochId, Extent, GapReason, Geometry, Made, Overflow,

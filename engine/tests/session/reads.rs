@@ -118,7 +118,7 @@ fn an_urgent_write_ends_the_reading_sector_by_sector() {
 
 #[test]
 fn a_capped_sweep_waits_between_reads_and_held_writes_do_not() {
-    let session = session(|config| config.sweep_bytes_per_second = BLOCK);
+    let session = session(|config| config.sweep.bytes_per_second = BLOCK);
     let second = 1_000 * Tick::PER_MS;
     session.begin();
     done(&session, read(session.sweep()), true);
@@ -129,6 +129,19 @@ fn a_capped_sweep_waits_between_reads_and_held_writes_do_not() {
     session.host().now.set(second);
     done(&session, read(session.sweep()), true);
     assert_eq!(session.status().blocks_synced, 3);
+}
+
+#[test]
+fn a_sweep_that_waits_for_its_cap_goes_on_when_there_is_none_any_more() {
+    let session = session(|config| config.sweep.bytes_per_second = BLOCK);
+    session.begin();
+    done(&session, read(session.sweep()), true);
+    assert!(matches!(session.sweep(), Step::Wait(Some(_))));
+    session.host().woken.take();
+    session.set_sweep_limits(SweepLimits { bytes_per_second: 0, latency: 0 });
+    assert!(session.host().woken.take().contains(&Worker::Sweep));
+    sweep_all(&session);
+    assert_eq!(session.status().blocks_synced, 4);
 }
 
 #[test]

@@ -269,7 +269,7 @@ fn blocks_with_a_byte_of_a_paging_file_are_not_verified() {
 
 #[test]
 fn the_cap_of_the_sweep_counts_what_is_read_to_verify() {
-    let session = session(|config| config.sweep_bytes_per_second = MIB);
+    let session = session(|config| config.sweep.bytes_per_second = MIB);
     session.begin();
     while session.status().blocks_synced < 4 {
         pass_time(&session, 10_000_000);

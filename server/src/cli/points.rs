@@ -12,13 +12,16 @@ use super::{Stored, session, volume};
 #[command(after_help = "\
 Lists every stretch of instants that can be restored, each gap between them with its reason, and the
 bookmarks. While nothing is written, each instant is a point with the same content: the stretch of
-that kind in which the volume is now is told, and with --quiet those before. Works while the server
+that kind in which the volume is now is told, and with --quiet those before. With --with, tells
+instead what the volumes have in common, as those of a consistency group. Works while the server
 runs.
 
 Examples:
   snapless-server points --repository /srv/snapless 71a27cdd-812a-11d0-bec7-08002be2092f
   snapless-server points --repository /srv/snapless 71a27cdd-812a-11d0-bec7-08002be2092f \\
-      --quiet --json")]
+      --quiet --json
+  snapless-server points --repository /srv/snapless 71a27cdd-812a-11d0-bec7-08002be2092f \\
+      --with 82b38dee-812a-11d0-bec7-08002be2092f")]
 pub struct Points {
     /// The repository.
     #[command(flatten)]
@@ -26,6 +29,11 @@ pub struct Points {
     /// The volume, as `list` shows it.
     #[arg(value_name = "VOLUME", value_parser = volume)]
     pub volume: VolumeGuid,
+    /// Tell what can be restored of this volume as well at the same instant, and the bookmarks
+    /// that both have; once for each other volume of a group.
+    #[arg(long, value_name = "VOLUME", value_parser = volume,
+          conflicts_with_all = ["session", "quiet"])]
+    pub with: Vec<VolumeGuid>,
     /// One session only.
     #[arg(long, value_name = "ID", value_parser = session)]
     pub session: Option<SessionId>,

@@ -2,10 +2,12 @@
 
 use std::process::ExitCode;
 
+use snapless_link::question::Consistency;
+
 use crate::cli;
 use crate::error::Result;
 use crate::list::{Content, Points, Stream};
-use crate::points::{Report, Request, Session, points};
+use crate::points::{Common, CommonBookmark, Report, Request, Session, in_common, points};
 
 use super::bookmark;
 use super::console::{BAD, GOOD, POOR, duration, on_signal, tell};
@@ -16,6 +18,11 @@ use super::verified;
 pub(super) fn run(args: &cli::Points) -> Result<ExitCode> {
     let stop = on_signal(|| {})?;
     let repository = args.stored.open()?.pinned_for("points");
+    if !args.with.is_empty() {
+        let volumes: Vec<_> = std::iter::once(args.volume).chain(args.with.clone()).collect();
+        tell(&in_common(&repository, &volumes, &stop)?, args.json, print_common)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let cli::Points { volume, session, quiet, .. } = *args;
     let request = Request { volume, session, quiet };
     let bar = Bar::new("reading headers");
@@ -46,6 +53,26 @@ fn print(report: &Report) {
         }
     }
     report.bookmarks.iter().for_each(bookmark::print);
+}
+
+fn print_common(common: &Common) {
+    common.volumes.iter().for_each(|volume| outln!("volume {volume}"));
+    if let (Some(first), Some(latest)) = (&common.first, &common.latest) {
+        outln!("  first     {first}");
+        outln!("  latest    {latest}");
+    } else {
+        outln!("  {POOR}no common point{POOR:#}: at no instant can all of them be restored");
+    }
+    for Points { from, to } in &common.points {
+        outln!("  {GOOD}points{GOOD:#}    {from} to {to}");
+    }
+    for CommonBookmark { name, time, consistency, .. } in &common.bookmarks {
+        let made = match consistency {
+            None | Some(Consistency::Crash) => String::new(),
+            Some(other) => format!(", {}-consistent", other.name()),
+        };
+        outln!("  bookmark  {name}: {time}{made}");
+    }
 }
 
 fn print_points(points: &Points) {

@@ -108,6 +108,9 @@ counter_set! {
         "Bytes that the service sends to the server, per second.";
     first_sync_percent = 9, Level, "% First Sync",
         "The share of the volume that the server has; 100 only when the first sync is complete.";
+    unused_bytes = 10, Level, "Unused Bytes",
+        "Bytes that no file had when the driver's session began, and that were not copied; in whole \
+         blocks.";
 }
 
 counter_set! {
@@ -170,7 +173,7 @@ mod tests {
     #[test]
     fn values_are_in_the_order_of_their_counters() {
         let values = VolumeValues { rpo_seconds: 1, gaps: 6, ..VolumeValues::default() };
-        assert_eq!(values.in_order(), [1, 0, 0, 0, 0, 6, 0, 0, 0]);
+        assert_eq!(values.in_order(), [1, 0, 0, 0, 0, 6, 0, 0, 0, 0]);
         assert_eq!(VOLUME.counters[5].name, "Gaps");
     }
 

@@ -34,6 +34,7 @@ impl VolumeValues {
             gaps: counters.gaps,
             // Blocks that are read again after a gap do not undo it.
             first_sync_percent: if status.base_complete { 100 } else { synced.min(99) },
+            unused_bytes: counters.blocks_unallocated.saturating_mul(status.block_size.into()),
             ..of_service
         }
     }
@@ -81,6 +82,7 @@ mod tests {
     fn status(base_complete: bool, counters: &SessionCounters) -> SessionStatus {
         let mut reply = StatusReply::new_zeroed();
         reply.phase = U32::new(SessionPhase::FirstSync.to_wire());
+        reply.block_size = U32::new(64 << 10);
         let flags = StatusFlags { base_complete, ..StatusFlags::default() };
         reply.flags = U32::new(flags.to_wire());
         SessionStatus { counters: *counters, ..SessionStatus::parse(&reply).unwrap() }
@@ -91,6 +93,7 @@ mod tests {
         let counters = SessionCounters {
             blocks_total: 1000,
             blocks_synced: 255,
+            blocks_unallocated: 5,
             writes_held: 7,
             writes_holding: 2,
             queue_used: 30,
@@ -113,6 +116,7 @@ mod tests {
                 bytes_drained_per_second: 70,
                 bytes_sent_per_second: 50,
                 first_sync_percent: 25,
+                unused_bytes: 5 * (64 << 10),
             }
         );
     }

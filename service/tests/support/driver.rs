@@ -19,7 +19,7 @@ use snapless_wire::id::{AreaId, FileTime, SessionId, VolumeGuid};
 use snapless_wire::ioctl::{
     ABI_VERSION, DRAIN_BUFFER_MIN, DeviceName, DrainFrom, KeepStateRequest, MapReply, ORIGIN_SKIP,
     Protection, SPECIAL_FILE_PAGING, SessionPhase, StartRequest, StatusFlags, StatusReply,
-    UnusedRequest, Verify,
+    SweepLimits, UnusedRequest, Verify,
 };
 use snapless_wire::record::{Position, RecordHeader};
 use zerocopy::FromZeros;
@@ -101,6 +101,10 @@ struct State {
     forgets: bool,
     /// How often the status was asked for.
     asked: u64,
+    /// The driver takes limits of the sweep only when a session starts.
+    is_older: bool,
+    /// How often it was asked to take other ones.
+    limits_asked: u64,
     /// Where the session's state can be saved; a new file is on the disk at the next look.
     place: Option<StatePlace>,
     place_is_new: bool,
@@ -125,6 +129,8 @@ struct Session {
     id: SessionId,
     /// Bytes of the volume when it began.
     length: u64,
+    /// How hard it may read the disk.
+    sweep: SweepLimits,
     /// The clock of the machine.
     clock: Option<Clock>,
     /// How far the clocks have gone without a record.
@@ -204,6 +210,8 @@ impl FakeDriver {
             withholds: false,
             forgets: false,
             asked: 0,
+            is_older: false,
+            limits_asked: 0,
             place: None,
             place_is_new: false,
             kept_at: None,
@@ -238,6 +246,21 @@ impl FakeDriver {
     /// done.
     pub fn set_unused(&self, unused: UnusedBlocks, room: u64) {
         self.state.change(|state| (state.unused, state.unused_room) = (Some(unused), room));
+    }
+
+    /// Makes it one that takes limits of the sweep only when a session starts.
+    pub fn make_older(&self) {
+        self.state.lock().is_older = true;
+    }
+
+    /// How hard the session may read the disk.
+    pub fn sweep(&self) -> Option<SweepLimits> {
+        self.state.lock().session.as_ref().map(|session| session.sweep)
+    }
+
+    /// How often it was asked to take other limits.
+    pub fn limits_asked(&self) -> u64 {
+        self.state.lock().limits_asked
     }
 
     /// What the last start excluded.
@@ -522,6 +545,7 @@ impl State {
             length: self.length,
             clock: self.clock.clone(),
             passed: 0,
+            sweep: SweepLimits::DEFAULT,
             boot: self.boot,
             origin: 0,
             acknowledged_seq: 0,
@@ -740,6 +764,7 @@ impl DriverPort for FakePort {
             }
             let mut session = state.begin(settings.session, settings.continues);
             session.claimant = Some(self.id);
+            session.sweep = settings.sweep;
             session.expects_unused = state.noter.take() == Some(self.id);
             let seen = match settings.continues {
                 None => {
@@ -905,6 +930,20 @@ impl DriverPort for FakePort {
                 state.see_unused(Seen::Unused(count));
             }
             Ok(reached)
+        })
+    }
+
+    fn limit_sweep(&self, limits: SweepLimits) -> Result<(), DriverError> {
+        self.shared.change(|state| {
+            state.limits_asked += 1;
+            if state.is_older {
+                return Err(DriverError::Older(Call::LimitSweep));
+            }
+            let session = state.session.as_mut();
+            let session = session.ok_or(DriverError::SessionEnded(Call::LimitSweep))?;
+            assert_eq!(session.claimant, Some(self.id), "only the claimant limits the sweep");
+            session.sweep = limits;
+            Ok(())
         })
     }
 

@@ -19,6 +19,7 @@ use snapless_service::counters::Counters;
 use snapless_service::pipeline::{Limits, Pipeline};
 use snapless_service::state::SessionStore;
 use snapless_service::stop::StopSignal;
+use snapless_service::sweep::Sweep;
 use snapless_service::window::AnswerLimits;
 use snapless_types::Overflow;
 use snapless_wire::id::VolumeGuid;
@@ -45,6 +46,8 @@ pub struct Harness {
     pub block_size: u32,
     /// What no file has is not read.
     pub used_blocks_only: bool,
+    /// How hard the driver may read the disk.
+    pub sweep: Arc<Sweep>,
     folder: TempDir,
 }
 
@@ -63,6 +66,7 @@ impl Harness {
             limits,
             block_size: 64 << 10,
             used_blocks_only: true,
+            sweep: Arc::new(Sweep::new(SweepLimits::DEFAULT)),
             folder,
         }
     }
@@ -94,6 +98,7 @@ impl Harness {
             connector: Connector::insecure(server),
             driver: Arc::clone(&self.driver) as _,
             store: self.store(),
+            sweep: Arc::clone(&self.sweep),
             throttle: Arc::default(),
             counters: Arc::clone(&counters),
             stop: stop.clone(),

@@ -24,7 +24,7 @@ use snapless_types::{BlockIndex, EpochId, Extent, Geometry};
 use snapless_wire::id::{SessionId, VolumeGuid};
 use snapless_wire::ioctl::{
     ABI_VERSION, DeviceName, DrainFrom, KeepStateRequest, MapReply, Protection, StartRequest,
-    UnusedRequest, Verify,
+    SweepLimits, UnusedRequest, Verify,
 };
 use tempfile::TempDir;
 
@@ -158,6 +158,10 @@ impl DriverPort for Port {
 
     fn review(&self, are_still: bool) -> Result<(), DriverError> {
         self.claimed().review(are_still)
+    }
+
+    fn limit_sweep(&self, limits: SweepLimits) -> Result<(), DriverError> {
+        self.claimed().limit_sweep(limits)
     }
 
     fn keep_state(&self, request: &KeepStateRequest) -> Result<(), DriverError> {

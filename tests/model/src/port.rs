@@ -7,8 +7,8 @@ use snapless_driver_client::{DriverError, DriverPort, Volume};
 use snapless_types::{BlockIndex, EpochId, Geometry};
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{
-    ABI_VERSION, DeviceName, DrainFrom, KeepStateRequest, MapReply, StartRequest, UnusedRequest,
-    Verify,
+    ABI_VERSION, DeviceName, DrainFrom, KeepStateRequest, MapReply, StartRequest, SweepLimits,
+    UnusedRequest, Verify,
 };
 
 use crate::driver::{Call, Driver};
@@ -77,6 +77,10 @@ impl DriverPort for Port<'_> {
     }
 
     fn unused(&self, _: &UnusedRequest) -> Result<BlockIndex, DriverError> {
+        Err(DriverError::Absent)
+    }
+
+    fn limit_sweep(&self, _: SweepLimits) -> Result<(), DriverError> {
         Err(DriverError::Absent)
     }
 

@@ -355,9 +355,9 @@ fn draw_config(rng: &mut Rng, volume: &Volume, kind: Kind, faults: &Faults) -> C
     config.overflow = if rng.once_in(4) { Overflow::Hold } else { Overflow::Gap };
     config.write_bytes = config.queue_bytes / rng.within(2..=8);
     config.read_bytes = block * rng.scaled(1..=queue_blocks);
-    config.sweep_bytes_per_second =
+    config.sweep.bytes_per_second =
         if rng.once_in(4) { rng.scaled(slowest..=slowest.max(1 << 30)) } else { 0 };
-    config.sweep_latency =
+    config.sweep.latency =
         if kind == Kind::Rough && rng.once_in(4) { rng.scaled(US..=20 * MS) } else { 0 };
     config.epochs = rng.within(2..=4);
     config.epoch_bytes = block * rng.scaled(1..=blocks.max(64));

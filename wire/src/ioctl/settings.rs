@@ -4,10 +4,7 @@ use snapless_types::{GapReason, Overflow};
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::{
-    BadRequest, HOLD_LIMIT_MAX_MS, QUEUE_BYTES_MAX, QUEUE_BYTES_MIN, SWEEP_LATENCY_MAX_MS,
-    SWEEP_RATE_MIN,
-};
+use super::{BadRequest, HOLD_LIMIT_MAX_MS, QUEUE_BYTES_MAX, QUEUE_BYTES_MIN, SweepLimits};
 use crate::id::SessionId;
 
 /// Settings of a session that passed every check.
@@ -27,23 +24,6 @@ pub struct StartSettings {
     pub overflow: Overflow,
     /// How hard the disk may be read.
     pub sweep: SweepLimits,
-}
-
-/// How hard the driver may read the disk of its own accord: for the first sync and after a gap,
-/// never for a write that waits.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct SweepLimits {
-    /// Average read rate at most, in bytes per second: at least [`SWEEP_RATE_MIN`], or 0 for no
-    /// limit.
-    pub bytes_per_second: u64,
-    /// Average latency of a read, in milliseconds, above which fewer reads are outstanding: at most
-    /// [`SWEEP_LATENCY_MAX_MS`], or 0 to add reads as long as they raise the throughput.
-    pub latency_ms: u32,
-}
-
-impl SweepLimits {
-    /// The limits of a session that sets none.
-    pub const DEFAULT: Self = Self { bytes_per_second: 0, latency_ms: 20 };
 }
 
 /// Settings that no session has of itself, in a structure.
@@ -113,14 +93,7 @@ impl SettingsLe {
 
     fn sweep(&self) -> Result<SweepLimits, BadRequest> {
         let bytes_per_second = self.sweep_bytes_per_second.get();
-        if (1..SWEEP_RATE_MIN).contains(&bytes_per_second) {
-            return Err(BadRequest::SweepRate);
-        }
-        let latency_ms = self.sweep_latency_ms.get();
-        if latency_ms > SWEEP_LATENCY_MAX_MS {
-            return Err(BadRequest::SweepLatency);
-        }
-        Ok(SweepLimits { bytes_per_second, latency_ms })
+        SweepLimits { bytes_per_second, latency_ms: self.sweep_latency_ms.get() }.check()
     }
 }
 

@@ -158,8 +158,7 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
             return self.end_check(&claimed, read, outcome);
         }
         if claimed.reader == Reader::Sweep && !claimed.by_sector {
-            let (config, now) = (&self.shared.config, self.call.now);
-            self.state.sweep[0].done(read.whole.len(), claimed.since, config, now);
+            self.state.sweep[0].done(read.whole.len(), claimed.since, self.call.now);
         }
         let is_read = match outcome {
             ReadOutcome::Done => true,

@@ -2,6 +2,7 @@
 
 use snapless_tracking::capture_queue::Region;
 use snapless_tracking::claims::Reader;
+use snapless_tracking::config::SweepLimits;
 use snapless_tracking::table::BlockState;
 use snapless_tracking::waiting::Fifo;
 use snapless_types::{BlockIndex, BlockRange};
@@ -50,7 +51,7 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
             return if may_find_room { Step::Again } else { Step::Wait(None) };
         };
         let bytes = read.extent().len();
-        self.state.sweep[0].begun(blocks, bytes, &self.shared.config, now);
+        self.state.sweep[0].begun(blocks, bytes, now);
         Step::Do(read)
     }
 
@@ -60,6 +61,13 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
         if !paused {
             self.call.wake(Worker::Sweep);
         }
+    }
+
+    /// Sets how hard the sweep may read the disk from now on.
+    pub fn set_sweep_limits(&mut self, limits: SweepLimits) {
+        self.state.sweep[0].set_limits(limits, self.call.now);
+        // It may wait for an instant that was due at another rate.
+        self.call.wake(Worker::Sweep);
     }
 
     /// The first run of these blocks that a read may cover: unsynced ones before dirty ones.

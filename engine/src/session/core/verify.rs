@@ -78,7 +78,7 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
         };
         let bytes = read.extent().len();
         self.state.verification[0].begun(bytes, now);
-        self.state.sweep[0].verifies(bytes, &self.shared.config, now);
+        self.state.sweep[0].verifies(bytes, now);
         Step::Do(read)
     }
 

@@ -5,11 +5,11 @@ use snapless_types::Geometry;
 use snapless_wire::ioctl::{
     ALWAYS_MAX, AcknowledgeRequest, BadRequest, DEVICE_NAME_MAX, DRAIN_BUFFER_MIN, DeviceName,
     DrainFromRequest, HOLD_LIMIT_MAX_MS, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN, IOCTL_DRAIN_FROM,
-    IOCTL_KEEP_STATE, IOCTL_LIST_VOLUMES, IOCTL_NOTE, IOCTL_RESUME, IOCTL_REVIEW, IOCTL_START,
-    IOCTL_STATUS, IOCTL_STOP, IOCTL_UNUSED, IOCTL_VERIFY, IOCTL_VERSION, KeepStateRequest,
-    NoteRequest, QUEUE_BYTES_MAX, QUEUE_BYTES_MIN, ReviewRequest, SWEEP_LATENCY_MAX_MS,
-    SWEEP_RATE_MIN, SessionPhase, SessionRequest, StartRequest, SweepLimits, UNUSED_MAX,
-    UnusedRequest, Verify, VerifyRequest, is_spoken,
+    IOCTL_KEEP_STATE, IOCTL_LIMIT_SWEEP, IOCTL_LIST_VOLUMES, IOCTL_NOTE, IOCTL_RESUME,
+    IOCTL_REVIEW, IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_UNUSED, IOCTL_VERIFY, IOCTL_VERSION,
+    KeepStateRequest, NoteRequest, QUEUE_BYTES_MAX, QUEUE_BYTES_MIN, ReviewRequest,
+    SWEEP_LATENCY_MAX_MS, SWEEP_RATE_MIN, SessionPhase, SessionRequest, StartRequest, SweepLimits,
+    SweepRequest, UNUSED_MAX, UnusedRequest, Verify, VerifyRequest, is_spoken,
 };
 use snapless_wire::state_area::{AREA_LEN, STAMP_LEN};
 use zerocopy::FromBytes;
@@ -46,6 +46,10 @@ pub(super) const TARGET: Target = Target {
         "note: bad block size",
         "unused",
         "unused: bad",
+        "limit sweep",
+        "limit sweep: bad rate",
+        "limit sweep: bad latency",
+        "limit sweep: odd",
         "keep state",
         "keep state: no area",
         "keep state: bad",
@@ -98,6 +102,9 @@ fn run(input: &[u8]) -> &'static str {
             assert!(blocks <= u64::from(UNUSED_MAX));
             if it.check().is_ok() { "unused" } else { "unused: bad" }
         }),
+        IOCTL_LIMIT_SWEEP => {
+            SweepRequest::read_from_bytes(input).map_or("length", |it| limit_sweep(&it))
+        }
         IOCTL_KEEP_STATE => KeepStateRequest::ref_from_bytes(input).map_or("length", keep_state),
         IOCTL_VERIFY => VerifyRequest::read_from_bytes(input).map_or("length", |it| verify(&it)),
         IOCTL_DRAIN => drain(input),
@@ -120,6 +127,24 @@ fn drain_from(request: &DrainFromRequest) -> &'static str {
         Err(BadRequest::Seq) => "drain from: bad record",
         Err(_) => "drain from: odd",
     }
+}
+
+fn limit_sweep(request: &SweepRequest) -> &'static str {
+    match request.parse() {
+        Ok(limits) => {
+            check_sweep(limits);
+            "limit sweep"
+        }
+        Err(BadRequest::SweepRate) => "limit sweep: bad rate",
+        Err(BadRequest::SweepLatency) => "limit sweep: bad latency",
+        Err(_) => "limit sweep: odd",
+    }
+}
+
+/// Limits that a session can have.
+fn check_sweep(SweepLimits { bytes_per_second, latency_ms }: SweepLimits) {
+    assert!(bytes_per_second == 0 || bytes_per_second >= SWEEP_RATE_MIN);
+    assert!(latency_ms <= SWEEP_LATENCY_MAX_MS);
 }
 
 fn keep_state(request: &KeepStateRequest) -> &'static str {
@@ -174,6 +199,7 @@ fn start(request: &StartRequest) -> &'static str {
         Err(BadRequest::Excluded) => return "start: bad excluded extents",
         Err(
             BadRequest::Review
+            | BadRequest::Sweep
             | BadRequest::Seq
             | BadRequest::Lose
             | BadRequest::StateArea
@@ -191,9 +217,7 @@ fn start(request: &StartRequest) -> &'static str {
     assert!(!settings.session.is_nil());
     assert!(is_spoken(request.version.get()));
     assert_eq!(settings.overflow as u32, request.settings.overflow.get());
-    let SweepLimits { bytes_per_second, latency_ms } = settings.sweep;
-    assert!(bytes_per_second == 0 || bytes_per_second >= SWEEP_RATE_MIN);
-    assert!(latency_ms <= SWEEP_LATENCY_MAX_MS);
+    check_sweep(settings.sweep);
     let mut end = 0;
     for extent in request.excluded.iter() {
         assert!(extent.offset() >= end, "excluded extents ascend");

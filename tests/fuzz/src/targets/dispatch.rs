@@ -12,10 +12,10 @@ use snapless_types::{BlockIndex, EpochId};
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{
     DRAIN_BUFFER_MIN, DeviceName, DrainFrom, ExcludedExtents, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN,
-    IOCTL_DRAIN_FROM, IOCTL_KEEP_STATE, IOCTL_LIST_VOLUMES, IOCTL_MAP, IOCTL_NOTE, IOCTL_RESUME,
-    IOCTL_REVIEW, IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_UNUSED, IOCTL_VERIFY, IOCTL_VERSION,
-    KeepStateRequest, MapReply, SessionReply, StartSettings, StatusReply, UnusedRequest, Verify,
-    VolumeEntry,
+    IOCTL_DRAIN_FROM, IOCTL_KEEP_STATE, IOCTL_LIMIT_SWEEP, IOCTL_LIST_VOLUMES, IOCTL_MAP,
+    IOCTL_NOTE, IOCTL_RESUME, IOCTL_REVIEW, IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_UNUSED,
+    IOCTL_VERIFY, IOCTL_VERSION, KeepStateRequest, MapReply, SessionReply, StartSettings,
+    StatusReply, SweepLimits, UnusedRequest, Verify, VolumeEntry,
 };
 use zerocopy::FromZeros;
 
@@ -77,6 +77,11 @@ pub(super) const TARGET: Target = Target {
         "unused: bad parameter",
         "unused: bad request",
         "unused: not found",
+        "limit sweep: done",
+        "limit sweep: too small",
+        "limit sweep: bad parameter",
+        "limit sweep: bad request",
+        "limit sweep: not found",
         "keep state: done",
         "keep state: too small",
         "keep state: bad parameter",
@@ -342,6 +347,14 @@ impl<'a> control::Driver for &'a Model {
         Ok(all.end)
     }
 
+    fn limit_sweep(&self, session: SessionId, limits: SweepLimits) -> Result<(), Status> {
+        let sessions = self.sessions.borrow();
+        let claimed = sessions.iter().any(|known| known.id == session && known.claimant.is_some());
+        assert!(claimed, "only who drains a session limits its sweep");
+        assert_eq!(limits.check(), Ok(limits), "the limits are checked");
+        Ok(())
+    }
+
     fn keep_state(&self, session: SessionId, request: &KeepStateRequest) -> Result<(), Status> {
         let sessions = self.sessions.borrow();
         let claimed = sessions.iter().any(|known| known.id == session && known.claimant.is_some());
@@ -386,6 +399,7 @@ fn name_of(code: u32, end: End) -> &'static str {
         IOCTL_REVIEW => "review",
         IOCTL_NOTE => "note",
         IOCTL_UNUSED => "unused",
+        IOCTL_LIMIT_SWEEP => "limit sweep",
         IOCTL_KEEP_STATE => "keep state",
         IOCTL_STATUS => "status",
         IOCTL_MAP => "map",

@@ -82,7 +82,7 @@ impl World {
     /// Rule CLEAR (rules.md#clear): the sweep keeps to its cap and its pause.
     pub(super) fn check_sweep(&mut self, read: &Read) -> Result<(), Broken> {
         ensure!(!self.paused, Rule::Clear, "the sweep is paused, and reads {:?}", read.extent());
-        let rate = self.plan.config.sweep_bytes_per_second;
+        let rate = self.plan.config.sweep.bytes_per_second;
         let (since, bytes) = self.swept;
         // The engine may have read the clock a moment ago.
         let ticks = self.host.ticks() - since + MS;

@@ -5,12 +5,12 @@ use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{
     ABI_VERSION, AcknowledgeRequest, DRAIN_BUFFER_MIN, DeviceName, DrainFrom, DrainFromReply,
     DrainFromRequest, ExcludedExtents, HOLD_LIMIT_MAX_MS, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN,
-    IOCTL_DRAIN_FROM, IOCTL_KEEP_STATE, IOCTL_LIST_VOLUMES, IOCTL_MAP, IOCTL_NOTE, IOCTL_RESUME,
-    IOCTL_REVIEW, IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_UNUSED, IOCTL_VERIFY, IOCTL_VERSION,
-    KeepStateRequest, ListRequest, MapReply, NoteRequest, QUEUE_BYTES_MAX, QUEUE_BYTES_MIN,
-    ReviewRequest, SWEEP_LATENCY_MAX_MS, SWEEP_RATE_MIN, SessionReply, SessionRequest, SettingsLe,
-    StartRequest, StatusReply, UNUSED_MAX, UnusedReply, UnusedRequest, Verify, VerifyRequest,
-    VersionReply,
+    IOCTL_DRAIN_FROM, IOCTL_KEEP_STATE, IOCTL_LIMIT_SWEEP, IOCTL_LIST_VOLUMES, IOCTL_MAP,
+    IOCTL_NOTE, IOCTL_RESUME, IOCTL_REVIEW, IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_UNUSED,
+    IOCTL_VERIFY, IOCTL_VERSION, KeepStateRequest, ListRequest, MapReply, NoteRequest,
+    QUEUE_BYTES_MAX, QUEUE_BYTES_MIN, ReviewRequest, SWEEP_LATENCY_MAX_MS, SWEEP_RATE_MIN,
+    SessionReply, SessionRequest, SettingsLe, StartRequest, StatusReply, SweepLimits, SweepRequest,
+    UNUSED_MAX, UnusedReply, UnusedRequest, Verify, VerifyRequest, VersionReply,
 };
 use windows_sys::Win32::Foundation::NTSTATUS;
 use zerocopy::IntoBytes;
@@ -43,7 +43,7 @@ pub(crate) struct Case {
 const UNKNOWN_SESSION: SessionId = SessionId([0xEE; 16]);
 const NO_DEVICE: &str = r"\Device\NoSuchVolume";
 /// A code of our device type that has no function, and one of another device type.
-const UNKNOWN_CODES: [u32; 4] = [0x8053_E03C, 0x8053_FFFC, 0x0022_2000, 0];
+const UNKNOWN_CODES: [u32; 4] = [0x8053_E040, 0x8053_FFFC, 0x0022_2000, 0];
 
 impl Case {
     /// A case.
@@ -161,6 +161,34 @@ pub(crate) fn always() -> Vec<Case> {
         Case::new("more blocks than bits", IOCTL_UNUSED, &unused(1), 8, status::INVALID_PARAMETER),
         Case::new("notes of no volume", IOCTL_NOTE, &note(64 << 10), 0, status::NOT_FOUND),
         Case::new("notes of odd blocks", IOCTL_NOTE, &note(1), 0, status::INVALID_PARAMETER),
+        Case::new(
+            "limits of the sweep without a claim",
+            IOCTL_LIMIT_SWEEP,
+            &limits(SWEEP_RATE_MIN, SWEEP_LATENCY_MAX_MS),
+            0,
+            status::NOT_FOUND,
+        ),
+        Case::new(
+            "a limit of the sweep that is too low",
+            IOCTL_LIMIT_SWEEP,
+            &limits(SWEEP_RATE_MIN - 1, 0),
+            0,
+            status::INVALID_PARAMETER,
+        ),
+        Case::new(
+            "a limit of the latency that is too long",
+            IOCTL_LIMIT_SWEEP,
+            &limits(0, SWEEP_LATENCY_MAX_MS + 1),
+            0,
+            status::INVALID_PARAMETER,
+        ),
+        Case::new(
+            "limits with more than that",
+            IOCTL_LIMIT_SWEEP,
+            &[0xFF; size_of::<SweepRequest>()],
+            0,
+            status::INVALID_PARAMETER,
+        ),
         Case::new("an odd review", IOCTL_REVIEW, &[2, 0, 0, 0], 0, status::INVALID_PARAMETER),
     ]);
     cases
@@ -179,6 +207,12 @@ fn unused(more: u32) -> Vec<u8> {
 fn note(block_size: u32) -> Vec<u8> {
     let device = DeviceName::new(NO_DEVICE.encode_utf16()).expect("a short name");
     NoteRequest::new(ABI_VERSION, block_size, device).as_bytes().to_vec()
+}
+
+/// Limits of the sweep.
+fn limits(bytes_per_second: u64, latency_ms: u32) -> Vec<u8> {
+    let limits = SweepLimits { bytes_per_second, latency_ms };
+    SweepRequest::new(limits).as_bytes().to_vec()
 }
 
 /// A verification at a rate.
@@ -231,6 +265,7 @@ fn lengths() -> Vec<Case> {
         ("review", IOCTL_REVIEW, review.as_bytes(), 0),
         ("note", IOCTL_NOTE, &note(64 << 10), 0),
         ("unused blocks", IOCTL_UNUSED, &unused(0), size_of::<UnusedReply>()),
+        ("limit sweep", IOCTL_LIMIT_SWEEP, &limits(0, 0), 0),
         ("keep state", IOCTL_KEEP_STATE, KeepStateRequest::FORGET.as_bytes(), 0),
         ("status", IOCTL_STATUS, session.as_bytes(), size_of::<StatusReply>()),
         ("map", IOCTL_MAP, session.as_bytes(), size_of::<MapReply>()),

@@ -1,13 +1,14 @@
 //! `points`.
 
 use serde_json::Value;
+use snapless_server::format::session::SessionHeader;
 use snapless_server::time;
 use snapless_types::GapReason;
-use snapless_wire::id::{FileTime, VolumeGuid};
+use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 
 use super::{assert_done, assert_fails, filled, json, run, run_for_volume, text};
 use crate::common::connection::{Connection, quiet};
-use crate::common::{self, BLOCK, Driver, SESSION, VOLUME};
+use crate::common::{self, BLOCK, Driver, LENGTH, SESSION, T0, VOLUME};
 
 fn at(time: u64) -> Value {
     time::to_text(FileTime::new(time)).into()
@@ -56,6 +57,57 @@ fn points_tells_stretches_gaps_with_their_reasons_and_bookmarks() {
     let more: Vec<_> =
         [volume.as_str()].into_iter().chain(session.iter().map(|it| it.as_str())).collect();
     assert_eq!(json(&run(&["points"], &root, &more))["sessions"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn points_tells_what_volumes_have_in_common() {
+    let dir = common::scratch();
+    let root = dir.path().join("repository");
+    // The other volume begins later, and ends in a gap.
+    let driver = filled(&root);
+    let (other, session) = (VolumeGuid([0x33; 16]), SessionId([0x44; 16]));
+    let mut later = Driver { time: T0 + 5, ..Driver::default() };
+    let first_sync = later.first_sync();
+    let last = later.time;
+    let gap = [later.gap_for(GapReason::QueueFull), later.epoch_end()].concat();
+    let header = SessionHeader { volume: other, session, ..common::header(LENGTH) };
+    common::ingest_as(&root, &header, 1 << 20, &[first_sync, gap]);
+    assert!(last < driver.time - driver.tick);
+
+    let mark = |volume: VolumeGuid, name: &str, at: u64| {
+        let (volume, at) = (volume.to_string(), time::to_text(FileTime::new(at)));
+        let more = ["--volume", &volume, name, "--at", &at];
+        assert_done(&run(&["bookmark", "add"], &root, &more));
+    };
+    for (volume, names) in [(VOLUME, ["both", "apart"]), (other, ["Both", "apart"])] {
+        let apart = if volume == VOLUME { last } else { last - 1 };
+        mark(volume, names[0], T0 + 7);
+        mark(volume, names[1], apart);
+    }
+    mark(VOLUME, "alone", last);
+
+    let [volume, with] = [VOLUME, other].map(|it| it.to_string());
+    let common = [volume.as_str(), "--with", &with];
+    let told = run(&["points"], &root, &[&common[..], &["--json"]].concat());
+    assert_done(&told);
+    let report = json(&told);
+    assert_eq!(report["volumes"], serde_json::json!([volume, with]));
+    let first = time::from_text(report["first"].as_str().unwrap()).unwrap().get();
+    assert!(first > T0 && first < T0 + 10, "the later t0: {first}");
+    assert_eq!((report["points"].as_array().unwrap().len(), &report["latest"]), (1, &at(last)));
+    let bookmarks = serde_json::json!([{
+        "name": "both",
+        "time": at(T0 + 7),
+        "consistency": "crash",
+        "sessions": [SESSION.to_string(), session.to_string()],
+    }]);
+    assert_eq!(report["bookmarks"], bookmarks);
+    let human = text(&run(&["points"], &root, &common).stdout);
+    assert!(human.contains("bookmark  both: 2020") && !human.contains("alone"), "{human}");
+
+    let nowhere = VolumeGuid([0x55; 16]).to_string();
+    assert_fails(&run(&["points"], &root, &[&volume, "--with", &nowhere]), 1, &nowhere);
+    assert_fails(&run(&["points"], &root, &[&common[..], &["--quiet"]].concat()), 2, "--with");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The schedule of the rate of sending: `[[send_rates]]`.
+//! Schedules of rates: `[[send_rates]]`, `[[sweep_rates]]`.
 
 use serde::Deserialize;
 use toml::Value;
@@ -6,9 +6,7 @@ use toml::Value;
 use super::check::{Checker, ConfigError};
 use crate::schedule::{DAY_NAMES, Days, ENTRIES_MAX, Entry, Schedule, TimeOfDay};
 use crate::size::Size;
-use crate::throttle::SEND_RATE_MIN;
 
-const KEY: &str = "send_rates";
 /// The rate that is no limit.
 const NO_LIMIT: &str = "none";
 
@@ -22,17 +20,24 @@ pub(super) struct RawEntry {
 }
 
 impl Checker<'_> {
-    pub(super) fn send_rates(&self, raw: &[RawEntry]) -> Result<Schedule, ConfigError> {
+    /// The schedule under a key, of rates that are `least` bytes a second or more.
+    pub(super) fn rates(
+        &self,
+        key: &str,
+        raw: &[RawEntry],
+        least: u64,
+    ) -> Result<Schedule, ConfigError> {
         let entries = raw.iter().enumerate();
-        let entries: Result<_, _> =
-            entries.map(|(index, raw)| self.entry(&format!("{KEY}[{index}]"), raw)).collect();
+        let entries: Result<_, _> = entries
+            .map(|(index, raw)| self.entry(&format!("{key}[{index}]"), raw, least))
+            .collect();
         Schedule::new(entries?).ok_or_else(|| {
             let allowed = format!("at most {ENTRIES_MAX} entries");
-            self.not_allowed(KEY, format!("{} entries", raw.len()), allowed)
+            self.not_allowed(key, format!("{} entries", raw.len()), allowed)
         })
     }
 
-    fn entry(&self, key: &str, raw: &RawEntry) -> Result<Entry, ConfigError> {
+    fn entry(&self, key: &str, raw: &RawEntry, least: u64) -> Result<Entry, ConfigError> {
         let days = match &raw.days {
             None => Days::ALL,
             Some(names) => Days::named(names.iter().map(String::as_str)).ok_or_else(|| {
@@ -43,7 +48,7 @@ impl Checker<'_> {
         };
         let from = self.time(&format!("{key}.from"), raw.from.as_ref(), TimeOfDay::BEGIN)?;
         let to = self.time(&format!("{key}.to"), raw.to.as_ref(), TimeOfDay::END)?;
-        let rate = self.rate(&format!("{key}.rate"), &raw.rate)?;
+        let rate = self.rate(&format!("{key}.rate"), &raw.rate, least)?;
         Entry::new(days, from, to, rate).ok_or_else(|| {
             let found = format!("from {from} to {to}");
             self.not_allowed(key, found, "a begin before 24:00, and an end at another time")
@@ -63,15 +68,15 @@ impl Checker<'_> {
         })
     }
 
-    fn rate(&self, key: &str, value: &Value) -> Result<Option<u64>, ConfigError> {
+    fn rate(&self, key: &str, value: &Value, least: u64) -> Result<Option<u64>, ConfigError> {
         let bytes = match value {
             Value::String(text) if text == NO_LIMIT => return Ok(None),
             Value::String(text) => text.parse().ok().map(|Size(bytes)| bytes),
             Value::Integer(bytes) => u64::try_from(*bytes).ok(),
             _ => None,
         };
-        bytes.filter(|bytes| *bytes >= SEND_RATE_MIN).map(Some).ok_or_else(|| {
-            let least = Size(SEND_RATE_MIN);
+        bytes.filter(|bytes| *bytes >= least).map(Some).ok_or_else(|| {
+            let least = Size(least);
             let allowed = format!("\"{least}\" or more a second, or \"{NO_LIMIT}\"");
             self.not_allowed(key, value, allowed)
         })
@@ -115,6 +120,19 @@ mod tests {
             assert_eq!(config.send_rate_at(at), InForce { entry, rate }, "{at}");
         }
         assert_eq!(parse("").unwrap().send_rates, Schedule::default());
+    }
+
+    #[test]
+    fn the_sweeps_have_a_schedule_of_their_own() {
+        let text = "[[sweep_rates]]\nfrom = \"08:00\"\nto = \"18:00\"\nrate = \"20 MiB\"\n";
+        let config = parse(text).unwrap();
+        assert_eq!(config.send_rates, Schedule::default());
+        for (hour, entry, rate) in [(8, Some(0), Some(20 << 20)), (18, None, None)] {
+            let at = date(2026, 11, 30).at(hour, 0, 0, 0);
+            assert_eq!(config.sweep_rate_at(at), InForce { entry, rate }, "{at}");
+        }
+        let refused = parse("[[sweep_rates]]\nrate = \"1023 KiB\"").unwrap_err().to_string();
+        assert!(refused.contains("sweep_rates[0].rate") && refused.contains("1 MiB"), "{refused}");
     }
 
     #[test]
