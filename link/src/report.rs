@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn what_is_none_or_too_much_is_refused_and_texts_are_cut() {
         let too_long = vec![b' '; REPORT_MAX + 1];
-        let cells = format!("{{\"map\":[{}]}}", ["[0,0,0,0]"; CELLS_MAX + 1].join(","));
+        let cells = format!("{{\"map\":[{}]}}", vec!["[0,0,0,0]"; CELLS_MAX + 1].join(","));
         let buckets = format!("{{\"holds\":{{\"buckets\":[{}]}}}}", ["0"; 65].join(","));
         for bytes in [&b""[..], b"[1]", b"{\"map\":[[1]]}", b"{\"map\":[[256,0,0,0]]}", &too_long] {
             assert!(SessionReport::read(bytes).is_err());

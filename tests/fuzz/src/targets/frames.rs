@@ -126,18 +126,7 @@ fn read(kind: FrameKind, payload: &[u8]) -> &'static str {
             }
             None => "no reply",
         },
-        FrameKind::Report => match SessionReport::read(payload) {
-            Ok(report) => {
-                let bytes = report.to_bytes();
-                let again = bytes.map(|bytes| SessionReport::read(&bytes));
-                assert!(again.is_none_or(|again| again == Ok(report)), "it comes back the same");
-                "report"
-            }
-            Err(why) => {
-                assert!(!why.is_empty());
-                "no report"
-            }
-        },
+        FrameKind::Report => report(payload),
         FrameKind::Packed => {
             let mut unpacked = Vec::new();
             match unpack(payload, &mut unpacked) {
@@ -173,6 +162,20 @@ fn read(kind: FrameKind, payload: &[u8]) -> &'static str {
             }
             Err(error) => name(error),
         },
+    }
+}
+
+fn report(payload: &[u8]) -> &'static str {
+    match SessionReport::read(payload) {
+        Ok(report) => {
+            let again = report.to_bytes().map(|bytes| SessionReport::read(&bytes));
+            assert!(again.is_none_or(|again| again == Ok(report)), "it comes back the same");
+            "report"
+        }
+        Err(why) => {
+            assert!(!why.is_empty());
+            "no report"
+        }
     }
 }
 

@@ -27,7 +27,7 @@ fn points_tells_stretches_gaps_with_their_reasons_and_bookmarks() {
     let mut driver = filled(&root);
     let bridged = [driver.gap_for(GapReason::QueueFull), driver.resync(0, 1), driver.consistent()];
     let rest = [bridged.concat(), driver.epoch_end()].concat();
-    common::ingest(&root, common::LENGTH, 1 << 20, &[rest]);
+    common::ingest(&root, LENGTH, 1 << 20, &[rest]);
     assert_done(&run_for_volume(&["bookmark", "add"], &root, &["after-the-gap"]));
     let volume = VOLUME.to_string();
     let told = run(&["points"], &root, &[&volume, "--json"]);
@@ -161,7 +161,7 @@ fn points_of_what_is_not_there_or_not_whole_are_none() {
     let root = dir.path().join("repository");
     let mut driver = Driver::default();
     let begun = [driver.start(), driver.block(0, 1), driver.epoch_end()].concat();
-    common::ingest(&root, common::LENGTH, 1 << 20, &[begun]);
+    common::ingest(&root, LENGTH, 1 << 20, &[begun]);
     let volume = VOLUME.to_string();
     let human = text(&run(&["points"], &root, &[&volume]).stdout);
     assert!(human.contains("no points yet"), "{human}");
