@@ -295,7 +295,8 @@ function New-SnaplessPointObject {
         'PSUseShouldProcessForStateChangingFunctions', '', Justification = 'It makes an object.')]
     param(
         [string] $Volume, [string] $SessionId, [string] $ComputerName, [string] $Kind,
-        [object] $From, [object] $To, [string] $Name, [string] $Reason, [string] $Consistency
+        [object] $From, [object] $To, [string] $Name, [string] $Reason, [string] $Consistency,
+        [string] $Group
     )
 
     [pscustomobject]@{
@@ -306,9 +307,35 @@ function New-SnaplessPointObject {
         To           = ConvertTo-SnaplessTime -Value $To
         Reason       = $Reason
         Consistency  = $Consistency
+        Group        = $Group
         Volume       = $Volume
         SessionId    = $SessionId
         ComputerName = $ComputerName
+    }
+}
+
+# What can be restored of all volumes of a group at once: they are of no volume and no session.
+function ConvertFrom-SnaplessGroup {
+    param([object] $Json, [string] $ComputerName)
+
+    $of = @{ Group = $Json.group; ComputerName = $ComputerName }
+    foreach ($stretch in $Json.points) {
+        New-SnaplessPointObject @of -Kind 'Points' -From $stretch.from -To $stretch.to
+    }
+    foreach ($mark in $Json.bookmarks) {
+        New-SnaplessPointObject @of -Kind 'Bookmark' -Name $mark.name -From $mark.time -To $mark.time
+    }
+    if ($Json.left_out) { Write-Warning -Message "$($Json.left_out) older ones are left out." }
+}
+
+# The instant of a group that has got a name, for each of its volumes.
+function ConvertFrom-SnaplessGroupBookmark {
+    param([object] $Json, [string] $ComputerName)
+
+    $point = @{ Kind = 'Bookmark'; Name = $Json.name; From = $Json.time; To = $Json.time }
+    foreach ($entry in $Json.volumes) {
+        $of = @{ Group = $Json.group; Volume = $entry.volume; SessionId = $entry.session }
+        New-SnaplessPointObject @of @point -ComputerName $ComputerName
     }
 }
 
@@ -495,15 +522,20 @@ function Get-SnaplessStatus {
 function Get-SnaplessPoint {
     <#
     .SYNOPSIS
-    Gets what can be restored of a volume: stretches of instants, gaps, bookmarks.
+    Gets what can be restored of a volume, or of all volumes of a group at once.
 
     .DESCRIPTION
     The service asks the server. Each object has a Kind: Points is a stretch of instants that can be
     restored, with both ends; Gap is one that cannot, with its Reason, and without a To if it has not
     ended; T0 is the begin of a session; Bookmark is an instant with a Name. Times are local.
 
+    Of a group it is what all its volumes have in common: Points and Bookmark, without a Volume.
+
     .PARAMETER Volume
     The volume: a drive letter (D:), a GUID or a device path.
+
+    .PARAMETER Group
+    The consistency group.
 
     .PARAMETER ComputerName
     Machines on which it is asked, by PowerShell remoting. They need Snapless, not this module.
@@ -521,19 +553,29 @@ function Get-SnaplessPoint {
 
     Gets the bookmarks of D:.
 
+    .EXAMPLE
+    Get-SnaplessPoint -Group sql
+
+    Shows the instants at which all volumes of the group sql can be restored, and its bookmarks.
+
     .OUTPUTS
     Snapless.Point
 
     .LINK
     about_Snapless
     #>
-    [CmdletBinding()]
+    [CmdletBinding(DefaultParameterSetName = 'Volume')]
     [OutputType('Snapless.Point')]
     param(
-        [Parameter(Mandatory, Position = 0, ValueFromPipeline, ValueFromPipelineByPropertyName)]
+        [Parameter(Mandatory, Position = 0, ValueFromPipeline, ValueFromPipelineByPropertyName,
+            ParameterSetName = 'Volume')]
         [Alias('Device', 'UniqueId')]
         [ValidateNotNullOrEmpty()]
         [string[]] $Volume,
+
+        [Parameter(Mandatory, ParameterSetName = 'Group')]
+        [ValidateNotNullOrEmpty()]
+        [string] $Group,
 
         [Parameter(ValueFromPipelineByPropertyName)]
         [Alias('PSComputerName')]
@@ -543,6 +585,13 @@ function Get-SnaplessPoint {
     )
 
     process {
+        if ($Group) {
+            $call = @{ Caller = $PSCmdlet; Bound = $PSBoundParameters; Target = $Group }
+            foreach ($answer in Invoke-SnaplessProgram -Words 'points', '--json', "--group=$Group" @call) {
+                ConvertFrom-SnaplessGroup -Json $answer.Document -ComputerName $answer.ComputerName
+            }
+            return
+        }
         foreach ($name in $Volume) {
             $call = @{ Caller = $PSCmdlet; Bound = $PSBoundParameters; Target = $name }
             foreach ($answer in Invoke-SnaplessProgram -Words 'points', '--json', '--', $name @call) {
@@ -566,7 +615,7 @@ function Get-SnaplessPoint {
 function New-SnaplessBookmark {
     <#
     .SYNOPSIS
-    Gives the present instant of a volume a name, and waits until the server has it.
+    Gives the present instant of a volume or of a group a name, and waits until the server has it.
 
     .DESCRIPTION
     What has been written before is in it, as in the image that a power cut now would leave. The name
@@ -577,8 +626,14 @@ function New-SnaplessBookmark {
     service's configuration, or by these and VSS, which freezes its writers without making a shadow
     copy. If that fails, no bookmark is made.
 
+    Of a group one instant of all its volumes gets the name, or none; no applications are prepared.
+    There is an object of each volume.
+
     .PARAMETER Volume
     The volume: a drive letter (D:), a GUID or a device path.
+
+    .PARAMETER Group
+    The consistency group.
 
     .PARAMETER Name
     The name: a letter, then letters, digits, '-', '_' and '.', at most 64.
@@ -605,27 +660,39 @@ function New-SnaplessBookmark {
 
     Names an instant of D: at which the VSS writers were frozen.
 
+    .EXAMPLE
+    New-SnaplessBookmark -Group sql -Name before-upgrade
+
+    Names one instant of all volumes of the group sql.
+
     .OUTPUTS
     Snapless.Point
 
     .LINK
     about_Snapless
     #>
-    [CmdletBinding(SupportsShouldProcess, ConfirmImpact = 'Low')]
+    [CmdletBinding(SupportsShouldProcess, ConfirmImpact = 'Low', DefaultParameterSetName = 'Volume')]
     [OutputType('Snapless.Point')]
     param(
-        [Parameter(Mandatory, Position = 0, ValueFromPipeline, ValueFromPipelineByPropertyName)]
+        [Parameter(Mandatory, Position = 0, ValueFromPipeline, ValueFromPipelineByPropertyName,
+            ParameterSetName = 'Volume')]
         [Alias('Device', 'UniqueId')]
         [ValidateNotNullOrEmpty()]
         [string[]] $Volume,
+
+        [Parameter(Mandatory, ParameterSetName = 'Group')]
+        [ValidateNotNullOrEmpty()]
+        [string] $Group,
 
         [Parameter(Mandatory, Position = 1)]
         [ValidateNotNullOrEmpty()]
         [string] $Name,
 
+        [Parameter(ParameterSetName = 'Volume')]
         [ValidateSet('Crash', 'Scripts', 'Application')]
         [string] $Consistency = 'Crash',
 
+        [Parameter(ParameterSetName = 'Volume')]
         [switch] $OrCrash,
 
         [Parameter(ValueFromPipelineByPropertyName)]
@@ -637,6 +704,16 @@ function New-SnaplessBookmark {
 
     process {
         $words = @('bookmark', '--json')
+        if ($Group) {
+            $target = Get-SnaplessTarget -Name "group $Group" -Bound $PSBoundParameters
+            if (-not $PSCmdlet.ShouldProcess($target, "Name the present instant $Name")) { return }
+            $call = @{ Caller = $PSCmdlet; Bound = $PSBoundParameters; Target = $Group }
+            $words += @("--group=$Group", '--', $Name)
+            foreach ($answer in Invoke-SnaplessProgram -Words $words @call) {
+                ConvertFrom-SnaplessGroupBookmark -Json $answer.Document -ComputerName $answer.ComputerName
+            }
+            return
+        }
         if ($Consistency -ne 'Crash') { $words += '--consistency', $Consistency.ToLowerInvariant() }
         if ($OrCrash) { $words += '--or-crash' }
         foreach ($one in $Volume) {
@@ -661,7 +738,8 @@ function Start-SnaplessProtection {
 
     .DESCRIPTION
     The service adds the volume to its configuration and begins at once: it reads the whole volume
-    while that is in use, and follows its writes. A volume that is protected already stays as it is.
+    while that is in use, and follows its writes. A volume that is protected already stays as it is,
+    or gets another group: its session goes on.
     The machine must have enrolled: Register-SnaplessServer.
 
     .PARAMETER Volume
@@ -669,6 +747,9 @@ function Start-SnaplessProtection {
 
     .PARAMETER Server
     The server, host:port. Without it: that of the configuration, or at which the machine enrolled.
+
+    .PARAMETER Group
+    The consistency group: its volumes get common bookmarks.
 
     .PARAMETER ComputerName
     Machines on which it is done, by PowerShell remoting. They need Snapless, not this module.
@@ -685,6 +766,11 @@ function Start-SnaplessProtection {
     Get-Volume -DriveLetter D, E | Start-SnaplessProtection -Server backup.example.com:4850
 
     Protects two volumes at a server.
+
+    .EXAMPLE
+    'D:', 'E:' | Start-SnaplessProtection -Group sql
+
+    Protects two volumes that get common bookmarks.
 
     .OUTPUTS
     Snapless.Change
@@ -703,6 +789,9 @@ function Start-SnaplessProtection {
         [ValidateNotNullOrEmpty()]
         [string] $Server,
 
+        [ValidateNotNullOrEmpty()]
+        [string] $Group,
+
         [Parameter(ValueFromPipelineByPropertyName)]
         [Alias('PSComputerName')]
         [string[]] $ComputerName,
@@ -713,6 +802,7 @@ function Start-SnaplessProtection {
     process {
         $words = @('protect', '--json')
         if ($Server) { $words += "--to=$Server" }
+        if ($Group) { $words += "--group=$Group" }
         foreach ($name in $Volume) {
             $target = Get-SnaplessTarget -Name $name -Bound $PSBoundParameters
             if (-not $PSCmdlet.ShouldProcess($target, 'Protect')) { continue }

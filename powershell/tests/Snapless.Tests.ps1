@@ -103,6 +103,59 @@ Describe 'Get-SnaplessPoint and New-SnaplessBookmark' {
     }
 }
 
+Describe 'A group' {
+    BeforeAll {
+        $at = '2026-11-23T14:00:00Z'
+        $other = '82b38dee-812a-11d0-bec7-08002be2092f'
+        $named = @{
+            group = 'sql'; name = 'before'; time = $at
+            volumes = @(
+                @{ name = 'D:'; volume = $guid; session = $guid }
+                @{ name = 'E:'; volume = $other; session = $other }
+            )
+        }
+        $common = @{
+            group = 'sql'; first = $at; latest = $at; left_out = 0
+            volumes = @(@{ name = 'D:'; volume = $guid; latest = $at })
+            points = @(@{ from = $at; to = $at })
+            bookmarks = @(@{ name = 'before'; time = $at })
+        }
+    }
+
+    It 'has stretches and bookmarks in common' {
+        Set-Answer -Answer ($common | ConvertTo-Json -Depth 5)
+        $found = @(Get-SnaplessPoint -Group sql)
+        $found.Kind | Should -Be @('Points', 'Bookmark')
+        $found.Group | Should -Be @('sql', 'sql')
+        $found[1].Name | Should -Be 'before'
+        $found[1].Volume | Should -BeNullOrEmpty
+        $global:SnaplessSaid | Should -Be @('points --json --group=sql')
+    }
+
+    It 'gets one name for an instant of all its volumes' {
+        Set-Answer -Answer ($named | ConvertTo-Json -Depth 5)
+        $made = @(New-SnaplessBookmark -Group sql -Name before)
+        $made.Volume | Should -Be @($guid, $other)
+        $made.Group | Should -Be @('sql', 'sql')
+        $made[0].From.ToUniversalTime().Hour | Should -Be 14
+        $global:SnaplessSaid | Should -Be @('bookmark --json --group=sql -- before')
+        New-SnaplessBookmark -Group sql -Name before -WhatIf
+        $global:SnaplessSaid.Count | Should -Be 1
+    }
+
+    It 'is no volume, and prepares no applications' {
+        { Get-SnaplessPoint -Volume D: -Group sql } | Should -Throw
+        { New-SnaplessBookmark -Group sql -Name before -Consistency Scripts } | Should -Throw
+    }
+
+    It 'gets its volumes when they are protected' {
+        Set-Answer -Answer $change
+        'D:', 'E:' | Start-SnaplessProtection -Group sql -Confirm:$false
+        $global:SnaplessSaid[0] | Should -Be 'protect --json --group=sql -- D:'
+        $global:SnaplessSaid.Count | Should -Be 2
+    }
+}
+
 Describe 'Restore-SnaplessPoint' {
     BeforeAll {
         $done = @{

@@ -15,7 +15,7 @@ use serde_json::Value;
 use snapless_cli::arguments::Arguments;
 
 /// Functions that read JSON, and the schema of what they read.
-const READERS: [(&str, &str); 13] = [
+const READERS: [(&str, &str); 15] = [
     ("New-SnaplessErrorRecord", "error"),
     ("Write-SnaplessRestart", "volumes"),
     ("Get-SnaplessVolume", "volumes"),
@@ -27,6 +27,8 @@ const READERS: [(&str, &str); 13] = [
     ("ConvertFrom-SnaplessRestore", "restore"),
     ("ConvertFrom-SnaplessIdentity", "enroll"),
     ("ConvertFrom-SnaplessSession", "points"),
+    ("ConvertFrom-SnaplessGroup", "points"),
+    ("ConvertFrom-SnaplessGroupBookmark", "bookmark"),
     ("Get-SnaplessPoint", "points"),
     ("New-SnaplessBookmark", "bookmark"),
 ];
