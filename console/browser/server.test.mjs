@@ -99,7 +99,7 @@ test('a volume is watched, and what is mounted of an instant is what it was then
     await page.getByRole('heading', { name: 'bench' }).waitFor();
     await page.getByText(/held now; [1-9][\d,]* writes held in this session/).waitFor();
     await page
-        .getByText(/of 256(\.0)? MiB/)
+        .getByText(/of 64(\.0)? MiB wait/)
         .first()
         .waitFor();
     await page.getByText('Protected', { exact: true }).waitFor({ timeout: 60_000 });

@@ -22,6 +22,7 @@ use crate::guard::{self, Guard, Peer};
 use crate::jobs::Jobs;
 use crate::model::{Event, Job, JobKind, Level, Server};
 use crate::notify::Notifier;
+use crate::received::received;
 use crate::settings::Settings;
 use crate::watch::Watch;
 
@@ -32,8 +33,6 @@ mod estate;
 mod events;
 mod files;
 mod session;
-
-use asked::InState;
 
 /// Requests that may wait for the estate at once.
 const BLOCKING_MAX: usize = 8;
@@ -286,13 +285,13 @@ pub(crate) fn router(console: Arc<Console>) -> Router {
 
 /// Lets a request pass or refuses it; completes the answer.
 async fn pass(
-    State(console): InState,
+    State(console): State<Arc<Console>>,
     peer: Result<Peer>,
     request: Request,
     next: Next,
 ) -> Response {
     let checked = peer.and_then(|peer| console.guard.check(peer, &request));
-    let received = asked::received(request).await;
+    let received = received(request).await;
     let mut response = match checked.and(received) {
         Ok(request) => next.run(request).await,
         Err(fault) => fault.into_response(),

@@ -15,6 +15,7 @@
 //! | [`alarms`], [`notify`] | what a person must know, and how it is sent |
 //! | [`metrics`] | the same for Prometheus |
 //! | [`serve`] | connections and TLS |
+//! | `received` | requests with all of their body |
 //! | `clock`, `counts` | the time of the API; how many there are at once |
 #![forbid(unsafe_code)]
 
@@ -31,6 +32,7 @@ pub mod jobs;
 pub mod metrics;
 pub mod model;
 pub mod notify;
+mod received;
 pub mod serve;
 pub mod settings;
 pub mod watch;

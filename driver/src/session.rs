@@ -35,9 +35,7 @@ use snapless_driver_logic::tracker::{Known, Taken};
 use snapless_engine::{Config, Host, Marks, StartError, Tick, Worker};
 use snapless_types::{BlockIndex, BlockRange, Extent, Geometry, Regions};
 use snapless_wire::id::SessionId;
-use snapless_wire::ioctl::{
-    EXCLUDED_MAX, Protection, StartSettings, SweepLimits, UnusedRequest,
-};
+use snapless_wire::ioctl::{EXCLUDED_MAX, Protection, StartSettings, SweepLimits, UnusedRequest};
 use wdk_sys::{
     DO_BUFFERED_IO, DO_DIRECT_IO, NTSTATUS, STATUS_DEVICE_NOT_READY, STATUS_INSUFFICIENT_RESOURCES,
     STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED,

@@ -3,7 +3,8 @@
 //! Boot sectors and superblocks stand at the ends of a volume. Both ends are kept in memory, and
 //! the first [`MARK_LEN`] bytes are written at the very end. Before anything else is written the
 //! disk begins with a text that says what it is and ends with zeros: no system finds a file system
-//! on it, neither the new one nor the one that was there. A disk that has the image already is not written at all.
+//! on it, neither the new one nor the one that was there. A disk that has the image already is not
+//! written at all.
 
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};

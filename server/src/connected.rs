@@ -1,5 +1,5 @@
-//! Which volumes are connected now, how much has come of them, which of their blocks, and what their
-//! machines tell. For the console; without one it costs an addition a frame.
+//! Which volumes are connected now, how much has come of them, which of their blocks, and what
+//! their machines tell. For the console; without one it costs an addition a frame.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -59,7 +59,8 @@ pub fn check(layout: &Layout, progress: &Progress) -> Result<Outcome> {
         .arg("--tls-verify")
         .arg(&certificate)
         .args(["--checks", CHECKS, "--seed", SEED, "--max-examples", EXAMPLES])
-        // One worker: CPython 3.11's parser, which hypothesis asks, fails now and then in two threads.
+        // One worker: the parser of CPython 3.11, which hypothesis asks, fails now and then in two
+        // threads.
         .args(["--phases", "examples,coverage,fuzzing", "--workers", "1", "--no-shrink"])
         .args(["--generation-database", "none", "--no-color", "--warnings", "off"])
         .args(["--suppress-health-check", "all"]);

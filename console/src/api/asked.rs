@@ -2,7 +2,6 @@
 //! before an operation begins.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request, State};
@@ -15,15 +14,12 @@ use crate::accounts::{Actor, secret};
 use crate::fault::{Code, Fault, Result};
 use crate::guard::Peer;
 use crate::model::Role;
+use crate::received::BODY_MAX;
 
 /// The cookie of a session. Browsers take this name from a secure origin only, for the whole host.
 pub(super) const COOKIE: &str = "__Host-snapless";
 /// What each request of a session that changes something must say.
 const CSRF_HEADER: &str = "x-csrf-token";
-/// The longest body.
-const BODY_MAX: usize = 64 << 10;
-/// The longest time in which it must be there.
-const BODY_LIMIT: Duration = Duration::from_secs(10);
 
 /// Who asks, and from where; the role is at least the one that is asked for.
 pub(super) struct By<const ROLE: u8> {
@@ -124,26 +120,6 @@ impl<T: DeserializeOwned + Send> FromRequestParts<Arc<Console>> for InQuery<T> {
         let found: Result<Query<T>, QueryRejection> =
             Query::from_request_parts(parts, console).await;
         found.map(|Query(it)| Self(it)).map_err(|why| Fault::bad(why.body_text()))
-    }
-}
-
-/// The request with all of its body. A connection is closed if a body is left on it, and a client
-/// that is still sending would then miss the answer; so even a request that is refused is read.
-///
-/// # Errors
-/// The body is too long (as its head says: nothing of it is read), or comes too slowly.
-pub(super) async fn received(request: Request) -> Result<Request> {
-    let too_large = || Fault::new(Code::TooLarge, "the body is longer than 64 KiB");
-    let (parts, body) = request.into_parts();
-    let length = parts.headers.get(header::CONTENT_LENGTH);
-    let length = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    if length.is_some_and(|length| length > BODY_MAX) {
-        return Err(too_large());
-    }
-    match tokio::time::timeout(BODY_LIMIT, axum::body::to_bytes(body, BODY_MAX)).await {
-        Ok(Ok(bytes)) => Ok(Request::from_parts(parts, bytes.into())),
-        Ok(Err(_)) => Err(too_large()),
-        Err(_) => Err(Fault::bad("the body came too slowly")),
     }
 }
 
