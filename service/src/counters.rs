@@ -40,6 +40,8 @@ struct Facts {
     activity: Activity,
     device: Option<String>,
     session: Option<SessionId>,
+    /// The consistency group of the volume, by the configuration that is in force.
+    group: Option<String>,
     last_error: Option<String>,
     acknowledged: Acknowledge,
     /// The last record that verifies the copy, of those that were drained.
@@ -68,6 +70,7 @@ impl Counters {
                 activity: Activity::Connecting,
                 device: None,
                 session: None,
+                group: None,
                 last_error: None,
                 acknowledged,
                 checked: Seq::new(0),
@@ -160,6 +163,16 @@ impl Counters {
     /// Notes what the pipeline does now.
     pub fn set_activity(&self, activity: Activity) {
         self.facts().activity = activity;
+    }
+
+    /// Notes the volume's consistency group.
+    pub fn set_group(&self, group: Option<String>) {
+        self.facts().group = group;
+    }
+
+    /// The volume's consistency group.
+    pub fn group(&self) -> Option<String> {
+        self.facts().group.clone()
     }
 
     /// True at the first call: an older driver is reported once.

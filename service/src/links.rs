@@ -225,6 +225,7 @@ impl<'a> Links<'a> {
                 }
                 Next::Report(report) => {
                     self.counters.sent(sender.send(FrameKind::Report, &report)?);
+                    self.window.reported();
                 }
                 // The server closes the link once all of it is durable.
                 Next::Finish => return Ok(sender.finish()?),

@@ -306,7 +306,7 @@ impl Pipeline {
         let (driver, counters) = (&*self.driver, &*self.counters);
         let of = (port, claim.session);
         let reporter =
-            Reporter::new((driver, device), &self.config, of, counters, state.excluded());
+            Reporter::new((driver, device), &self.config.name, of, counters, state.excluded());
         let stream = Stream {
             port,
             session: claim.session,

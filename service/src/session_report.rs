@@ -7,7 +7,6 @@ use snapless_types::Extent;
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{DeviceName, MapCell};
 
-use crate::config::VolumeConfig;
 use crate::counters::Counters;
 use crate::report::Activity;
 
@@ -17,22 +16,21 @@ pub struct Reporter<'a> {
     session: SessionId,
     counters: &'a Counters,
     name: String,
-    group: Option<String>,
     excluded: Vec<(u64, u64)>,
 }
 
 impl<'a> Reporter<'a> {
-    /// Of a configured volume, which is this device now, and whose session excludes these extents.
+    /// Of a volume of this name, which is this device now; its session excludes these extents.
     pub fn new(
         (driver, device): (&dyn Driver, &DeviceName),
-        config: &VolumeConfig,
+        configured: &VolumeName,
         (port, session): (&'a dyn DriverPort, SessionId),
         counters: &'a Counters,
         excluded: impl Iterator<Item = Extent>,
     ) -> Self {
-        let name = name(driver, device, &config.name).to_string();
+        let name = name(driver, device, configured).to_string();
         let excluded = excluded.take(EXCLUDED_MAX).map(|it| (it.offset(), it.len())).collect();
-        Self { port, session, counters, name, group: config.group.clone(), excluded }
+        Self { port, session, counters, name, excluded }
     }
 
     /// A report's payload; `None` if the driver does not answer. The drain then says why.
@@ -42,7 +40,7 @@ impl<'a> Reporter<'a> {
         let counters = &status.counters;
         let report = SessionReport {
             name: self.name.clone(),
-            group: self.group.clone(),
+            group: self.counters.group(),
             phase: status.phase.name().to_owned(),
             is_paused: counted.activity == Activity::Paused,
             last_error: counted.last_error,

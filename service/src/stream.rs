@@ -48,6 +48,8 @@ pub const WATERMARK_INTERVAL: Duration = Duration::from_secs(1);
 const LENGTH_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the server is told how the session stands.
 const REPORT_INTERVAL: Duration = Duration::from_secs(2);
+/// The last report is waited for as long, at most.
+const TELL_LIMIT: Duration = Duration::from_secs(1);
 /// How often the caller saves the acknowledged epoch.
 const SAVE_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -178,7 +180,7 @@ impl Stream<'_> {
                 let flush = match &mut flush {
                     Some(flush) => flush,
                     none => {
-                        // The last one says why it ends, if it is sent in time.
+                        // The last one says why it ends.
                         window.report(self.report);
                         window.hurry();
                         none.insert(self.begin_flush(now)?)
@@ -186,7 +188,8 @@ impl Stream<'_> {
                 };
                 let flushed = flush.is_done(self.counters);
                 // Without a link it would be a wait for a server that may be away for long.
-                if flushed || now >= flush.limit || !window.has_link() {
+                let is_told = !window.is_telling() || now >= flush.begun + TELL_LIMIT;
+                if (flushed && is_told) || now >= flush.limit || !window.has_link() {
                     return Ok(StreamEnd::Stopped { flushed });
                 }
             }
@@ -237,10 +240,12 @@ impl Stream<'_> {
     /// Begins to wait until every record that exists now is durable.
     fn begin_flush(&self, now: Instant) -> Result<Flush, DriverError> {
         match self.port.status(self.session) {
-            Ok(status) => Ok(Flush { target: status.last_seq, limit: now + self.flush_limit }),
+            Ok(status) => {
+                Ok(Flush { target: status.last_seq, begun: now, limit: now + self.flush_limit })
+            }
             // The drain fails with the same error; there is nothing to wait for.
             Err(DriverError::SessionEnded(_) | DriverError::NotFound(_)) => {
-                Ok(Flush { target: Seq::new(0), limit: now })
+                Ok(Flush { target: Seq::new(0), begun: now, limit: now })
             }
             Err(error) => Err(error),
         }
@@ -299,6 +304,7 @@ fn report(to: &Sender<Event>, work: impl FnOnce() -> Event) {
 /// A flush in progress.
 struct Flush {
     target: Seq,
+    begun: Instant,
     limit: Instant,
 }
 

@@ -121,7 +121,11 @@ impl Supervisor {
         for volume in &config.volumes {
             let place = running.iter().position(|it| it.goes_on_as(volume, &config));
             let supervised = match place {
-                Some(place) => Supervised { config: volume.clone(), ..running.swap_remove(place) },
+                Some(place) => {
+                    let running = running.swap_remove(place);
+                    running.counters.set_group(volume.group.clone());
+                    Supervised { config: volume.clone(), ..running }
+                }
                 None => match config.connector_of(volume) {
                     Some(connector) => self.begin(volume, connector),
                     None => continue,
@@ -216,6 +220,7 @@ impl Supervisor {
 
     fn begin(&self, config: &VolumeConfig, connector: Connector) -> Supervised {
         let counters = Arc::new(Counters::new(config.guid, connector.server()));
+        counters.set_group(config.group.clone());
         let mut supervised = Supervised {
             config: config.clone(),
             connector: connector.clone(),

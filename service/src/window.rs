@@ -38,7 +38,7 @@ use crate::compare::Question;
 mod asking;
 mod state;
 
-use state::{Asking, Inquiry, Kept, Phase, State};
+use state::{Asking, Inquiry, Kept, Phase, State, Telling};
 
 /// How long a frame whose turn has come waits for an answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -113,7 +113,7 @@ impl Window {
             before: durable,
             before_made: None,
             watermark: None,
-            report: None,
+            report: Telling::Nothing,
             takes_reports: false,
             asking: Asking { durable, ..Asking::default() },
             phase: Phase::Open,
@@ -170,7 +170,7 @@ impl Window {
                 return Next::Compare(request);
             }
             // Ahead of frames: it is short, and under load people look.
-            if let Some(report) = state.report.take() {
+            if let Some(report) = state.take_report() {
                 return Next::Report(report);
             }
             let has_room = state.bytes <= self.limit / 4 * 3 && !state.hurries;
@@ -223,10 +223,24 @@ impl Window {
         }
         let report = make();
         let mut state = self.lock();
-        if takes_it(&state) {
-            state.report = report;
+        if let Some(report) = report.filter(|_| takes_it(&state)) {
+            state.report = Telling::Waits(report);
             self.changed.notify_all();
         }
+    }
+
+    /// Notes that the link has sent the report that it took.
+    pub fn reported(&self) {
+        let mut state = self.lock();
+        if state.report == Telling::UnderWay {
+            state.report = Telling::Nothing;
+        }
+    }
+
+    /// True while the present link has a report to send.
+    pub fn is_telling(&self) -> bool {
+        let state = self.lock();
+        state.has_link && state.report != Telling::Nothing
     }
 
     /// Drops the frames that are durable now; false if no frame that this link has sent ends with
@@ -305,7 +319,7 @@ impl Window {
         }
         state.before_made = Some(made);
         state.has_link = true;
-        (state.watermark, state.report) = (None, None);
+        (state.watermark, state.report) = (None, Telling::Nothing);
         state.takes_reports = welcome.takes_reports();
         state.sent = 0;
         state.begin_asking(compares, durable);
@@ -546,10 +560,14 @@ mod tests {
         window.report(|| Some(vec![1]));
         window.report(|| Some(vec![2]));
         assert!(matches!(window.next(), Next::Report(report) if report == [2]));
+        assert!(window.is_telling(), "it is on its way");
+        window.reported();
+        assert!(!window.is_telling());
         assert_eq!(sends(&window, 1), [10]);
         // One that was not sent goes with its link.
         window.report(|| Some(vec![3]));
         window.end_link();
+        assert!(!window.is_telling());
         assert_eq!(window.begin_link(&welcome(2, 4).taking_reports()), Ok(false));
         assert_eq!(sends(&window, 1), [10]);
     }

@@ -320,6 +320,23 @@ fn a_running_service_follows_the_schedule_of_its_rate_by_the_clock() {
 }
 
 #[test]
+fn the_server_is_told_of_another_group_and_of_a_pause() {
+    let machine = Machine::with("");
+    machine.server.behave(|manners| manners.takes_reports = true);
+    assert!(machine.done(&machine.protect()).changed);
+    machine.session();
+    wait_until("it is told", || !machine.server.reports().is_empty());
+    assert_eq!(machine.server.reports()[0].group, None);
+    let (volume, group) = (DEVICE.to_owned(), Some("sales".to_owned()));
+    assert!(machine.done(&Request::Protect { volume, server: None, group: group.clone() }).changed);
+    let last = || machine.server.reports().pop().unwrap();
+    wait_until("it is told of the group", || last().group == group);
+    assert!(!last().is_paused);
+    assert!(machine.done(&Request::Pause { volume: DEVICE.into() }).changed);
+    assert!(last().is_paused, "the last report says why nothing follows");
+}
+
+#[test]
 fn a_running_session_gets_other_limits_of_its_sweep_by_the_file_and_by_the_clock() {
     let machine =
         Machine::with("[[sweep_rates]]\nfrom = \"08:00\"\nto = \"18:00\"\nrate = \"20 MiB\"\n");

@@ -1,6 +1,7 @@
 //! What a window has: its frames, and how far they are sent, durable and asked about.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::mem;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -26,8 +27,8 @@ pub(super) struct State {
     pub(super) before_made: Option<Made>,
     /// To be sent, after that record.
     pub(super) watermark: Option<Watermark>,
-    /// To be sent next.
-    pub(super) report: Option<Vec<u8>>,
+    /// What the server is told of the session.
+    pub(super) report: Telling,
     /// The present link's server takes reports.
     pub(super) takes_reports: bool,
     /// What the server is asked.
@@ -36,6 +37,17 @@ pub(super) struct State {
     /// Everything is to be sent soon.
     pub(super) hurries: bool,
     pub(super) has_link: bool,
+}
+
+/// The newest report.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Telling {
+    /// There is none, or it is sent.
+    Nothing,
+    /// It is to be sent next.
+    Waits(Vec<u8>),
+    /// The link has taken it, and has not said that it is sent.
+    UnderWay,
 }
 
 /// Whether more frames come.
@@ -96,6 +108,17 @@ impl Inquiry {
 }
 
 impl State {
+    /// Takes the report that is to be sent next.
+    pub(super) fn take_report(&mut self) -> Option<Vec<u8>> {
+        match mem::replace(&mut self.report, Telling::UnderWay) {
+            Telling::Waits(report) => Some(report),
+            other => {
+                self.report = other;
+                None
+            }
+        }
+    }
+
     /// True if a frame of `len` bytes has room, after the frames are forgotten that no
     /// acknowledgement would release.
     pub(super) fn make_room(&mut self, len: usize, limit: usize) -> bool {
