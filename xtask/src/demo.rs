@@ -72,6 +72,7 @@ pub fn run(layout: &Layout, options: &Options) -> Result<()> {
         seed,
         rate: options.rate << 20,
         live_seconds: options.live,
+        repository_stays: options.stay,
     };
     let summary = scenario::run(scenario, &setting, &mut ScenarioConsole::new());
     let summary = summary.map_err(|source| failed(&setting.folder, source))?;

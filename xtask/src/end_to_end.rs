@@ -83,6 +83,7 @@ impl Plan<'_> {
             seed,
             rate: RATE,
             live_seconds: LIVE_SECONDS,
+            repository_stays: false,
         };
         let mut console = if labelled {
             ScenarioConsole::labelled(&format!("{} {seed}", scenario.name()))

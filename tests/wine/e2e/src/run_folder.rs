@@ -77,10 +77,23 @@ impl RunFolder {
 
     /// Removes everything but the logs.
     pub fn discard_images(&self) -> Result<(), E2eError> {
+        self.discard_all_but(&[&self.logs])
+    }
+
+    /// The same, and lets the repository stay if it is still to be looked at.
+    pub fn discard_images_unless(&self, repository_stays: bool) -> Result<(), E2eError> {
+        if repository_stays {
+            self.discard_all_but(&[&self.logs, &self.repository])
+        } else {
+            self.discard_images()
+        }
+    }
+
+    fn discard_all_but(&self, kept: &[&Path]) -> Result<(), E2eError> {
         let entries = std::fs::read_dir(&self.root).map_err(E2eError::file("list", &self.root))?;
         for entry in entries {
             let path = entry.map_err(E2eError::file("list", &self.root))?.path();
-            if path == self.logs {
+            if kept.contains(&&*path) {
                 continue;
             }
             let removed = if path.is_dir() {
@@ -114,7 +127,9 @@ mod tests {
         let folder = RunFolder::create(&root).unwrap();
         std::fs::write(&folder.journal, "x").unwrap();
         std::fs::write(folder.logs.join("a.log"), "x").unwrap();
-        folder.discard_images().unwrap();
+        folder.discard_images_unless(true).unwrap();
+        assert!(!folder.journal.exists() && folder.repository.exists());
+        folder.discard_images_unless(false).unwrap();
         assert!(!folder.journal.exists() && !folder.repository.exists());
         assert!(folder.logs.join("a.log").exists());
         let folder = RunFolder::create(&root).unwrap();

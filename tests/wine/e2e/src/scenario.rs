@@ -79,6 +79,8 @@ pub struct Setting {
     pub rate: u64,
     /// Seconds of live replication after the first sync.
     pub live_seconds: u64,
+    /// The repository of a run that passed is not removed.
+    pub repository_stays: bool,
 }
 
 /// Declares [`Scenario`]: the event during the run, its name in messages and folders, and how it is

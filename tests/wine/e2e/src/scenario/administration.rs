@@ -160,7 +160,7 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     run.compare_moment(COMMON, common, &evidence)?;
     let files = run.check_ntfs("latest")?;
     run.mount(&moment, &evidence)?;
-    run.folder.discard_images()?;
+    run.folder.discard_images_unless(setting.repository_stays)?;
     let summary = run.summary(first_sync, last);
     Ok(Summary { prefix, files, ..evidence.add_to(summary, &begun.beginning) })
 }

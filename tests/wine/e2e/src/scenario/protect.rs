@@ -68,7 +68,7 @@ pub(super) fn conclude_with(
     run.mount(&moment, &evidence)?;
     exercised(begun, &evidence, prefix, &last)?;
     look(&run.folder, evidence.matched(), Some(prefix))?;
-    run.folder.discard_images()?;
+    run.folder.discard_images_unless(run.setting.repository_stays)?;
 
     let summary = run.summary(first_sync, last);
     Ok(Summary { prefix: Some(prefix), files, ..evidence.add_to(summary, &begun.beginning) })
