@@ -9,6 +9,7 @@
 //! | [`packing`] | Records frames that are compressed on their way |
 //! | [`question`] | what a service asks in the place of sending, and the reply |
 //! | [`report`] | what a service tells of a session, for the server's console |
+//! | [`stretches`] | instants that several volumes have in common |
 //! | [`client`] | the service's end: connects, says hello, receives messages |
 //! | [`server`] | the server's end: accepts, receives records, says why it closes |
 //!
@@ -25,6 +26,7 @@ pub mod report;
 pub mod server;
 pub mod socket;
 pub mod stream;
+pub mod stretches;
 pub mod tls;
 
 pub use error::LinkError;

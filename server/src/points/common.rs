@@ -7,6 +7,7 @@
 
 use serde::Serialize;
 use snapless_link::question::Consistency;
+use snapless_link::stretches::{self, Ends};
 use snapless_wire::id::{FileTime, VolumeGuid};
 
 use crate::error::{Error, Result};
@@ -43,9 +44,6 @@ pub struct CommonBookmark {
     pub sessions: Vec<String>,
 }
 
-/// A stretch of instants, with both ends.
-type Stretch = (FileTime, FileTime);
-
 /// Tells what these volumes have in common.
 ///
 /// # Errors
@@ -64,8 +62,8 @@ pub fn in_common(
 }
 
 fn of(volumes: &[list::Volume]) -> Common {
-    let points = volumes.iter().map(stretches).reduce(|some, other| both(&some, &other));
-    let points: Vec<_> = points.unwrap_or_default().into_iter().map(Points::between).collect();
+    let points = stretches::in_common(volumes.iter().map(read)).into_iter();
+    let points: Vec<_> = points.map(Points::between).collect();
     Common {
         volumes: volumes.iter().map(|it| it.volume.clone()).collect(),
         first: points.first().map(|stretch| stretch.from.clone()),
@@ -76,35 +74,13 @@ fn of(volumes: &[list::Volume]) -> Common {
 }
 
 /// The stretches of all sessions of a volume, in order.
-fn stretches(volume: &list::Volume) -> Vec<Stretch> {
+fn read(volume: &list::Volume) -> Vec<Ends<FileTime>> {
     let of_session = |session: &list::Session| match &session.content {
         Content::Damaged { points, .. } => points.clone(),
         content => content.stream().map(|stream| stream.points.clone()).unwrap_or_default(),
     };
-    let read = |it: Points| Some((time::from_text(&it.from)?, time::from_text(&it.to)?));
-    let all = volume.sessions.iter().flat_map(of_session);
-    // Over one that ends before it begins, the clock was set back.
-    let mut all: Vec<_> = all.filter_map(read).filter(|(from, to)| from <= to).collect();
-    all.sort_unstable();
-    all
-}
-
-/// The parts that lie in a stretch of both, in order.
-fn both(some: &[Stretch], other: &[Stretch]) -> Vec<Stretch> {
-    let mut parts = Vec::new();
-    let (mut one, mut two) = (some.iter().peekable(), other.iter().peekable());
-    while let (Some((from, to)), Some((other_from, other_to))) = (one.peek(), two.peek()) {
-        let (begin, end) = (*from.max(other_from), *to.min(other_to));
-        if begin <= end {
-            parts.push((begin, end));
-        }
-        if to <= other_to {
-            one.next()
-        } else {
-            two.next()
-        };
-    }
-    parts
+    let ends = |it: Points| Some((time::from_text(&it.from)?, time::from_text(&it.to)?));
+    stretches::in_order(volume.sessions.iter().flat_map(of_session).filter_map(ends))
 }
 
 /// The bookmarks of the first volume that all others have at the same instant.

@@ -8,18 +8,11 @@
 use jiff::Timestamp;
 use snapless_control::message::{CommonBookmark, GroupPoints, GroupVolume};
 use snapless_link::question::{BOOKMARKS_MAX, Points, STRETCHES_MAX, Stretch};
-
-/// A stretch, read; with both ends.
-type Read = (Timestamp, Timestamp);
+use snapless_link::stretches::{Ends, in_common, in_order};
 
 /// What the volumes have in common; of each its name on this machine and what its server says.
 pub(super) fn of(group: &str, volumes: Vec<(String, Points)>) -> GroupPoints {
-    let mut common: Option<Vec<Read>> = None;
-    for (_, points) in &volumes {
-        let own = stretches(points);
-        common = Some(common.map_or_else(|| own.clone(), |common| both(&common, &own)));
-    }
-    let mut common = common.unwrap_or_default();
+    let mut common = in_common(volumes.iter().map(|(_, points)| read(points)));
     let mut bookmarks = bookmarks(&volumes);
     let left_out = keep_last(&mut common, STRETCHES_MAX) + keep_last(&mut bookmarks, BOOKMARKS_MAX);
     let left_out = volumes.iter().fold(left_out, |sum, (_, points)| sum + points.left_out);
@@ -42,31 +35,9 @@ pub(super) fn of(group: &str, volumes: Vec<(String, Points)>) -> GroupPoints {
 }
 
 /// The stretches of all sessions of a volume, in order.
-fn stretches(points: &Points) -> Vec<Read> {
+fn read(points: &Points) -> Vec<Ends<Timestamp>> {
     let all = points.sessions.iter().flat_map(|session| &session.points);
-    let read = |it: &Stretch| Some((it.from.parse().ok()?, it.to.parse().ok()?));
-    // Over one that ends before it begins, the clock was set back.
-    let mut read: Vec<Read> = all.filter_map(read).filter(|(from, to)| from <= to).collect();
-    read.sort_unstable();
-    read
-}
-
-/// The parts that lie in a stretch of both, in order.
-fn both(some: &[Read], other: &[Read]) -> Vec<Read> {
-    let mut parts = Vec::new();
-    let (mut one, mut two) = (some.iter().peekable(), other.iter().peekable());
-    while let (Some((from, to)), Some((other_from, other_to))) = (one.peek(), two.peek()) {
-        let (begin, end) = (*from.max(other_from), *to.min(other_to));
-        if begin <= end {
-            parts.push((begin, end));
-        }
-        if to <= other_to {
-            one.next()
-        } else {
-            two.next()
-        };
-    }
-    parts
+    in_order(all.filter_map(|it| Some((it.from.parse().ok()?, it.to.parse().ok()?))))
 }
 
 /// The bookmarks of the first volume that all others have at the same instant.
