@@ -7,6 +7,8 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use snapless_types::{HoldTimes, SessionCounters};
+use snapless_wire::ioctl::MapCell;
 
 /// The longest report, in bytes.
 pub const REPORT_MAX: usize = 32 << 10;
@@ -48,7 +50,8 @@ pub struct SessionReport {
     /// The session's counters.
     pub counters: BTreeMap<String, u64>,
     /// The blocks of equal parts of the volume, in its order; of a long part a sample.
-    pub map: Vec<Cell>,
+    #[serde(with = "cells")]
+    pub map: Vec<MapCell>,
     /// Offset and length of paging, swap and hibernation files, in bytes.
     pub excluded: Vec<(u64, u64)>,
 }
@@ -79,41 +82,43 @@ pub struct Holds {
     pub buckets: Vec<u64>,
 }
 
-/// A part of the volume: how many of the blocks that were looked at are in each state.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
-#[serde(from = "[u8; 4]", into = "[u8; 4]")]
-pub struct Cell {
-    /// Their content at t0 is on the disk only.
-    pub unsynced: u8,
-    /// They are being read.
-    pub reading: u8,
-    /// The stream describes them.
-    pub synced: u8,
-    /// They changed without being captured.
-    pub dirty: u8,
-}
+/// Cells as lists of their four counts.
+mod cells {
+    use serde::{Deserialize, Deserializer, Serializer};
+    use snapless_wire::ioctl::MapCell;
 
-impl Cell {
-    /// Blocks that were looked at.
-    pub fn blocks(&self) -> u64 {
-        let Self { unsynced, reading, synced, dirty } = *self;
-        [unsynced, reading, synced, dirty].into_iter().map(u64::from).sum()
+    pub(super) fn serialize<S: Serializer>(cells: &[MapCell], to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(cells.iter().map(|cell| cell.to_bytes()))
     }
-}
 
-impl From<[u8; 4]> for Cell {
-    fn from([unsynced, reading, synced, dirty]: [u8; 4]) -> Self {
-        Self { unsynced, reading, synced, dirty }
-    }
-}
-
-impl From<Cell> for [u8; 4] {
-    fn from(Cell { unsynced, reading, synced, dirty }: Cell) -> Self {
-        [unsynced, reading, synced, dirty]
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Vec<MapCell>, D::Error> {
+        let cells = Vec::<[u8; 4]>::deserialize(from)?;
+        Ok(cells.into_iter().map(MapCell::from).collect())
     }
 }
 
 impl SessionReport {
+    /// With what the driver counts of a session.
+    pub fn of(counters: &SessionCounters, holds: &HoldTimes) -> Self {
+        Self {
+            queue: Queue {
+                used: counters.queue_used,
+                kept: counters.queue_kept,
+                capacity: counters.queue_bytes,
+            },
+            holds: Holds {
+                now: counters.writes_holding,
+                held: counters.writes_held,
+                longest_us: holds.longest_us,
+                buckets: holds.buckets.to_vec(),
+            },
+            counters: counters.iter().map(|it| (it.name.to_owned(), it.value)).collect(),
+            ..Self::default()
+        }
+    }
+
     /// Reads a frame's payload. Texts are cut to [`TEXT_MAX`], without control characters.
     ///
     /// # Errors
@@ -165,7 +170,7 @@ mod tests {
             last_error: Some(text),
             holds: Holds { buckets: vec![u64::MAX; 32], ..Holds::default() },
             counters: (0..64).map(counter).collect(),
-            map: vec![Cell::from([255; 4]); 256],
+            map: vec![MapCell::from([255; 4]); 256],
             excluded: vec![(u64::MAX, u64::MAX); EXCLUDED_MAX],
             ..SessionReport::default()
         }

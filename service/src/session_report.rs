@@ -2,7 +2,7 @@
 //! and map, and what the pipeline has counted.
 
 use snapless_driver_client::{Driver, DriverPort, VolumeName};
-use snapless_link::report::{Cell, EXCLUDED_MAX, Holds, Queue, SessionReport};
+use snapless_link::report::{EXCLUDED_MAX, SessionReport};
 use snapless_types::Extent;
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{DeviceName, MapCell};
@@ -37,7 +37,6 @@ impl<'a> Reporter<'a> {
     pub fn payload(&self) -> Option<Vec<u8>> {
         let status = self.port.status(self.session).ok()?;
         let counted = self.counters.report();
-        let counters = &status.counters;
         let report = SessionReport {
             name: self.name.clone(),
             group: self.counters.group(),
@@ -47,29 +46,16 @@ impl<'a> Reporter<'a> {
             age_ms: u64::try_from(self.counters.age().as_millis()).unwrap_or(u64::MAX),
             bytes_drained: counted.bytes_drained,
             bytes_sent: counted.bytes_sent,
-            queue: Queue {
-                used: counters.queue_used,
-                kept: counters.queue_kept,
-                capacity: counters.queue_bytes,
-            },
-            holds: Holds {
-                now: counters.writes_holding,
-                held: counters.writes_held,
-                longest_us: status.holds.longest_us,
-                buckets: status.holds.buckets.to_vec(),
-            },
-            counters: counters.iter().map(|it| (it.name.to_owned(), it.value)).collect(),
             map: self.map(),
             excluded: self.excluded.clone(),
+            ..SessionReport::of(&status.counters, &status.holds)
         };
         report.to_bytes()
     }
 
     /// Empty if the driver is older and has no map.
-    fn map(&self) -> Vec<Cell> {
-        let cells = self.port.map(self.session).map(|reply| reply.cells.to_vec());
-        let cell = |cell: MapCell| Cell::from(cell.to_bytes());
-        cells.unwrap_or_default().into_iter().map(cell).collect()
+    fn map(&self) -> Vec<MapCell> {
+        self.port.map(self.session).map(|reply| reply.cells.to_vec()).unwrap_or_default()
     }
 }
 

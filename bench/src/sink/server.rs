@@ -11,7 +11,7 @@ use snapless_engine::{Record, Step, Tick};
 use snapless_link::LinkError;
 use snapless_link::client::{Link, LinkCloser, LinkLimits, Message, MessageReceiver};
 use snapless_link::frames::FrameSender;
-use snapless_link::report::{Cell, Holds, Queue, SessionReport};
+use snapless_link::report::SessionReport;
 use snapless_link::tls;
 use snapless_service::batch::Batch;
 use snapless_trust::config::Purpose;
@@ -19,7 +19,7 @@ use snapless_trust::keystore::Applicant;
 use snapless_types::Geometry;
 use snapless_wire::frame::{FrameKind, Hello};
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
-use snapless_wire::ioctl::{MAP_CELLS, MAP_SAMPLES};
+use snapless_wire::ioctl::{MAP_CELLS, MAP_SAMPLES, MapCell};
 use snapless_wire::record::{Position, RECORD_HEADER_LEN, RecordError, RecordHeader};
 
 use crate::error::{Error, Result};
@@ -134,7 +134,6 @@ impl Reports {
         }
         self.reported = Some(Instant::now());
         let status = run.session.status();
-        let counters = status.counters();
         let cells = run.session.map(MAP_CELLS as u64, MAP_SAMPLES);
         let report = SessionReport {
             name: MACHINE.to_owned(),
@@ -142,20 +141,8 @@ impl Reports {
             age_ms: u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX),
             bytes_drained: status.bytes_drained,
             bytes_sent: self.sent,
-            queue: Queue {
-                used: status.queue_used,
-                kept: status.queue_kept,
-                capacity: status.queue_bytes,
-            },
-            holds: Holds {
-                now: status.writes_holding,
-                held: status.writes_held,
-                longest_us: status.holds.longest_us,
-                buckets: status.holds.buckets.to_vec(),
-            },
-            counters: counters.iter().map(|it| (it.name.to_owned(), it.value)).collect(),
-            map: cells.map(Cell::from).collect(),
-            ..SessionReport::default()
+            map: cells.map(MapCell::from).collect(),
+            ..SessionReport::of(&status.counters(), &status.holds)
         };
         report.to_bytes()
     }

@@ -28,8 +28,7 @@ impl Session {
 
     /// In which state the blocks of each part of the volume are. IRQL <= DISPATCH_LEVEL.
     pub fn map(&self) -> impl Iterator<Item = MapCell> {
-        let cells = self.engine.map(MAP_CELLS as u64, MAP_SAMPLES);
-        cells.map(|[unsynced, reading, synced, dirty]| MapCell { unsynced, reading, synced, dirty })
+        self.engine.map(MAP_CELLS as u64, MAP_SAMPLES).map(MapCell::from)
     }
 
     #[inline(never)] // Each function has one of the two on its stack.

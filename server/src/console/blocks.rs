@@ -2,7 +2,8 @@
 //! those that are being read and of those that it does not copy.
 
 use snapless_console::model::BlockState;
-use snapless_link::report::{Cell, SessionReport};
+use snapless_link::report::SessionReport;
+use snapless_wire::ioctl::MapCell;
 
 use crate::stream::Part;
 
@@ -61,12 +62,12 @@ fn take(wanted: u32, from: [&mut u32; 3]) -> u32 {
 }
 
 /// The share of blocks that are being read in one of `count` parts of the volume.
-fn reading(cells: &[Cell], part: usize, count: usize) -> u32 {
+fn reading(cells: &[MapCell], part: usize, count: usize) -> u32 {
     let first = part * cells.len() / count;
     let end = ((part + 1) * cells.len()).div_ceil(count);
     let of_it = cells.get(first..end).unwrap_or_default();
-    let sum = |of: fn(&Cell) -> u64| of_it.iter().map(of).sum::<u64>();
-    share(sum(|cell| cell.reading.into()), sum(|cell| cell.blocks()))
+    let sum = |of: fn(&MapCell) -> u64| of_it.iter().map(of).sum::<u64>();
+    share(sum(|cell| cell.reading.into()), sum(|cell| cell.blocks().into()))
 }
 
 /// The share of excluded bytes in one of `count` parts of a volume of this length.
@@ -111,7 +112,7 @@ mod tests {
 
     #[test]
     fn blocks_that_are_read_were_not_copied_and_excluded_ones_count_as_copied() {
-        let cell = |reading| Cell { reading, synced: 64 - reading, ..Cell::default() };
+        let cell = |reading| MapCell { reading, synced: 64 - reading, ..MapCell::default() };
         let report = SessionReport {
             map: vec![cell(0), cell(1), cell(64), cell(0)],
             excluded: vec![(0, 500), (900, 100), (3999, u64::MAX)],

@@ -47,6 +47,13 @@ impl MapCell {
     }
 }
 
+impl From<[u8; 4]> for MapCell {
+    /// The counts in the order of its fields.
+    fn from([unsynced, reading, synced, dirty]: [u8; 4]) -> Self {
+        Self { unsynced, reading, synced, dirty }
+    }
+}
+
 /// Output of [`IOCTL_MAP`](super::IOCTL_MAP).
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
