@@ -236,7 +236,8 @@ impl DriverPort for TestDriver {
         let mut cells = [MapCell { synced: 7, ..MapCell::default() }; MAP_CELLS];
         cells[100].unsynced = 1;
         cells[200..].fill(MapCell { unsynced: 7, ..MapCell::default() });
-        cells[255].dirty = 1;
+        cells[254].dirty = 1;
+        cells[255].held = 1;
         Ok(MapReply { cells })
     }
 

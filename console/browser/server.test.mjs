@@ -98,6 +98,7 @@ test('a volume is watched, and what is mounted of an instant is what it was then
     // What only the machine knows.
     await page.getByRole('heading', { name: 'bench' }).waitFor();
     await page.getByText(/held now; [1-9][\d,]* writes held in this session/).waitFor();
+    await page.locator('.block-legend li', { hasText: /^Held now/ }).waitFor();
     await page
         .getByText(/of 64(\.0)? MiB wait/)
         .first()
@@ -159,8 +160,26 @@ test('a volume is watched, and what is mounted of an instant is what it was then
     assert.equal(hash(readFileSync(await (await started).path())), hash(report));
     await look(page, 'server-files');
 
-    // The server ends while the page is open, and comes back where it was.
+    // What the policy cannot be is refused in the dialog, and what it can be is shown.
     await view(page, `#/volumes/${VOLUME}/time`, /./);
+    await page.getByRole('button', { name: 'Change…' }).click();
+    await dialog.getByLabel('Every instant for').fill('30d');
+    await dialog.getByLabel('Daily points').fill('90');
+    const zone = dialog.getByLabel('Days begin in');
+    await zone.fill('Europe/Berlinn');
+    await dialog.getByRole('button', { name: 'Keep so' }).click();
+    await dialog.getByRole('alert').filter({ hasText: 'Europe/Berlinn' }).waitFor();
+    await look(page, 'server-retention');
+    await zone.fill('Europe/Berlin');
+    await dialog.getByRole('button', { name: 'Keep so' }).click();
+    await dialog.waitFor({ state: 'detached' });
+    const policy = page.getByRole('region', { name: 'Retention' });
+    for (const word of ['for 30 days', '90 daily', 'Europe/Berlin', 'the volume’s own']) {
+        await policy.getByText(word).waitFor();
+    }
+    assert.match(run('retention', 'show', '--repository', REPOSITORY), /30d/);
+
+    // The server ends while the page is open, and comes back where it was.
     const [machines, console] = [server.machines, new URL(server.address).host];
     await server.stop();
     await page.getByText('No connection to the server: what is shown is not current.').waitFor();
@@ -171,7 +190,7 @@ test('a volume is watched, and what is mounted of an instant is what it was then
     await page.getByText('Live', { exact: true }).waitFor();
 
     await view(page, '#/audit', 'Audit log');
-    for (const act of [/mount/i, /restore/i]) {
+    for (const act of [/mount/i, /restore/i, /retention/i]) {
         await page.getByRole('cell', { name: act }).first().waitFor();
     }
     assert.deepEqual(errors, []);

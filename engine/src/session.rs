@@ -465,6 +465,18 @@ impl<H: Host> Session<H> {
         })
     }
 
+    /// Adds to each of `counts`, one for each part of the volume as in [`Session::map`], the blocks
+    /// of the part to which writes are held, up to 255. Of very many held writes the oldest are
+    /// looked at.
+    pub fn count_held(&self, counts: &mut [u8]) {
+        let blocks = self.shared.geometry.block_count();
+        self.locked(|core| {
+            for held in core.held_blocks() {
+                count(counts, blocks, held);
+            }
+        });
+    }
+
     /// Notes what is known of the volume of a session that continues, before [`Session::begin`]:
     /// the server has what the disk has in regions that are not marked (rule RESUME,
     /// rules.md#resume). Their blocks are not read again.
@@ -540,6 +552,20 @@ impl<H: Host> Session<H> {
             }
             step
         })
+    }
+}
+
+/// Adds the blocks of a run to the parts of a whole of `blocks` blocks that have them.
+fn count(counts: &mut [u8], blocks: u64, run: BlockRange) {
+    let parts = counts.len() as u64;
+    // The last part that begins at the run's first block or before.
+    let first = (run.start.0 + 1).saturating_mul(parts).div_ceil(blocks.max(1)).saturating_sub(1);
+    for (index, part) in (0..parts).zip(counts).skip(usize::try_from(first).unwrap_or(0)) {
+        let start = share(blocks, index, parts).max(run.start.0);
+        let Some(len) = share(blocks, index + 1, parts).min(run.end.0).checked_sub(start) else {
+            break;
+        };
+        *part = part.saturating_add(u8::try_from(len).unwrap_or(u8::MAX));
     }
 }
 

@@ -82,7 +82,7 @@ pub struct Holds {
     pub buckets: Vec<u64>,
 }
 
-/// Cells as lists of their four counts.
+/// Cells as lists of their counts.
 mod cells {
     use serde::{Deserialize, Deserializer, Serializer};
     use snapless_wire::ioctl::MapCell;
@@ -94,7 +94,7 @@ mod cells {
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(
         from: D,
     ) -> Result<Vec<MapCell>, D::Error> {
-        let cells = Vec::<[u8; 4]>::deserialize(from)?;
+        let cells = Vec::<[u8; 5]>::deserialize(from)?;
         Ok(cells.into_iter().map(MapCell::from).collect())
     }
 }
@@ -170,7 +170,7 @@ mod tests {
             last_error: Some(text),
             holds: Holds { buckets: vec![u64::MAX; 32], ..Holds::default() },
             counters: (0..64).map(counter).collect(),
-            map: vec![MapCell::from([255; 4]); 256],
+            map: vec![MapCell::from([255; 5]); 256],
             excluded: vec![(u64::MAX, u64::MAX); EXCLUDED_MAX],
             ..SessionReport::default()
         }
@@ -192,9 +192,10 @@ mod tests {
     #[test]
     fn what_is_none_or_too_much_is_refused_and_texts_are_cut() {
         let too_long = vec![b' '; REPORT_MAX + 1];
-        let cells = format!("{{\"map\":[{}]}}", vec!["[0,0,0,0]"; CELLS_MAX + 1].join(","));
+        let cells = format!("{{\"map\":[{}]}}", vec!["[0,0,0,0,0]"; CELLS_MAX + 1].join(","));
         let buckets = format!("{{\"holds\":{{\"buckets\":[{}]}}}}", ["0"; 65].join(","));
-        for bytes in [&b""[..], b"[1]", b"{\"map\":[[1]]}", b"{\"map\":[[256,0,0,0]]}", &too_long] {
+        for bytes in [&b""[..], b"[1]", b"{\"map\":[[1]]}", b"{\"map\":[[256,0,0,0,0]]}", &too_long]
+        {
             assert!(SessionReport::read(bytes).is_err());
         }
         for text in [cells, buckets] {

@@ -134,14 +134,17 @@ impl Reports {
         }
         self.reported = Some(Instant::now());
         let status = run.session.status();
-        let cells = run.session.map(MAP_CELLS as u64, MAP_SAMPLES);
+        let mut held = [0; MAP_CELLS];
+        run.session.count_held(&mut held);
+        let blocks = run.session.map(MAP_CELLS as u64, MAP_SAMPLES);
+        let cells = blocks.zip(held).map(|(blocks, held)| MapCell::new(blocks, held));
         let report = SessionReport {
             name: MACHINE.to_owned(),
             phase: format!("{:?}", status.phase).to_lowercase(),
             age_ms: u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX),
             bytes_drained: status.bytes_drained,
             bytes_sent: self.sent,
-            map: cells.map(MapCell::from).collect(),
+            map: cells.collect(),
             ..SessionReport::of(&status.counters(), &status.holds)
         };
         report.to_bytes()

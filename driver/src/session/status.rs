@@ -28,7 +28,10 @@ impl Session {
 
     /// In which state the blocks of each part of the volume are. IRQL <= DISPATCH_LEVEL.
     pub fn map(&self) -> impl Iterator<Item = MapCell> {
-        self.engine.map(MAP_CELLS as u64, MAP_SAMPLES).map(MapCell::from)
+        let mut held = [0; MAP_CELLS];
+        self.engine.count_held(&mut held);
+        let states = self.engine.map(MAP_CELLS as u64, MAP_SAMPLES);
+        states.zip(held).map(|(states, held)| MapCell::new(states, held))
     }
 
     #[inline(never)] // Each function has one of the two on its stack.

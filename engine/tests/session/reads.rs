@@ -391,6 +391,30 @@ fn blocks_of_writes_that_are_held_side_by_side_are_read_together() {
 }
 
 #[test]
+fn held_writes_are_counted_where_their_blocks_are() {
+    let session = session(|_| ());
+    session.begin();
+    let held = |parts| {
+        let mut counts = vec![0; parts];
+        session.count_held(&mut counts);
+        counts
+    };
+    assert_eq!(held(4), [0; 4]);
+    assert_held(&submit(&session, "w", BLOCK + 512, 512));
+    assert_held(&submit(&session, "v", 2 * BLOCK, 2 * BLOCK));
+    assert_eq!(
+        (held(4), held(2), held(3), held(1)),
+        (vec![0, 1, 1, 1], vec![1, 2], vec![0, 1, 2], vec![3])
+    );
+    // More parts than blocks: a block is in one of them.
+    assert_eq!((held(8), held(0)), (vec![0, 0, 0, 1, 0, 1, 0, 1], vec![]));
+    // What is counted stays at the most that a count can be.
+    let mut counts = [255; 2];
+    session.count_held(&mut counts);
+    assert_eq!(counts, [255; 2]);
+}
+
+#[test]
 fn a_map_tells_the_states_of_each_part_and_takes_no_lock() {
     let session = session(|_| ());
     session.begin();

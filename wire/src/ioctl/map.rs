@@ -32,25 +32,34 @@ pub struct MapCell {
     pub synced: u8,
     /// They changed without being captured, and are to be read again.
     pub dirty: u8,
+    /// Writes to them wait, whatever state they are in: of all blocks of the part, and 255 if there
+    /// are more.
+    pub held: u8,
 }
 
 impl MapCell {
+    /// How many of the blocks that were looked at are in which state, in the order of its fields,
+    /// and how many of all are held.
+    pub fn new([unsynced, reading, synced, dirty]: [u8; 4], held: u8) -> Self {
+        Self { unsynced, reading, synced, dirty, held }
+    }
+
     /// Its bytes in a reply.
-    pub fn to_bytes(self) -> [u8; 4] {
+    pub fn to_bytes(self) -> [u8; 5] {
         zerocopy::transmute!(self)
     }
 
     /// Blocks that were looked at.
     pub fn blocks(self) -> u32 {
-        let Self { unsynced, reading, synced, dirty } = self;
+        let Self { unsynced, reading, synced, dirty, held: _ } = self;
         [unsynced, reading, synced, dirty].into_iter().map(u32::from).sum()
     }
 }
 
-impl From<[u8; 4]> for MapCell {
-    /// The counts in the order of its fields.
-    fn from([unsynced, reading, synced, dirty]: [u8; 4]) -> Self {
-        Self { unsynced, reading, synced, dirty }
+impl From<[u8; 5]> for MapCell {
+    /// From its bytes.
+    fn from(bytes: [u8; 5]) -> Self {
+        zerocopy::transmute!(bytes)
     }
 }
 
@@ -62,7 +71,7 @@ pub struct MapReply {
     pub cells: [MapCell; MAP_CELLS],
 }
 
-const _: () = assert!(size_of::<MapReply>() == 1024);
+const _: () = assert!(size_of::<MapReply>() == 1280);
 
 #[cfg(test)]
 mod tests {
@@ -71,8 +80,9 @@ mod tests {
     #[test]
     fn a_reply_is_pinned_byte_for_byte() {
         let mut reply = MapReply { cells: [MapCell::default(); MAP_CELLS] };
-        reply.cells[1] = MapCell { unsynced: 1, reading: 2, synced: 3, dirty: 4 };
-        assert_eq!(reply.as_bytes()[..8], [0, 0, 0, 0, 1, 2, 3, 4]);
+        reply.cells[1] = MapCell::new([1, 2, 3, 4], 5);
+        assert_eq!(reply.as_bytes()[..10], [0, 0, 0, 0, 0, 1, 2, 3, 4, 5]);
+        assert_eq!(MapCell::from(reply.cells[1].to_bytes()), reply.cells[1]);
         assert_eq!((reply.cells[0].blocks(), reply.cells[1].blocks()), (0, 10));
     }
 }

@@ -15,7 +15,8 @@ use crate::format;
 /// Cells of a progress bar.
 const BAR_LEN: usize = 30;
 /// What the map's signs say.
-const MAP_SIGNS: &str = "            # synced  + in part  . not yet  ! to be read again\n";
+const MAP_SIGNS: &str =
+    "            # synced  + in part  . not yet  ! to be read again  * writes held\n";
 /// Cells of a line of the map.
 const MAP_LINE_LEN: usize = 64;
 /// Extents that differ from the copy and are told.
@@ -85,7 +86,8 @@ fn phase(line: &SessionLine) -> String {
 fn map(map: &MapReply) -> Option<String> {
     // A short volume has parts without a block.
     let cells: Vec<_> = map.cells.iter().filter(|cell| cell.blocks() > 0).collect();
-    if cells.iter().all(|cell| cell.synced > 0 && u32::from(cell.synced) == cell.blocks()) {
+    let is_synced = |cell: &MapCell| u32::from(cell.synced) == cell.blocks() && cell.held == 0;
+    if cells.iter().all(|cell| is_synced(cell)) {
         return None;
     }
     let lines = cells.chunks(MAP_LINE_LEN).enumerate().map(|(index, line)| {
@@ -97,11 +99,12 @@ fn map(map: &MapReply) -> Option<String> {
 }
 
 fn sign(cell: MapCell) -> char {
-    let MapCell { unsynced, reading, synced, dirty } = cell;
-    match (dirty, synced, unsynced + reading) {
-        (1.., ..) => '!',
-        (0, _, 0) => '#',
-        (0, 0, _) if reading == 0 => '.',
+    let MapCell { unsynced, reading, synced, dirty, held } = cell;
+    match (held, dirty, synced, unsynced + reading) {
+        (1.., ..) => '*',
+        (0, 1.., ..) => '!',
+        (0, 0, _, 0) => '#',
+        (0, 0, 0, _) if reading == 0 => '.',
         _ => '+',
     }
 }

@@ -2,9 +2,13 @@
 
 use snapless_tracking::table::BlockState;
 use snapless_tracking::waiting::Fifo;
+use snapless_types::BlockRange;
 
 use super::Core;
 use crate::status::Status;
+
+/// Held writes of which is told where they are.
+const HELD_TOLD: usize = 64;
 
 impl<W, Q: Fifo<W>> Core<'_, W, Q> {
     /// State and counters.
@@ -47,6 +51,11 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
             placed: state.capture_queue.origin().is_placed(),
             ..counts
         }
+    }
+
+    /// The blocks of held writes, oldest first; of so many at most that nothing waits for long.
+    pub fn held_blocks(&self) -> impl Iterator<Item = BlockRange> + '_ {
+        self.state.in_flight.held().map(|held| held.change.blocks).take(HELD_TOLD)
     }
 
     /// Words of the table and of the epochs' bitmaps, and descriptors, that were examined so far.
