@@ -26,7 +26,7 @@ const FLAGS = [
     '--disable-sync',
 ];
 /** A machine that runs other tests beside is slow. */
-const PATIENCE_MS = 20_000;
+const PATIENCE_MS = 60_000;
 const SHOTS = `${target}console/`;
 
 export const DESKTOP = { width: 1440, height: 900 };
