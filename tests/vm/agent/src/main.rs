@@ -6,6 +6,7 @@
 //! | [`line`] | the serial line to the harness |
 //! | [`programs`] | programs that steps run |
 //! | [`store`] | the result disk, and files on their way to the harness |
+//! | `routines` | on Windows: how long DPCs and ISRs take, from a trace of the kernel |
 //!
 //! It runs on Windows. On Linux the same program runs in a small guest, so that the harness and the
 //! protocol are tested where there is no Windows.
@@ -13,6 +14,9 @@
 mod error;
 mod line;
 mod programs;
+// What is not Windows' own is tested on Linux too.
+#[cfg(any(windows, test))]
+mod routines;
 mod store;
 
 use std::path::{Path, PathBuf};
@@ -30,18 +34,34 @@ use crate::store::Store;
 
 /// Carries out the steps that the harness of `cargo xtask vm` sends over a serial line.
 #[derive(Parser, Debug)]
-#[command(version)]
+#[command(version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 struct Arguments {
     /// The serial port: COM2, /dev/ttyS1.
-    #[arg(long)]
-    line: String,
+    #[arg(long, required = true)]
+    line: Option<String>,
     /// Where the result disk is; by default it is looked for on the drives D to Z.
     #[arg(long)]
     results: Option<PathBuf>,
+    #[command(subcommand)]
+    task: Option<Task>,
+}
+
+/// What the program does instead of serving the harness, as a program of a step.
+#[derive(clap::Subcommand, Debug)]
+enum Task {
+    /// Traces DPCs and ISRs until its standard input ends, and prints how long they took, as JSON.
+    #[cfg(windows)]
+    Routines,
 }
 
 fn main() -> ExitCode {
-    match serve(&Arguments::parse()) {
+    let arguments = Arguments::parse();
+    let done = match arguments.task {
+        #[cfg(windows)]
+        Some(Task::Routines) => print_routines(),
+        None => serve(&arguments),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("snapless-e2e: {error}");
@@ -50,9 +70,19 @@ fn main() -> ExitCode {
     }
 }
 
+/// Prints how long DPCs and ISRs took until standard input ends.
+#[cfg(windows)]
+fn print_routines() -> Result<(), AgentError> {
+    let input_ends = || drop(std::io::copy(&mut std::io::stdin(), &mut std::io::sink()));
+    let found = routines::trace::watch(input_ends)?;
+    let text = serde_json::to_string(&found);
+    println!("{}", text.map_err(|error| AgentError::Found(error.to_string()))?);
+    Ok(())
+}
+
 /// Serves the harness until the line breaks.
 fn serve(arguments: &Arguments) -> Result<(), AgentError> {
-    let (line, mut orders) = line::open(&arguments.line)?;
+    let (line, mut orders) = line::open(arguments.line.as_deref().unwrap_or_default())?;
     let mut agent = Agent {
         line: line.clone(),
         store: Store::find(arguments.results.as_deref()),

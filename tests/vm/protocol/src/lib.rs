@@ -6,6 +6,7 @@
 //! | [`message`] | the messages of both sides, and the deeds of the guest |
 //! | [`frame`] | a message as a line of text with a checksum |
 //! | [`results`] | the files of the result disk |
+//! | [`routines`] | how long DPCs and ISRs took, as JSON |
 //!
 //! The harness decides and the guest does: it is told one step after the other, and needs no memory
 //! of what it did before a restart.
@@ -13,3 +14,4 @@
 pub mod frame;
 pub mod message;
 pub mod results;
+pub mod routines;
