@@ -10,6 +10,7 @@
 //! | [`matrix`] | the cases, in one table |
 //! | [`windows`] | the unattended installation, and the steps of docs/windows-test-plan.md |
 //! | [`measure`] | diskspd's figures as ratios |
+//! | [`routines`] | how long DPCs and ISRs took meanwhile |
 //! | [`truth`] | a file in a restored image, compared with the writer's log |
 //! | [`helpers`] | programs on the host: the server, swtpm |
 //! | [`session`] | a case from its files to its page |
@@ -28,6 +29,7 @@ pub mod monitor;
 pub mod plan;
 pub mod rehearsal;
 pub mod report;
+pub mod routines;
 pub mod runner;
 pub mod session;
 pub mod truth;

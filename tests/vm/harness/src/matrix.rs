@@ -119,6 +119,13 @@ impl Case {
         self.bus == Bus::Virtio || self.data_bus == Bus::Virtio
     }
 
+    /// True if the volume can have a shadow copy that keeps all of a file of 3 GiB: of FAT Windows
+    /// makes none, and a thin space has no room for it.
+    pub fn takes_shadow_copies(&self) -> bool {
+        let is_ntfs = self.protected == Protected::Boot || self.file_system == FileSystem::Ntfs;
+        is_ntfs && self.layout != Layout::ThinStorageSpaces
+    }
+
     /// The volume that is protected, by its letter.
     pub fn volume(&self) -> &'static str {
         match self.protected {

@@ -11,6 +11,7 @@ use crate::matrix::{Case, FileSystem, Protected};
 use crate::measure;
 use crate::medium::{self, Content};
 use crate::report;
+use crate::routines;
 use crate::runner::{Found, Patience, Run};
 use crate::truth::{Truth, read_log};
 use crate::verdict::{StepEnd, Verdict};
@@ -116,8 +117,13 @@ pub fn run(
         tell(steps::TRUTH_STEP);
         compare(setting, &folder, &mut found)?;
     }
+    let files = folder.join("files");
+    if let Some(verdict) = routines::verdict(&files) {
+        judge(&mut found, steps::ROUTINES_STEP, verdict, Duration::ZERO);
+    }
     let title = format!("{release}, {}", case.name);
-    let page = report::write(&folder, &title, &found, &measure::table(&folder.join("files")))?;
+    let tables = format!("{}\n{}", measure::table(&files), routines::table(&files));
+    let page = report::write(&folder, &title, &found, tables.trim())?;
     Ok((found, page))
 }
 
@@ -139,12 +145,17 @@ fn compare(setting: &Setting, folder: &Path, found: &mut Found) -> Result<(), Vm
         Ok(_) => Verdict::Passed,
         Err(why) => Verdict::Failed { why },
     };
+    judge(found, steps::TRUTH_STEP, verdict, started.elapsed());
+    Ok(())
+}
+
+/// Adds a step of the host's to a run that has ended.
+fn judge(found: &mut Found, step: &str, verdict: Verdict, took: Duration) {
     if found.verdict == Verdict::Passed {
         found.verdict = verdict.clone();
     }
-    let (name, seconds) = (steps::TRUTH_STEP.to_owned(), started.elapsed().as_secs());
+    let (name, seconds) = (step.to_owned(), took.as_secs());
     found.steps.push(StepEnd { name, verdict: Some(verdict), seconds });
-    Ok(())
 }
 
 /// The machine of a case, with its empty disks in a folder.

@@ -3,6 +3,7 @@
 use vm_protocol::message::Command;
 
 use crate::matrix::{Case, FileSystem, Layout};
+use crate::measure::SHADOW_COPY_KEPT;
 
 /// Bytes of the data disk; no other disk has this length, which tells it from them.
 pub const DATA_BYTES: u64 = 16 << 30;
@@ -92,6 +93,36 @@ pub fn start_and_stop(volume: &str, times: u32) -> String {
     )
 }
 
+/// Gives shadow copies of a volume room on it, or takes that away again.
+pub fn shadow_storage(volume: &str, is_there: bool) -> String {
+    let (verb, more) = if is_there { ("add", "/maxsize=4GB") } else { ("delete", "/quiet") };
+    format!(
+        "vssadmin {verb} shadowstorage /for={volume} /on={volume} {more}; \
+         if ($LASTEXITCODE) {{ throw 'vssadmin' }}"
+    )
+}
+
+/// Makes a shadow copy of a volume, and notes which one it is.
+pub fn make_shadow_copy(volume: &str) -> String {
+    format!(
+        "$said = vssadmin create shadow /for={volume} | Out-String; $said; \
+         if ($LASTEXITCODE) {{ throw 'vssadmin' }}; \
+         if ($said -match '\\{{[-0-9a-f]{{36}}\\}}') {{ Set-Content shadow-copy.txt $Matches[0] }} \
+         else {{ throw 'vssadmin names no shadow copy' }}"
+    )
+}
+
+/// Deletes the shadow copy that was noted, and says if it was still there: Windows deletes one
+/// whose storage does not grow in time.
+pub fn delete_shadow_copy() -> String {
+    format!(
+        "$id = Get-Content shadow-copy.txt; \
+         if (Get-CimInstance Win32_ShadowCopy | Where-Object ID -eq $id) {{ \
+         $said = vssadmin delete shadows /shadow=$id /quiet | Out-String; \
+         if ($LASTEXITCODE) {{ throw $said }}; '{SHADOW_COPY_KEPT}' }} else {{ 'lost' }}"
+    )
+}
+
 /// Takes more memory than there is, for a while.
 pub const PAGING_PRESSURE: &str = "$all = (Get-CimInstance Win32_ComputerSystem).TotalPhysicalMemory; \
      $kept = [System.Collections.Generic.List[byte[]]]::new(); \
@@ -115,6 +146,8 @@ mod tests {
         let mut scripts: Vec<String> = CASES.iter().map(make_volume).collect();
         scripts.extend([ENCRYPT, PAGING_PRESSURE, EXPORT_LOGS].map(str::to_owned));
         scripts.extend([fill("E", "x", 1), wait_until_live(1), start_and_stop("E:", 1000)]);
+        scripts.extend([shadow_storage("E:", true), shadow_storage("E:", false)]);
+        scripts.extend([make_shadow_copy("E:"), delete_shadow_copy()]);
         for script in scripts {
             for (open, close) in [('{', '}'), ('(', ')'), ('[', ']')] {
                 let count = |letter| script.chars().filter(|it| *it == letter).count();

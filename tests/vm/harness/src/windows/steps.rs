@@ -11,6 +11,7 @@ use crate::machine::Bus;
 use crate::matrix::{Case, Protected};
 use crate::measure::{self, Driver};
 use crate::plan::{Doing, Plan, Step};
+use crate::routines;
 use crate::windows::answers::FOLDER;
 use crate::windows::scripts::{self, powershell};
 
@@ -46,6 +47,10 @@ pub const TRUTH: &str = "truth";
 pub const TRUTH_LOG: &str = "truth.log";
 /// What is done with both once the machine is off.
 pub const TRUTH_STEP: &str = "117 the file in the restored image is what the writer's log says";
+/// The judgement on the traces.
+pub const ROUTINES_STEP: &str = "116 no DPC or ISR of snapless.sys takes more than 100 µs";
+/// What the tracing program is called among the programs that go on.
+const TRACE: &str = "trace";
 /// Bytes of the file.
 const LOAD_BYTES: u64 = 2 << 30;
 /// Sessions that are started and stopped under load.
@@ -62,11 +67,16 @@ pub fn plan(case: &Case, given: &Given) -> Plan {
     let mut list = List { volume: case.volume(), steps: Vec::new() };
     list.prepare(case, given);
     if given.measures {
+        let fill = scripts::fill(&case.volume()[..1], measure::FILE, measure::FILE_BYTES);
+        list.run("112 the file", powershell(&fill), MEDIUM);
         list.measure(Driver::Absent);
     }
     list.install(given);
     if given.measures {
         list.measure(Driver::Attached);
+        if case.takes_shadow_copies() {
+            list.measure_beside_shadow_copies();
+        }
     }
     list.protect(case, given);
     list.verifier(case, given);
@@ -332,10 +342,48 @@ impl List {
     }
 
     fn measure(&mut self, driver: Driver) {
+        self.start_trace(driver);
         for depth in measure::DEPTHS {
-            let command = measure::command(self.volume, depth, driver);
-            self.run(&format!("112 diskspd at depth {depth}, {driver}"), command, MEDIUM);
+            self.measure_at(depth, driver);
         }
+        self.stop_trace(driver);
+    }
+
+    fn measure_at(&mut self, depth: u32, driver: Driver) {
+        let command = measure::command(self.volume, depth, driver);
+        self.run(&format!("112 diskspd at depth {depth}, {driver}"), command, MEDIUM);
+    }
+
+    /// A shadow copy costs the first write of each of its blocks, so each depth has one of its own.
+    fn measure_beside_shadow_copies(&mut self) {
+        let (driver, volume) = (Driver::ShadowCopy, self.volume);
+        let room = powershell(&scripts::shadow_storage(volume, true));
+        self.run("112 room for shadow copies", room, SHORT);
+        self.start_trace(driver);
+        for depth in measure::DEPTHS {
+            let make = powershell(&scripts::make_shadow_copy(volume));
+            self.run(&format!("112 a shadow copy for depth {depth}"), make, MEDIUM);
+            self.measure_at(depth, driver);
+            let delete = Command {
+                save_as: Some(measure::shadow_copy_file(depth)),
+                ..powershell(&scripts::delete_shadow_copy())
+            };
+            self.run(&format!("112 the shadow copy for depth {depth} is deleted"), delete, MEDIUM);
+        }
+        self.stop_trace(driver);
+        let room = powershell(&scripts::shadow_storage(volume, false));
+        self.run("112 no more room for shadow copies", room, SHORT);
+    }
+
+    fn start_trace(&mut self, driver: Driver) {
+        let deed = Deed::Start { name: TRACE.to_owned(), command: routines::command(driver) };
+        let name = format!("116 the trace of DPCs and ISRs begins, {driver}");
+        self.steps.push(step(&name, deed, SHORT));
+    }
+
+    fn stop_trace(&mut self, driver: Driver) {
+        let name = format!("116 the trace of DPCs and ISRs ends, {driver}");
+        self.steps.push(step(&name, Deed::Stop { name: TRACE.to_owned() }, MEDIUM));
     }
 }
 
@@ -414,6 +462,31 @@ mod tests {
                 }
             }
             assert!(!runs, "{}: the load has no end", case.name);
+        }
+    }
+
+    #[test]
+    fn each_state_is_measured_within_a_trace_and_each_shadow_copy_is_for_one_depth() {
+        for case in &CASES {
+            let (mut traced, mut has_copy, mut measured) = (false, false, Vec::new());
+            for step in plan(case, &given()).steps {
+                match (&step.doing, step.name.split_once(", ")) {
+                    (Doing::Guest(Deed::Start { name, .. }), _) => traced = name == TRACE,
+                    (Doing::Guest(Deed::Stop { .. }), _) => traced = false,
+                    (_, Some((name, driver))) if name.starts_with("112 diskspd") => {
+                        assert!(traced, "{}", step.name);
+                        assert_eq!(has_copy, driver == "shadow-copy", "{}", step.name);
+                        measured.push(driver.to_owned());
+                    }
+                    _ if step.name.starts_with("112 a shadow copy") => has_copy = true,
+                    _ if step.name.ends_with("is deleted") => has_copy = false,
+                    _ => {}
+                }
+            }
+            assert!(!has_copy, "{}", case.name);
+            let states: BTreeSet<_> = measured.iter().collect();
+            assert_eq!(states.len(), if case.takes_shadow_copies() { 5 } else { 4 });
+            assert_eq!(measured.len(), states.len() * measure::DEPTHS.len());
         }
     }
 
