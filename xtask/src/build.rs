@@ -2,6 +2,7 @@
 //!
 //! A path that a build returns exists. No other task spells the path of a product.
 
+pub mod arm64;
 pub(crate) mod inf;
 pub mod pe;
 mod product;

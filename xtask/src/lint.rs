@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use crate::build::{self, pe, programs};
+use crate::build::{self, arm64, pe, programs};
 use crate::check_inf;
 use crate::console::{Outcome, Progress, Steps};
 use crate::error::Result;
@@ -26,11 +26,15 @@ pub enum Part {
     Driver,
     /// The Wine rig's own kernel binaries
     Kernel,
-    /// All of these
+    /// The crates that the driver is made of, besides its own, for arm64
+    Arm64,
+    /// The programs that run on Windows, for arm64: no other task compiles them
+    Arm64Programs,
+    /// All of these but the two for arm64
     All,
 }
 
-/// The parts, each a step.
+/// The parts of [`Part::All`], each a step.
 pub const PARTS: [Part; 6] =
     [Part::Format, Part::Inf, Part::Linux, Part::Windows, Part::Driver, Part::Kernel];
 
@@ -60,6 +64,8 @@ impl Part {
             Self::Windows => programs::lint(layout, progress).map(|()| Outcome::Done),
             Self::Driver => kernel(&pe::Workspace::driver(layout), layout, progress),
             Self::Kernel => kernel(&pe::Workspace::rig_kernel(layout), layout, progress),
+            Self::Arm64 => arm64::lint_driver_parts(layout, progress).map(|()| Outcome::Done),
+            Self::Arm64Programs => arm64::lint_programs(layout, progress).map(|()| Outcome::Done),
             Self::All => Ok(Outcome::NotNeeded("it is the sum of the others".to_owned())),
         })
     }
@@ -73,6 +79,8 @@ impl Part {
             Self::Windows => "clippy: programs for Windows",
             Self::Driver => "clippy: driver",
             Self::Kernel => "clippy: kernel binaries of the Wine rig",
+            Self::Arm64 => "clippy: the driver's crates for arm64",
+            Self::Arm64Programs => "clippy: programs for arm64",
             Self::All => "all lints",
         }
     }

@@ -11,7 +11,7 @@ use crate::layout::{Layout, WINDOWS_TARGET};
 use crate::{counter_names, message_table, version_resource};
 
 /// The packages of the programs that run on Windows.
-const WINDOWS_PACKAGES: [&str; 7] = [
+pub(super) const WINDOWS_PACKAGES: [&str; 7] = [
     "snapless-service",
     "snapless-cli",
     "snapless-installer",
@@ -129,6 +129,7 @@ fn windows_cargo(layout: &Layout, verb: &str) -> Tool {
         .arg(format!("build.target-dir='{}'", windows_output(layout).display()))
 }
 
-fn windows_output(layout: &Layout) -> PathBuf {
+/// Where they are built.
+pub(super) fn windows_output(layout: &Layout) -> PathBuf {
     layout.pe().join("windows")
 }

@@ -28,7 +28,7 @@ use crate::setup::import_library::Names;
 use crate::stamp::{Fingerprint, Stamp};
 
 /// Where mingw-w64's headers are.
-const MINGW_INCLUDE: &str = "/usr/share/mingw-w64/include";
+pub const MINGW_INCLUDE: &str = "/usr/share/mingw-w64/include";
 
 /// Headers that the compiler supplies on Windows as well, and that clang's own would clash with
 /// mingw-w64's over, and headers of the `storage` subset that mingw-w64 lacks and that declare
