@@ -127,7 +127,8 @@ pub enum DriverError {
     ImpossibleSeq,
     /// A repair before the base image is complete, or while writes go uncaptured.
     #[error(
-        "the copy cannot be repaired now, as the first sync is under way or no server takes what          is captured: look at `snapless status`, and try again"
+        "the copy cannot be repaired now, as the first sync is under way or no server takes what \
+         is captured: look at `snapless status`, and try again"
     )]
     NotNow,
     /// The driver has another use for what it notes of the volume's changes.
