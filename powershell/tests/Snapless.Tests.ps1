@@ -231,6 +231,7 @@ Describe 'An error' {
         @{ Code = 4; Category = 'ObjectNotFound' }
         @{ Code = 5; Category = 'PermissionDenied' }
         @{ Code = 7; Category = 'ResourceUnavailable' }
+        @{ Code = 11; Category = 'InvalidOperation' }
         @{ Code = $null; Category = 'ResourceUnavailable' }
     ) {
         param($Code, $Category)

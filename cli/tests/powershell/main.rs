@@ -170,6 +170,23 @@ fn the_manifest_exports_the_cmdlets_and_names_files_that_are_there() {
 }
 
 #[test]
+fn the_page_of_the_module_has_the_category_of_every_exit_code() {
+    let (module, about) = (module(), read("powershell/Snapless/en-US/about_Snapless.help.txt"));
+    let told = about.lines().filter_map(|line| {
+        let mut words = line.strip_prefix("        ")?.split_whitespace();
+        let code = words.next().filter(|word| word.parse::<u8>().is_ok())?;
+        Some((code, words.next()?))
+    });
+    let told: Vec<_> = told.collect();
+    for (code, category) in &told {
+        assert_eq!(module.entry(code)[1], *category, "{code}");
+    }
+    let known = read("powershell/Snapless/Snapless.psm1");
+    let known = known.split("$script:Kinds = @{").nth(1).and_then(|it| it.split('}').next());
+    assert_eq!(told.len(), known.unwrap().lines().filter(|line| line.contains('=')).count());
+}
+
+#[test]
 fn every_cmdlet_has_help_of_all_its_parameters() {
     for function in exported(&module()) {
         assert_eq!(help_faults(&function), [""; 0], "{}", function.name);
