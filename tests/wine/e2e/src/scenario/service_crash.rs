@@ -13,10 +13,11 @@ use crate::service::ServiceSettings;
 use crate::status::Status;
 use crate::summary::Summary;
 
-/// The queue has room for what is captured while no service is there. The sweep is slow: kills come
-/// during it, and what it reads is kept until it is acknowledged.
+/// The queue has room for what is captured while no service is there, also on a machine on which
+/// services start slowly. The sweep is slow: kills come during it, and what it reads is kept until
+/// it is acknowledged.
 const SERVICE: ServiceSettings =
-    ServiceSettings { sweep_mib: Some(2), ..ServiceSettings::holding(256) };
+    ServiceSettings { sweep_mib: Some(2), ..ServiceSettings::holding(512) };
 /// The longest delay of each request: the server follows what is written, so that the queue holds.
 const VOLUME_JITTER_US: u32 = 120_000;
 /// How often the service is killed, and how often of these during the first sync at least.
