@@ -127,11 +127,11 @@ pub(crate) fn line(number: u64, now_ms: u64) -> VolumeLine {
     }
 }
 
-/// The latest point.
+/// The latest point; while a volume is protected it never goes back, as none does.
 pub(crate) fn latest_ms(number: u64, now_ms: u64) -> Option<u64> {
     match state(number, now_ms) {
         State::FirstSync | State::Waiting => None,
-        State::Protected => Some(now_ms - 400 - mix(number, now_ms / 1000) % 900),
+        State::Protected => Some(now_ms - now_ms % 1000 - 400 - mix(number, 0) % 900),
         State::Gap => Some(now_ms - 30_000),
         State::Resync => Some(now_ms - 200_000),
         _ => Some(now_ms - 3_000_000 - (now_ms + mix(number, 5)) % 3_000_000),
@@ -227,4 +227,20 @@ pub(crate) fn map(number: u64, volume: VolumeId, parts: u32, now_ms: u64) -> Blo
         shares.map(|share| u32::try_from(share).unwrap_or_default()).to_vec()
     }));
     map
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_latest_point_of_a_protected_volume_never_goes_back() {
+        const BEGIN_MS: u64 = 1_800_000_000_000;
+        for number in 1..16 {
+            let latest = |step: u64| latest_ms(number, BEGIN_MS + step * 7).unwrap();
+            for step in 0..2000 {
+                assert!(latest(step) <= latest(step + 1), "{number}, {step}");
+            }
+        }
+    }
 }
