@@ -25,7 +25,9 @@ use std::thread;
 use std::time::Duration;
 
 use clap::Parser;
-use vm_protocol::message::{BEAT_SECONDS, Deed, FromGuest, Outcome, StepNumber, ToGuest, VERSION};
+use vm_protocol::message::{
+    BEAT_SECONDS, Command, Deed, FromGuest, Outcome, StepNumber, ToGuest, VERSION,
+};
 
 use crate::error::AgentError;
 use crate::line::{Line, Orders};
@@ -101,6 +103,10 @@ fn serve(arguments: &Arguments) -> Result<(), AgentError> {
     }
 }
 
+/// How the Linux guest hibernates: to a disk of its own. It returns when the machine goes on.
+const HIBERNATE_LINUX: &str = "mkswap /dev/swap && swapon /dev/swap && \
+    echo shutdown > /sys/power/disk && echo disk > /sys/power/state";
+
 /// What steps work with.
 struct Agent {
     line: Line,
@@ -123,7 +129,12 @@ impl Agent {
             Deed::Stop { name } => self.programs.stop(&name, step, &self.line, &mut self.store),
             Deed::Collect { paths } => self.collect(step, &paths),
             Deed::Restart => return self.restart(step, orders),
+            Deed::Hibernate => return self.hibernate(step),
         };
+        self.end(step, done)
+    }
+
+    fn end(&mut self, step: StepNumber, done: Result<(), AgentError>) -> Result<(), AgentError> {
         let outcome = match done {
             Ok(()) => Outcome::Passed,
             Err(AgentError::Line(error)) => return Err(AgentError::Line(error)),
@@ -142,6 +153,21 @@ impl Agent {
             }
         }
         Ok(())
+    }
+
+    /// If that goes well, the harness hears no more of the step: signs of life, once the machine is
+    /// on again.
+    fn hibernate(&mut self, step: StepNumber) -> Result<(), AgentError> {
+        self.line.send(&FromGuest::Leaving { step })?;
+        let command = if cfg!(windows) {
+            Command::new("shutdown.exe", &["/h"])
+        } else {
+            Command::new("sh", &["-c", HIBERNATE_LINUX])
+        };
+        match programs::run(&command, step, &self.line, &mut self.store) {
+            Ok(()) => self.store.keep(step, &Outcome::Passed),
+            failed => self.end(step, failed),
+        }
     }
 
     /// The next thing that the harness hears is the hello after the restart.

@@ -39,15 +39,18 @@ const MODULES: [&str; 6] = [
 const ARGUMENTS: &str = "console=ttyS0 quiet no_timer_check panic=1 unknown_nmi_panic=1";
 /// Bytes of the result disk.
 const RESULTS: u64 = 40 << 20;
+/// Bytes of the disk that has the guest's memory while it hibernates, by which the guest knows it.
+const SWAP: u64 = 255 << 20;
 const DIRECTORY: u32 = 0o040_755;
 const PROGRAM: u32 = 0o100_755;
 const LINK: u32 = 0o120_777;
 /// What busybox is called by.
-const TOOLS: [&str; 13] = [
+const TOOLS: [&str; 17] = [
     "sh", "mount", "umount", "insmod", "reboot", "poweroff", "sleep", "uname", "echo", "cat",
-    "kill", "ls", "dd",
+    "kill", "ls", "dd", "ln", "mkswap", "swapon", "touch",
 ];
-/// The guest's first program. `rehearse=mute` on the kernel's command line: the guest never says
+/// The guest's first program; `SWAP_SECTORS` is a number. A guest that has hibernated goes on where
+/// it looks for its memory. `rehearse=mute` on the kernel's command line: the guest never says
 /// hello.
 const INIT: &str = r#"#!/bin/sh
 mount -t proc proc /proc
@@ -57,14 +60,19 @@ mount -t tmpfs tmp /tmp
 exec >/dev/console 2>&1
 echo 1 >/proc/sys/kernel/sysrq
 for module in /modules/*; do insmod "$module"; done
-while [ ! -b /dev/nvme0n1 ] || [ ! -b /dev/nvme1n1 ]; do sleep 1; done
-mount -t vfat -o sync /dev/nvme0n1 /results
-mount -t vfat /dev/nvme1n1 /media
-if [ ! -e /media/snapless-e2e ]; then
-    umount /results /media
-    mount -t vfat -o sync /dev/nvme1n1 /results
-    mount -t vfat /dev/nvme0n1 /media
-fi
+while [ ! -b /dev/nvme0n1 ] || [ ! -b /dev/nvme1n1 ] || [ ! -b /dev/nvme2n1 ]; do sleep 1; done
+for disk in nvme0n1 nvme1n1 nvme2n1; do
+    if [ "$(cat /sys/block/$disk/size)" = SWAP_SECTORS ]; then
+        ln -s $disk /dev/swap
+        cat /sys/block/$disk/dev >/sys/power/resume
+    fi
+done
+for disk in nvme0n1 nvme1n1 nvme2n1; do
+    mount -t vfat /dev/$disk /media || continue
+    [ -e /media/snapless-e2e ] && continue
+    umount /media
+    mount -t vfat -o sync /dev/$disk /results
+done
 case "$(cat /proc/cmdline)" in
 *rehearse=mute*) sleep 1000 ;;
 esac
@@ -96,6 +104,8 @@ impl Parts {
         medium::make(&medium, &[Content::file(&self.agent)])?;
         let data = folder.join("data.img");
         medium::empty_disk(&data, 1 << 20)?;
+        let swap = folder.join("swap.img");
+        medium::empty_disk(&swap, SWAP)?;
         let machine = Machine {
             qemu: self.qemu.clone(),
             accelerator: Accelerator::Tcg,
@@ -106,6 +116,7 @@ impl Parts {
             disks: vec![
                 Disk::new("results", &results, Bus::Nvme),
                 Disk::new("medium", &medium, Bus::Nvme),
+                Disk::new("swap", &swap, Bus::Nvme),
                 Disk::new("data", &data, Bus::Usb),
             ],
             discs: Vec::new(),
@@ -132,7 +143,8 @@ impl Parts {
             ["bin", "dev", "media", "modules", "proc", "results", "sys", "tmp"]
                 .map(|folder| Entry::new(folder, DIRECTORY, Vec::new()))
                 .into();
-        entries.push(Entry::new("init", PROGRAM, INIT.into()));
+        let init = INIT.replace("SWAP_SECTORS", &(SWAP / 512).to_string());
+        entries.push(Entry::new("init", PROGRAM, init.into()));
         entries.push(Entry::new("bin/busybox", PROGRAM, read(&busybox)?));
         for tool in TOOLS {
             entries.push(Entry::new(&format!("bin/{tool}"), LINK, b"busybox".to_vec()));

@@ -256,6 +256,11 @@ impl Guest {
                     let came_back = self.boot(left, Duration::ZERO)?;
                     return Ok(came_back.unwrap_or(Verdict::Passed));
                 }
+                FromGuest::Leaving { step: told }
+                    if told == step && has_started && *deed == Deed::Hibernate =>
+                {
+                    return self.hibernation(until);
+                }
                 FromGuest::Hello { instance, .. } if self.instance != Some(instance) => {
                     let what = "the program in the guest has started anew".to_owned();
                     self.instance = Some(instance);
@@ -264,6 +269,45 @@ impl Guest {
                 _ => return Ok(Verdict::ProtocolBroken { what: broken }),
             }
         }
+    }
+
+    /// Waits until the guest has gone off, starts the machine, and waits until it goes on.
+    fn hibernation(&mut self, until: Instant) -> Result<Verdict, VmError> {
+        while !self.vm.has_ended() {
+            match self.vm.listen(POLL) {
+                Some(Ok(FromGuest::Ended { outcome: Outcome::Failed { why }, .. })) => {
+                    return Ok(Verdict::Failed { why });
+                }
+                Some(Ok(FromGuest::Log { step, line })) => self.note(&format!("{step}: {line}"))?,
+                // What is on its way when it goes off may be torn.
+                Some(_) | None => {}
+            }
+            if Instant::now() > until {
+                return Ok(Verdict::TimedOut);
+            }
+        }
+        self.vm.cut_power()?;
+        while Instant::now() < until {
+            if self.vm.has_ended() {
+                let what = "the machine went off before the guest went on".to_owned();
+                return Ok(Verdict::Crashed { what });
+            }
+            self.vm.monitor.happened()?;
+            match self.vm.listen(POLL) {
+                Some(Ok(FromGuest::Hello { version, instance, system })) => {
+                    let why = "the guest has started anew in the place of going on".to_owned();
+                    let broken = self.greet(version, instance, system);
+                    return Ok(broken.unwrap_or(Verdict::Failed { why }));
+                }
+                Some(Ok(_)) => {
+                    self.last_heard = Instant::now();
+                    return Ok(Verdict::Passed);
+                }
+                Some(Err(error)) => self.note(&format!("before it went on: {error}"))?,
+                None => {}
+            }
+        }
+        Ok(Verdict::TimedOut)
     }
 
     /// The next message, or the verdict on a guest from which none comes.

@@ -58,7 +58,7 @@ impl Vm {
         Ok(Self { machine, ends, log, child, line, heard, monitor, _sockets: sockets })
     }
 
-    /// Takes the power away and gives it back: nothing in the guest is told of it.
+    /// Takes the power away, if it is on, and gives it back: nothing in the guest is told of it.
     pub fn cut_power(&mut self) -> Result<(), VmError> {
         self.end();
         for socket in [&self.ends.monitor, &self.ends.line] {

@@ -94,6 +94,7 @@ fn steps_restarts_power_cuts_and_files_make_a_run_that_passes() {
     let found = rehearsal.run(vec![
         guest("a program's words", Deed::Run(save)),
         guest("begin a load", Deed::Start { name: "load".into(), command: shell("cat") }),
+        guest("hibernate", Deed::Hibernate),
         guest("end the load", Deed::Stop { name: "load".into() }),
         guest("restart", Deed::Restart),
         sh(large),
@@ -111,7 +112,7 @@ fn steps_restarts_power_cuts_and_files_make_a_run_that_passes() {
     let dump = fs::metadata(rehearsal.folder.join("results/MEMORY.DMP")).expect("the dump");
     assert_eq!(dump.len(), 5 << 20);
     // All steps of the guest, and the collection at the end.
-    assert_eq!(found.kept.len(), 8);
+    assert_eq!(found.kept.len(), 9);
     assert!(found.kept.iter().all(|kept| kept.outcome == Outcome::Passed));
 }
 
@@ -131,6 +132,28 @@ fn a_step_that_finds_something_else_fails_and_the_next_ones_are_not_begun() {
     assert!(why.contains("code 3") && why.contains("no driver"), "{why}");
     assert_eq!(found.steps[1].verdict, None);
     assert_eq!(found.steps[2].verdict, Some(Verdict::Passed));
+    assert!(rehearsal.has("files/init"), "what is left is collected");
+}
+
+#[test]
+fn a_guest_that_cannot_hibernate_fails_and_so_does_one_that_starts_anew_in_its_place() {
+    let rehearsal = Rehearsal::new("not-hibernated");
+    let refuse = sh("mount -o bind /proc/version /sys/power/state");
+    let found = rehearsal.run(vec![refuse, guest("hibernate", Deed::Hibernate)]);
+    let Verdict::Failed { why } = &found.verdict else { panic!("{found:#?}") };
+    assert!(why.contains("code 1"), "{why}");
+    assert!(rehearsal.has("files/init"), "what is left is collected");
+
+    // It goes off when it is to hibernate, and has saved nothing.
+    let off = "while [ ! -s /tmp/state ]; do sleep 1; done; poweroff -f";
+    let script = format!(
+        "touch /tmp/state && mount -o bind /tmp/state /sys/power/state && \
+         {{ ({off}) >/dev/null 2>&1 & }}"
+    );
+    let rehearsal = Rehearsal::new("started-anew");
+    let found = rehearsal.run(vec![sh(&script), guest("hibernate", Deed::Hibernate)]);
+    let Verdict::Failed { why } = &found.verdict else { panic!("{found:#?}") };
+    assert!(why.contains("started anew"), "{why}");
     assert!(rehearsal.has("files/init"), "what is left is collected");
 }
 

@@ -64,7 +64,7 @@ pub enum FromGuest {
         /// How.
         outcome: Outcome,
     },
-    /// The guest restarts now, as the step asks.
+    /// The guest restarts or hibernates now, as the step asks.
     Leaving {
         /// Which step.
         step: StepNumber,
@@ -119,6 +119,8 @@ pub enum Deed {
     },
     /// Restart the machine in order.
     Restart,
+    /// Hibernate: the machine goes off, and goes on where it was once it is started again.
+    Hibernate,
 }
 
 /// A program with what is expected of it.

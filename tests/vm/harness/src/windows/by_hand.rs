@@ -25,5 +25,4 @@ pub const BY_HAND: &[(RangeInclusive<u32>, &str)] = &[
     (39..=51, "SQL Server, tools of the Windows SDK and traces that a person reads"),
     (52..=52, "two data disks, and a program that is not part of the medium"),
     (53..=56, "bytes that were read are compared with what a person knows of the volume's files"),
-    (109..=109, "the machine goes off and comes back in the midst of a step"),
 ];

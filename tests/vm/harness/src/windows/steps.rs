@@ -307,6 +307,13 @@ impl List {
         self.steps.push(Step::new("108 power cut under load", Doing::PowerCut, MEDIUM));
         self.wait_until_live("108 the session goes on");
         self.verify("108 the copy is the volume");
+        let allow = Command::new("powercfg.exe", &["/hibernate", "on"]);
+        self.run("109 hibernation is allowed", allow, SHORT);
+        self.start_load();
+        self.steps.push(step("109 hibernation under load", Deed::Hibernate, MEDIUM));
+        self.stop_load();
+        self.wait_until_live("109 the session goes on");
+        self.verify("109 the copy is the volume");
         self.start_load();
         self.steps.push(Step::new("111 crash under load", Doing::Crash, MEDIUM));
         let dump = powershell(r"Get-Item C:\Windows\MEMORY.DMP | Out-String");
