@@ -47,17 +47,13 @@ pub fn lint_programs(layout: &Layout, progress: &Progress) -> Result<()> {
         .run_with_progress(progress)
 }
 
-/// In the folder and the profile of the programs for x64, with which they share what runs on this
-/// machine. Nothing of it runs, so nothing is optimized.
+/// In the profile of the programs for x64. Nothing of it runs, so nothing is optimized.
 fn clippy(layout: &Layout, what: &str, target: &str, std: &str) -> Tool {
-    pe::offline(pe::clippy(format!("cargo clippy of {what} for arm64")))
-        .current_dir(layout.root())
+    let what = format!("{what} for arm64");
+    pe::offline(programs::cargo_for(layout, "clippy", &what, target, std))
         .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0")
         .env("CARGO_PROFILE_RELEASE_DEBUG", "0")
-        .args(["clippy", "--release", "--target", target])
-        .arg(format!("-Zbuild-std={std}"))
-        .arg("--config")
-        .arg(format!("build.target-dir='{}'", programs::windows_output(layout).display()))
+        .arg("--release")
 }
 
 #[cfg(test)]

@@ -121,15 +121,20 @@ fn windows_packages(layout: &Layout, verb: &str) -> Tool {
 }
 
 fn windows_cargo(layout: &Layout, verb: &str) -> Tool {
-    let what = format!("cargo {verb} of the programs for Windows");
+    cargo_for(layout, verb, "the programs for Windows", WINDOWS_TARGET, "std,panic_unwind")
+}
+
+/// Debian's cargo in the root workspace, for a target of whose standard library it builds these
+/// crates. All targets share a folder, and so what runs on this machine.
+pub(super) fn cargo_for(layout: &Layout, verb: &str, what: &str, target: &str, std: &str) -> Tool {
+    let what = format!("cargo {verb} of {what}");
     let cargo = if verb == "clippy" { pe::clippy(what) } else { pe::cargo(what) };
     cargo
         .current_dir(layout.root())
-        .args([verb, "--target", WINDOWS_TARGET, "-Zbuild-std=std,panic_unwind", "--config"])
+        .args([verb, "--target", target, &format!("-Zbuild-std={std}"), "--config"])
         .arg(format!("build.target-dir='{}'", windows_output(layout).display()))
 }
 
-/// Where they are built.
-pub(super) fn windows_output(layout: &Layout) -> PathBuf {
+fn windows_output(layout: &Layout) -> PathBuf {
     layout.pe().join("windows")
 }
