@@ -46,7 +46,7 @@
 //! | --- | --- |
 //! | `session` | the verbs that hosts call, and the lock |
 //! | `session::core` and the modules in it | decisions that need more than one owner |
-//! | `resync`, `backpressure`, `sweep`, `failing`, `lifecycle`, `gap`, `base_image` | owners that hold a policy or a state |
+//! | `resync`, `backpressure`, `cut`, `sweep`, `failing`, `lifecycle`, `gap`, `base_image` | owners that hold a policy or a state |
 //! | `pace` | how many reads the sweep keeps under way |
 //! | `host`, `status`, `submission` | interfaces |
 //!
@@ -144,6 +144,7 @@ extern crate std;
 
 mod backpressure;
 mod base_image;
+mod cut;
 mod excluded;
 mod failing;
 mod gap;
@@ -162,6 +163,7 @@ mod sweep;
 mod unused;
 mod verification;
 
+pub use cut::{Cut, CutRefused};
 pub use host::{Host, Mutex, Step, WORKERS, Worker};
 pub use lifecycle::Phase;
 pub use session::Session;

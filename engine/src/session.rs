@@ -18,10 +18,11 @@ use snapless_tracking::table::{BlockState, Table};
 use snapless_tracking::waiting::Fifo;
 use snapless_types::{
     BlockIndex, BlockRange, Clearing, Ends, EpochId, Extent, GapReason, Geometry, Made, RecordKind,
-    Regions, Seq,
+    Regions, Seq, Tick,
 };
 
 use self::core::{Core, ImpossibleSeq, Read, ReadOutcome, Shared, State};
+use crate::cut::CutRefused;
 use crate::host::{Call, Host, Mutex, Step, Worker};
 use crate::status::Status;
 use crate::submission::{Capture, Issue, Part, Submission, Ticket, Urgency};
@@ -382,6 +383,17 @@ impl<H: Host> Session<H> {
     /// Sets how hard the sweep may read the disk from now on, in place of [`Config::sweep`].
     pub fn set_sweep_limits(&self, limits: SweepLimits) {
         self.locked(|core| core.set_sweep_limits(limits));
+    }
+
+    /// Lets the writes that arrive from `from` on wait until `until`: a cut, of whose image the last
+    /// record before `until` is the end. A write that goes on, because it must not wait or a gap is
+    /// open, is counted: the cut is no good then.
+    ///
+    /// # Errors
+    /// [`CutRefused`]; nothing changes.
+    pub fn cut(&self, from: Tick, until: Tick) -> Result<(), CutRefused> {
+        // The clock is read again, under the lock: a write may have arrived while it was waited for.
+        self.locked(|core| core.set_cut(from, until, self.host.now()))
     }
 
     /// Resumes the sweep.

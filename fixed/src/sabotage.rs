@@ -20,6 +20,8 @@ pub enum Sabotage {
     NotesForgotten,
     /// ORDER: a write does not wait for another that it overlaps.
     OverlapForgotten,
+    /// ORDER: a write that arrives in a cut does not wait for its end.
+    CutForgotten,
     /// LOSS: an uncaptured write leaves its blocks as they are.
     GapForgotten,
     /// LOSS: a gap ends although the volume's length is not that of the session.
@@ -81,13 +83,14 @@ pub enum Sabotage {
 
 impl Sabotage {
     /// Every breach.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::HoldForgotten,
         Self::SpoiltReadUsed,
         Self::BaseCompleteTooEarly,
         Self::ExclusionUnconfirmed,
         Self::NotesForgotten,
         Self::OverlapForgotten,
+        Self::CutForgotten,
         Self::GapForgotten,
         Self::LengthForgotten,
         Self::EpochForgotten,

@@ -42,6 +42,8 @@ macro_rules! session_counters {
             writes_uncaptured: Writes, "uncaptured";
             /// Writes that must not wait, such as those to a paging file.
             writes_urgent: Writes, "";
+            /// Writes that arrived in a cut and did not wait for its end.
+            writes_past_cut: Writes, "";
             /// Writes to paging files that went past the session, their content being a don't-care.
             writes_excluded: Writes, "";
             /// Writes whose data could not be mapped or read.

@@ -49,6 +49,7 @@ use snapless_types::{BlockIndex, BlockRange, GapReason, Geometry, Seq};
 
 use crate::backpressure::Backpressure;
 use crate::base_image::BaseImage;
+use crate::cut::Cut;
 use crate::excluded::Excluded;
 use crate::failing::Failing;
 use crate::gap::Gap;
@@ -89,6 +90,7 @@ pub struct State<W, Q> {
     base: BaseImage,
     gap: Gap,
     backpressure: Backpressure,
+    cut: Cut,
     resync: Resync,
     capture_queue: CaptureQueue,
     epochs: Epochs,
@@ -145,6 +147,7 @@ impl<W, Q: Fifo<W>> State<W, Q> {
             base: BaseImage::default(),
             gap: Gap::default(),
             backpressure: Backpressure::new(config),
+            cut: Cut::default(),
             resync: Resync::new(config),
             capture_queue: CaptureQueue::new(
                 config.queue_bytes,

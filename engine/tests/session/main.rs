@@ -15,6 +15,7 @@ use snapless_types::{
 mod clearings;
 mod continued;
 mod control;
+mod cuts;
 mod gaps;
 mod paging;
 mod reads;
@@ -32,6 +33,8 @@ const MADE: Made = Made { time: 7, monotonic: Tick(8) };
 #[derive(Default)]
 struct TestHost {
     now: Cell<u64>,
+    /// How far the clock goes on whenever it is read.
+    passes: Cell<u64>,
     woken: RefCell<Vec<Worker>>,
 }
 
@@ -59,7 +62,7 @@ impl Host for TestHost {
     type Mutex<T> = TestMutex<T>;
 
     fn now(&self) -> Tick {
-        Tick(self.now.get())
+        Tick(self.now.replace(self.now.get() + self.passes.get()))
     }
 
     fn clock(&self) -> u64 {

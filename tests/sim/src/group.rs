@@ -1,5 +1,5 @@
-//! The simulator of a consistency group: sessions of several volumes of a machine, one clock, and
-//! applications that write to all of them.
+//! The simulator of a consistency group: sessions of several volumes of a machine, one clock, or of
+//! several machines, each with a clock, and applications that write to all of them.
 //!
 //! An application writes when it has seen other writes complete, on whatever volume. Rule ORDER
 //! (rules.md#order) has it that the records of all volumes up to one time of the clock have no
@@ -8,6 +8,9 @@
 //!
 //! A thread reads the clocks, and may be preempted before it takes a session's lock: each verb is
 //! two steps of the scheduler. The clock goes on by a coarse tick, as that of Windows does.
+//!
+//! Of the clocks of several machines it is known how far they are apart, but for [`UNSURE`]. Their
+//! volumes have cuts in common ([`Session::cut`]), and only these are checked.
 
 use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
@@ -35,6 +38,10 @@ const STEPS: usize = 3_000;
 const COARSE: u64 = 16 * MS;
 /// How far ahead the instants are that are asked for, in ticks.
 const AHEAD: u64 = 2 * COARSE;
+/// What is not known of how far two clocks are apart, in ticks.
+const UNSURE: u64 = 5 * MS;
+/// How long a cut lasts, in ticks.
+const CUT: u64 = COARSE + UNSURE;
 
 /// How a run is broken, to show that the check finds it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,16 +50,32 @@ pub enum Breach {
     OwnClocks,
     /// Of each volume the instant is taken at which it is asked.
     OwnInstants,
+    /// Writes of several machines wait for no cut.
+    NoCut,
+    /// A cut is as long as what is not known of the clocks, and they are coarse.
+    ShortCut,
+}
+
+/// Where the volumes of a group are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// On one machine.
+    OneMachine,
+    /// Each on a machine of its own.
+    Machines,
 }
 
 /// Plays a run.
 ///
 /// # Errors
 /// The first write that is in an image without one that had completed before it arrived.
-pub fn play(seed: u64, breach: Option<Breach>) -> Result<(), String> {
-    let mut world = World::new(seed, breach);
+pub fn play(place: Place, seed: u64, breach: Option<Breach>) -> Result<(), String> {
+    let mut world = World::new(place, seed, breach);
     for _ in 0..STEPS {
         world.step()?;
+    }
+    if place == Place::Machines {
+        return Ok(());
     }
     world.check_every_time().map_err(|why| format!("seed {seed}: {why}"))
 }
@@ -111,6 +134,8 @@ struct Volume {
     session: Session<GroupHost>,
     /// By how much its clock is ahead.
     ahead: u64,
+    /// By how much that is taken for more than it is.
+    wrong: u64,
     /// Issued writes.
     on_disk: Vec<(WriteId, Ticket)>,
     /// Which write a record is of.
@@ -119,10 +144,13 @@ struct Volume {
     records: Vec<(Seq, u64)>,
     drained: Drained,
     asked_for: u64,
+    /// The instant that was asked for, by its clock.
+    asked_at: u64,
 }
 
 struct World {
     rng: Rng,
+    place: Place,
     breach: Option<Breach>,
     now: u64,
     volumes: Vec<Volume>,
@@ -130,8 +158,8 @@ struct World {
     writes: Vec<Write>,
     completed: usize,
     outstanding: usize,
-    /// The instant that was asked for.
-    asked: Option<u64>,
+    /// An instant was asked for.
+    is_asked: bool,
     /// Ends of the streams of the first volumes, each of its own instant.
     own: Vec<Seq>,
 }
@@ -139,7 +167,7 @@ struct World {
 const SESSION: SessionId = SessionId([1; 16]);
 
 impl Volume {
-    fn new(ahead: u64) -> Self {
+    fn new(ahead: u64, wrong: u64) -> Self {
         let host = GroupHost::default();
         host.0.set(ahead);
         let config = Config { read_bytes: BLOCK, ..Config::new(64 * BLOCK) };
@@ -152,11 +180,13 @@ impl Volume {
             host,
             session,
             ahead,
+            wrong,
             on_disk: Vec::new(),
             record_of: HashMap::new(),
             records: Vec::new(),
             drained,
             asked_for: 0,
+            asked_at: 0,
         }
     }
 
@@ -179,21 +209,24 @@ impl Volume {
 }
 
 impl World {
-    fn new(seed: u64, breach: Option<Breach>) -> Self {
-        let ahead = |volume: usize| match breach {
-            Some(Breach::OwnClocks) => volume as u64 * 3 * COARSE,
-            _ => 0,
+    fn new(place: Place, seed: u64, breach: Option<Breach>) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let mut volume = |volume: usize| match (place, breach) {
+            (Place::Machines, _) => Volume::new(rng.u64(..1000 * MS), rng.u64(..=UNSURE)),
+            (_, Some(Breach::OwnClocks)) => Volume::new(volume as u64 * 3 * COARSE, 0),
+            _ => Volume::new(0, 0),
         };
         Self {
-            rng: Rng::with_seed(seed),
+            volumes: (0..VOLUMES).map(&mut volume).collect(),
+            rng,
+            place,
             breach,
             now: 0,
-            volumes: (0..VOLUMES).map(|volume| Volume::new(ahead(volume))).collect(),
             threads: Vec::new(),
             writes: Vec::new(),
             completed: 0,
             outstanding: 0,
-            asked: None,
+            is_asked: false,
             own: Vec::new(),
         }
     }
@@ -315,25 +348,16 @@ impl World {
         if self.breach == Some(Breach::OwnInstants) {
             return self.look_at_one();
         }
-        let Some(at) = self.asked.take() else {
-            let mut at = 0;
-            for it in &mut self.volumes {
-                it.host.0.set(self.now + it.ahead);
-                let status = it.session.status();
-                (it.asked_for, at) = (status.last_seq, at.max(status.monotonic.0));
-            }
-            at += AHEAD;
-            let asked = |it: &Volume| it.drained.ask(SESSION, at, Seq::new(it.asked_for));
-            self.asked = self.volumes.iter().all(asked).then_some(at);
+        if !self.is_asked {
+            self.ask();
             return Ok(());
-        };
+        }
         let mut ends = Vec::new();
         for it in &mut self.volumes {
             it.host.0.set(self.now + it.ahead);
             let status = it.session.status();
             it.drain();
-            if status.monotonic.0 <= at {
-                self.asked = Some(at);
+            if status.monotonic.0 <= it.asked_at {
                 return Ok(());
             }
             match it.drained.answer(Seq::new(status.last_seq)) {
@@ -341,7 +365,34 @@ impl World {
                 other => return Err(format!("all was drained, and the end is {other:?}")),
             }
         }
+        self.is_asked = false;
+        let at = self.volumes[0].asked_at;
         self.check(&ends).map_err(|why| format!("at {at}: {why}"))
+    }
+
+    /// Asks for an instant that all volumes have in common, with a cut if they are of several
+    /// machines.
+    fn ask(&mut self) {
+        let mut at = 0;
+        for it in &mut self.volumes {
+            it.host.0.set(self.now + it.ahead);
+            let status = it.session.status();
+            (it.asked_for, at) = (status.last_seq, at.max(status.monotonic.0));
+        }
+        at += AHEAD;
+        let (now, place, breach) = (self.now, self.place, self.breach);
+        self.is_asked = self.volumes.iter_mut().all(|it| {
+            it.asked_at = at;
+            if place == Place::Machines {
+                let from = now + it.ahead + it.wrong + AHEAD;
+                let until = from + if breach == Some(Breach::ShortCut) { UNSURE } else { CUT };
+                it.asked_at = until - 1;
+                if breach != Some(Breach::NoCut) {
+                    it.session.cut(Tick(from), Tick(until)).expect("the last one has ended");
+                }
+            }
+            it.drained.ask(SESSION, it.asked_at, Seq::new(it.asked_for))
+        });
     }
 
     /// Takes the end of one volume's stream, and those of the others later.

@@ -9,6 +9,7 @@ use snapless_tracking::waiting::Fifo;
 use snapless_types::{BlockRange, GapReason, Tick};
 
 use super::Core;
+use crate::cut::CutRefused;
 use crate::host::{Step, Worker};
 use crate::lifecycle::Phase;
 use crate::submission::Submission;
@@ -82,7 +83,11 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
     /// not ready watches a block of its own, so it is not looked at again for nothing.
     fn first_ready(&mut self) -> Option<HeldWrite> {
         for _ in 0..CANDIDATES_MAX {
-            let Some(held) = self.state.in_flight.candidate() else {
+            let (state, now) = (&self.state, self.call.now);
+            let candidate = state.in_flight.candidate();
+            // None behind one that waits for the end of a cut goes on ahead of it.
+            let goes = |held: &HeldWrite| !state.cut.keeps(held.since, now);
+            let Some(held) = candidate.filter(goes) else {
                 if self.state.capture_queue.is_at_most(HIGH_MARK) {
                     self.state.backpressure.no_write_lacks_room();
                 }
@@ -140,6 +145,12 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
         }
     }
 
+    /// See [`Session::cut`](crate::Session::cut). The dispatch thread is woken for the first write
+    /// that waits.
+    pub fn set_cut(&mut self, from: Tick, until: Tick, now: Tick) -> Result<(), CutRefused> {
+        self.state.cut.set(from, until, now)
+    }
+
     fn deadline(&self) -> Option<Tick> {
         let (state, now) = (&self.state, self.call.now);
         let epoch = state.epochs.deadline(now);
@@ -149,6 +160,7 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
         let hold = state.backpressure.deadline(state.in_flight.oldest_waiting());
         let late = || state.resync.deadline(self.kept_by_resync(), &state.in_flight, now);
         let late = if state.gap.is_open() { late() } else { None };
-        [epoch, hold, late, self.failed_reads_deadline()].into_iter().flatten().min()
+        let cut = state.cut.end(now).filter(|_| state.in_flight.is_any_held());
+        [epoch, hold, late, cut, self.failed_reads_deadline()].into_iter().flatten().min()
     }
 }

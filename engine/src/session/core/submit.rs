@@ -165,6 +165,7 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
     ) -> Option<Submission<W>> {
         let write = self.release(held)?;
         self.count_uncaptured(held.change.kind);
+        self.count_past_cut(held.since);
         self.mark_dirty(held.change.blocks, reason);
         Some(Submission::Issue(Issue::as_it_is(write, held.slot, None)))
     }
@@ -207,16 +208,17 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
         urgency: Urgency,
     ) -> Submission<W> {
         if self.is_covered_by_gap(&change) {
-            return self.issue_uncaptured(write, change, None);
+            return self.issue_uncaptured(write, change, self.call.now, None);
         }
         if urgency == Urgency::MustNotWait
             && let Some((slot, reservation)) = self.make_way_for_urgent(&change)
         {
             self.state.counts[0].writes_captured_inline += 1;
+            self.count_past_cut(self.call.now);
             return self.hand_out(Capture { write, slot, change, reservation });
         }
         if let Some(reason) = self.reason_not_to_hold(urgency) {
-            return self.issue_uncaptured(write, change, Some(reason));
+            return self.issue_uncaptured(write, change, self.call.now, Some(reason));
         }
         // If its blocks do not keep it, the queue does.
         let lacks_room = self.state.lifecycle.is_capturing()
@@ -282,7 +284,7 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
         let Waiter { write, kind, extent, since } = self.state.in_flight.pop_waiting()?;
         self.count_hold(since);
         let change = self.change_of(kind, extent);
-        Some(self.issue_uncaptured(write, change, None))
+        Some(self.issue_uncaptured(write, change, since, None))
     }
 
     fn change_of(&self, kind: RecordKind, extent: Extent) -> Change {
@@ -351,13 +353,16 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
         }
     }
 
-    /// True if only queue space can keep the write from being captured and issued right now.
+    /// True if only queue space can keep a write that arrives now from being captured and issued at
+    /// once.
     #[inline]
     fn may_be_captured_now(&self, change: &Change) -> bool {
         let state = &self.state;
         // A write that takes space ahead of one that waits for it would make that one wait for
         // ever.
-        !state.backpressure.holds_back(state.in_flight.oldest_held()) && self.is_ready(change)
+        !state.backpressure.holds_back(state.in_flight.oldest_held())
+            && !state.cut.keeps(self.call.now, self.call.now)
+            && self.is_ready(change)
     }
 
     /// True if neither a block nor another write keeps the write from being captured.
@@ -389,7 +394,7 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
         reason: GapReason,
     ) -> Submission<W> {
         // In this order: capturing would resume at once if no block were dirty.
-        let submission = self.issue_uncaptured(write, change, Some(reason));
+        let submission = self.issue_uncaptured(write, change, self.call.now, Some(reason));
         if self.state.lifecycle.is_capturing() {
             self.stop_capturing(reason);
         }
@@ -405,17 +410,20 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
         let inside = Extent::new(extent.offset(), len);
         let blocks = inside.and_then(|inside| geometry.blocks_of(&inside));
         let change = Change { kind, extent, blocks: blocks.unwrap_or(BlockRange::EMPTY) };
-        self.issue_uncaptured(write, change, Some(GapReason::LengthChanged))
+        self.issue_uncaptured(write, change, self.call.now, Some(GapReason::LengthChanged))
     }
 
-    /// Issues an arriving write uncaptured; the reason as for [`Core::mark_dirty`].
+    /// Issues a write without a slot uncaptured that arrived at `since`; the reason as for
+    /// [`Core::mark_dirty`].
     fn issue_uncaptured(
         &mut self,
         write: W,
         change: Change,
+        since: Tick,
         reason: Option<GapReason>,
     ) -> Submission<W> {
         self.count_uncaptured(change.kind);
+        self.count_past_cut(since);
         self.mark_dirty(change.blocks, reason);
         let slot = self.state.in_flight.insert_past_held(&change);
         Submission::Issue(Issue::as_it_is(write, slot, None))
@@ -431,6 +439,12 @@ impl<W, Q: Fifo<W>> Core<'_, W, Q> {
     pub(super) fn count_uncaptured(&mut self, kind: RecordKind) {
         self.state.counts[0].writes_uncaptured += 1;
         self.state.counts[0].clearings += u64::from(!kind.has_payload());
+    }
+
+    /// Counts a write that goes on if a cut would keep it.
+    fn count_past_cut(&mut self, since: Tick) {
+        self.state.counts[0].writes_past_cut +=
+            u64::from(self.state.cut.keeps(since, self.call.now));
     }
 
     pub(super) fn release(&mut self, held: &HeldWrite) -> Option<W> {
