@@ -11,9 +11,9 @@ use snapless_driver_client::{Driver, DriverError, DriverPort, SessionStatus, Vol
 use snapless_types::{BlockIndex, EpochId, Extent, Geometry};
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 use snapless_wire::ioctl::{
-    ABI_VERSION, DeviceName, DrainFrom, KeepStateRequest, MAP_CELLS, MapCell, MapReply, Protection,
-    SPECIAL_FILE_PAGING, SessionPhase, StartRequest, StatusFlags, StatusReply, SweepLimits,
-    UnusedRequest, Verify,
+    ABI_VERSION, CutTime, DeviceName, DrainFrom, KeepStateRequest, MAP_CELLS, MapCell, MapReply,
+    Protection, SPECIAL_FILE_PAGING, SessionPhase, StartRequest, StatusFlags, StatusReply,
+    SweepLimits, UnusedRequest, Verify,
 };
 use zerocopy::FromZeros;
 use zerocopy::little_endian::{U32, U64};
@@ -244,6 +244,10 @@ impl DriverPort for TestDriver {
     fn verify(&self, session: SessionId, verify: Verify) -> Result<(), DriverError> {
         self.verified.lock().unwrap().push((session, verify));
         Ok(())
+    }
+
+    fn cut(&self, _: SessionId, _: CutTime) -> Result<(), DriverError> {
+        Err(DriverError::Older(Call::Cut))
     }
 
     fn stop(&self, session: SessionId) -> Result<(), DriverError> {

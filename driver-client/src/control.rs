@@ -10,10 +10,10 @@ use std::ptr;
 use snapless_types::{BlockIndex, EpochId, Extent, Geometry};
 use snapless_wire::id::{SessionId, VolumeGuid};
 use snapless_wire::ioctl::{
-    AcknowledgeRequest, CONTROL_DEVICE_PATH, DeviceName, DrainFrom, DrainFromReply,
-    DrainFromRequest, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN, IOCTL_DRAIN_FROM, IOCTL_KEEP_STATE,
-    IOCTL_LIMIT_SWEEP, IOCTL_LIST_VOLUMES, IOCTL_MAP, IOCTL_NOTE, IOCTL_RESUME, IOCTL_REVIEW,
-    IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_UNUSED, IOCTL_VERIFY, IOCTL_VERSION,
+    AcknowledgeRequest, CONTROL_DEVICE_PATH, CutRequest, CutTime, DeviceName, DrainFrom,
+    DrainFromReply, DrainFromRequest, IOCTL_ACKNOWLEDGE, IOCTL_CUT, IOCTL_DRAIN, IOCTL_DRAIN_FROM,
+    IOCTL_KEEP_STATE, IOCTL_LIMIT_SWEEP, IOCTL_LIST_VOLUMES, IOCTL_MAP, IOCTL_NOTE, IOCTL_RESUME,
+    IOCTL_REVIEW, IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_UNUSED, IOCTL_VERIFY, IOCTL_VERSION,
     KeepStateRequest, ListRequest, MapReply, NoteRequest, Protection, ReviewRequest, SessionReply,
     SessionRequest, StartRequest, StatusReply, SweepLimits, SweepRequest, UnusedReply,
     UnusedRequest, Verify, VerifyRequest, VersionReply, VolumeEntry,
@@ -281,6 +281,11 @@ impl DriverPort for ControlDevice {
         self.send(Call::Verify, IOCTL_VERIFY, request.as_bytes())
     }
 
+    fn cut(&self, session: SessionId, cut: CutTime) -> Result<(), DriverError> {
+        let request = CutRequest::new(self.version, session, cut);
+        self.send(Call::Cut, IOCTL_CUT, request.as_bytes())
+    }
+
     fn stop(&self, session: SessionId) -> Result<(), DriverError> {
         let request = SessionRequest::new(self.version, session);
         self.send(Call::Stop, IOCTL_STOP, request.as_bytes())
@@ -344,9 +349,12 @@ fn call_error(call: Call, source: io::Error) -> DriverError {
         Some(ERROR_CRC) if call == Call::KeepState => DriverError::NoStateArea,
         // `STATUS_DEVICE_NOT_READY`.
         Some(ERROR_NOT_READY) if call == Call::Verify => DriverError::NotNow,
+        Some(ERROR_NOT_READY) if call == Call::Cut => DriverError::NoCut,
         Some(ERROR_NOT_READY) if call == Call::Note => DriverError::CannotNote,
         // `STATUS_INVALID_DEVICE_REQUEST`.
-        Some(ERROR_INVALID_FUNCTION) if call == Call::LimitSweep => DriverError::Older(call),
+        Some(ERROR_INVALID_FUNCTION) if matches!(call, Call::LimitSweep | Call::Cut) => {
+            DriverError::Older(call)
+        }
         Some(ERROR_NO_SYSTEM_RESOURCES | ERROR_NOT_ENOUGH_MEMORY) => DriverError::NoMemory(call),
         // `STATUS_WRONG_VOLUME`.
         Some(ERROR_WRONG_DISK) => DriverError::VolumeChanged(call),

@@ -45,6 +45,8 @@ pub enum Call {
     Map,
     /// `IOCTL_VERIFY`.
     Verify,
+    /// `IOCTL_CUT`.
+    Cut,
     /// `IOCTL_STOP`.
     Stop,
 }
@@ -68,6 +70,7 @@ impl std::fmt::Display for Call {
             Self::Status => "status",
             Self::Map => "map",
             Self::Verify => "verify",
+            Self::Cut => "cut",
             Self::Stop => "stop",
         })
     }
@@ -131,6 +134,11 @@ pub enum DriverError {
          is captured: look at `snapless status`, and try again"
     )]
     NotNow,
+    /// A cut whose time is wrong.
+    #[error(
+        "the driver takes no cut then: it has begun, is too far ahead, or another one is under way"
+    )]
+    NoCut,
     /// The driver has another use for what it notes of the volume's changes.
     #[error("the driver cannot note now what is changed")]
     CannotNote,

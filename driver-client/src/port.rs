@@ -10,8 +10,9 @@ use std::any::Any;
 use snapless_types::{BlockIndex, EpochId, Extent, Geometry};
 use snapless_wire::id::{SessionId, VolumeGuid};
 use snapless_wire::ioctl::{
-    DeviceName, DrainFrom, KeepStateRequest, MapReply, Protection, SessionPhase, SessionReply,
-    StartRequest, SweepLimits, UnusedRequest, Verify, VersionReply, VolumeEntry, negotiate,
+    CutTime, DeviceName, DrainFrom, KeepStateRequest, MapReply, Protection, SessionPhase,
+    SessionReply, StartRequest, SweepLimits, UnusedRequest, Verify, VersionReply, VolumeEntry,
+    negotiate,
 };
 
 use crate::error::{Call, DriverError};
@@ -127,6 +128,13 @@ pub trait DriverPort: Send + Sync {
 
     /// Begins or ends a verification of a session's copy. Needs no claim.
     fn verify(&self, session: SessionId, verify: Verify) -> Result<(), DriverError>;
+
+    /// Lets writes that arrive in a time to come wait until its end.
+    ///
+    /// # Errors
+    /// [`DriverError::NoCut`] if it has begun, is too far ahead, or another one has not ended;
+    /// [`DriverError::Older`] from a driver that knows no cuts.
+    fn cut(&self, session: SessionId, cut: CutTime) -> Result<(), DriverError>;
 
     /// Ends a session. Needs no claim.
     fn stop(&self, session: SessionId) -> Result<(), DriverError>;

@@ -10,13 +10,13 @@
 use snapless_types::{BlockIndex, EpochId};
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{
-    AcknowledgeRequest, BadRequest, DRAIN_BUFFER_MIN, DeviceName, DrainFrom, DrainFromReply,
-    DrainFromRequest, ExcludedExtents, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN, IOCTL_DRAIN_FROM,
-    IOCTL_KEEP_STATE, IOCTL_LIMIT_SWEEP, IOCTL_LIST_VOLUMES, IOCTL_MAP, IOCTL_NOTE, IOCTL_RESUME,
-    IOCTL_REVIEW, IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_UNUSED, IOCTL_VERIFY, IOCTL_VERSION,
-    KeepStateRequest, ListRequest, NoteRequest, ReviewRequest, SessionReply, SessionRequest,
-    StartRequest, StartSettings, StatusReply, SweepLimits, SweepRequest, UnusedReply,
-    UnusedRequest, Verify, VerifyRequest, VersionReply,
+    AcknowledgeRequest, BadRequest, CutRequest, CutTime, DRAIN_BUFFER_MIN, DeviceName, DrainFrom,
+    DrainFromReply, DrainFromRequest, ExcludedExtents, IOCTL_ACKNOWLEDGE, IOCTL_CUT, IOCTL_DRAIN,
+    IOCTL_DRAIN_FROM, IOCTL_KEEP_STATE, IOCTL_LIMIT_SWEEP, IOCTL_LIST_VOLUMES, IOCTL_MAP,
+    IOCTL_NOTE, IOCTL_RESUME, IOCTL_REVIEW, IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_UNUSED,
+    IOCTL_VERIFY, IOCTL_VERSION, KeepStateRequest, ListRequest, NoteRequest, ReviewRequest,
+    SessionReply, SessionRequest, StartRequest, StartSettings, StatusReply, SweepLimits,
+    SweepRequest, UnusedReply, UnusedRequest, Verify, VerifyRequest, VersionReply,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -126,6 +126,8 @@ pub trait Driver {
     fn map(&self, session: Self::Found) -> Result<Self::Entries, StatusOf<Self>>;
     /// Begins or ends a verification of the copy, or repairs what one has found.
     fn verify(&self, session: Self::Found, verify: Verify) -> Result<(), StatusOf<Self>>;
+    /// Lets writes that arrive in a time to come wait until its end.
+    fn cut(&self, session: Self::Found, cut: CutTime) -> Result<(), StatusOf<Self>>;
     /// Ends a session.
     fn stop(&self, session: Self::Found, id: SessionId) -> Result<(), StatusOf<Self>>;
 }
@@ -177,6 +179,10 @@ pub fn dispatch<D: Driver>(driver: &D, request: D::Request, code: u32) {
         }
         IOCTL_STATUS => status(driver, request),
         IOCTL_MAP => map(driver, request),
+        IOCTL_CUT => {
+            let result = cut(driver, &request);
+            request.complete(result);
+        }
         IOCTL_VERIFY => {
             let result = verify(driver, &request);
             request.complete(result);
@@ -299,6 +305,13 @@ fn verify<D: Driver>(driver: &D, request: &D::Request) -> Result<(), StatusOf<D>
     let input: VerifyRequest = read(request.input())?;
     let (id, verify) = input.parse().map_err(refusal)?;
     driver.verify(driver.find(id).ok_or(Refusal::NotFound)?, verify)
+}
+
+#[inline(never)]
+fn cut<D: Driver>(driver: &D, request: &D::Request) -> Result<(), StatusOf<D>> {
+    let input: CutRequest = read(request.input())?;
+    let (id, cut) = input.parse().map_err(refusal)?;
+    driver.cut(driver.find(id).ok_or(Refusal::NotFound)?, cut)
 }
 
 #[inline(never)]

@@ -16,7 +16,7 @@ use snapless_engine::{RegionMap, Tick};
 use snapless_types::{BlockIndex, EpochId, Extent, Geometry, Regions};
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{
-    DeviceName, DrainFrom, ExcludedExtents, IOCTL_VERSION, KeepStateRequest, MapReply,
+    CutTime, DeviceName, DrainFrom, ExcludedExtents, IOCTL_VERSION, KeepStateRequest, MapReply,
     SessionReply, StartSettings, StatusReply, SweepLimits, UnusedRequest, Verify, VolumeEntry,
 };
 use wdk_sys::{
@@ -237,6 +237,10 @@ impl control::Driver for Sessions<'_> {
 
     fn verify(&self, (_, session): Self::Found, verify: Verify) -> Result<(), Status> {
         session.verify(verify).map_err(Status)
+    }
+
+    fn cut(&self, (_, session): Self::Found, cut: CutTime) -> Result<(), Status> {
+        session.cut(cut).map_err(Status)
     }
 
     fn stop(&self, (volume, _): Self::Found, id: SessionId) -> Result<(), Status> {

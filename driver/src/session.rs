@@ -32,10 +32,12 @@ pub mod write;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use snapless_driver_logic::tracker::{Known, Taken};
-use snapless_engine::{Config, Host, Marks, StartError, Tick, Worker};
+use snapless_engine::{Config, Cut, Host, Marks, StartError, Tick, Worker};
 use snapless_types::{BlockIndex, BlockRange, Extent, Geometry, Regions};
 use snapless_wire::id::SessionId;
-use snapless_wire::ioctl::{EXCLUDED_MAX, Protection, StartSettings, SweepLimits, UnusedRequest};
+use snapless_wire::ioctl::{
+    CUT_LEN_MAX, CutTime, EXCLUDED_MAX, Protection, StartSettings, SweepLimits, UnusedRequest,
+};
 use wdk_sys::{
     DO_BUFFERED_IO, DO_DIRECT_IO, NTSTATUS, STATUS_DEVICE_NOT_READY, STATUS_INSUFFICIENT_RESOURCES,
     STATUS_INVALID_PARAMETER, STATUS_NOT_SUPPORTED,
@@ -259,6 +261,14 @@ impl Session {
     /// Sets how hard its sweep may read the disk from now on. IRQL <= DISPATCH_LEVEL.
     pub fn limit_sweep(&self, limits: SweepLimits) {
         self.engine.set_sweep_limits(sweep_limits(limits));
+    }
+
+    /// Lets writes that arrive in this time wait until its end; `STATUS_DEVICE_NOT_READY` if it has
+    /// begun, is too far ahead, or another one has not ended. IRQL <= DISPATCH_LEVEL.
+    pub fn cut(&self, cut: CutTime) -> Result<(), NTSTATUS> {
+        const { assert!(CUT_LEN_MAX == Cut::LEN_MAX) };
+        let made = self.engine.cut(Tick(cut.from), Tick(cut.until));
+        made.map_err(|_| STATUS_DEVICE_NOT_READY)
     }
 
     /// Bytes of its queue. IRQL <= DISPATCH_LEVEL.

@@ -15,6 +15,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::id::{EpochIdLe, SessionId};
 
+mod cut;
 mod drain_from;
 mod excluded;
 mod keep_state;
@@ -27,6 +28,7 @@ mod unused;
 mod verify;
 mod version;
 
+pub use cut::{CUT_LEN_MAX, CutRequest, CutTime};
 pub use drain_from::{DrainFrom, DrainFromReply, DrainFromRequest, ORIGIN_SKIP, origin_behind};
 pub use excluded::{EXCLUDED_MAX, ExcludedExtents, ReviewRequest};
 pub use keep_state::{ALWAYS_MAX, KeepStateRequest};
@@ -109,6 +111,11 @@ pub const IOCTL_UNUSED: u32 = ctl_code(0x80e, METHOD_BUFFERED);
 /// for the claimed session: at once, and when it begins that again as the machine comes up. An
 /// older driver does not know it: `STATUS_INVALID_DEVICE_REQUEST`.
 pub const IOCTL_LIMIT_SWEEP: u32 = ctl_code(0x80f, METHOD_BUFFERED);
+
+/// Input [`CutRequest`]; no output. Writes that arrive in a time to come wait until its end.
+/// `STATUS_DEVICE_NOT_READY` if it has begun, is too far ahead, or another one has not ended. Needs
+/// no claim. An older driver does not know it: `STATUS_INVALID_DEVICE_REQUEST`.
+pub const IOCTL_CUT: u32 = ctl_code(0x810, METHOD_BUFFERED);
 
 /// The least output buffer of a drain, in bytes: one record of the longest payload with its header.
 pub const DRAIN_BUFFER_MIN: usize =
@@ -321,6 +328,8 @@ pub enum BadRequest {
     SweepLatency,
     /// Limits of the sweep with a value that they do not have.
     Sweep,
+    /// Empty, or too long.
+    Cut,
     /// No reason for which a session continues.
     Continues,
     /// Too many, not in order, or impossible.

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use snapless_driver_client::error::Call;
 use snapless_driver_client::file_system::{Answers, Unanswered};
@@ -17,9 +19,9 @@ use snapless_types::{
 };
 use snapless_wire::id::{AreaId, FileTime, SessionId, VolumeGuid};
 use snapless_wire::ioctl::{
-    ABI_VERSION, DRAIN_BUFFER_MIN, DeviceName, DrainFrom, KeepStateRequest, MapReply, ORIGIN_SKIP,
-    Protection, SPECIAL_FILE_PAGING, SessionPhase, StartRequest, StatusFlags, StatusReply,
-    SweepLimits, UnusedRequest, Verify,
+    ABI_VERSION, CUT_LEN_MAX, CutTime, DRAIN_BUFFER_MIN, DeviceName, DrainFrom, KeepStateRequest,
+    MapReply, ORIGIN_SKIP, Protection, SPECIAL_FILE_PAGING, SessionPhase, StartRequest,
+    StatusFlags, StatusReply, SweepLimits, UnusedRequest, Verify,
 };
 use snapless_wire::record::{Position, RecordHeader};
 use zerocopy::FromZeros;
@@ -33,10 +35,33 @@ pub const SAVED_BYTES: u64 = 3 << 20;
 const TIME: u64 = 132_223_104_000_000_000;
 
 /// A clock that several volumes share, in ticks: it goes on with each question for a status.
-pub type Clock = Arc<AtomicU64>;
+#[derive(Clone, Default)]
+pub struct Clock {
+    time: Arc<AtomicU64>,
+    ahead: u64,
+}
 
 /// Ticks by which a question for a status sets it on.
 const STATUS_TICKS: u64 = 10_000;
+/// Ticks that pass while a write waits for the end of a cut, before it looks again.
+const CUT_TICKS: u64 = 1_000;
+
+impl Clock {
+    /// That of another machine: it goes on with this one, and shows so many ticks more.
+    pub fn ahead(&self, ticks: u64) -> Self {
+        Self { time: Arc::clone(&self.time), ahead: self.ahead + ticks }
+    }
+
+    /// What it shows.
+    pub fn now(&self) -> u64 {
+        self.time.load(Ordering::SeqCst) + self.ahead
+    }
+
+    /// Lets so many ticks pass.
+    pub fn pass(&self, ticks: u64) {
+        self.time.fetch_add(ticks, Ordering::SeqCst);
+    }
+}
 
 /// A call that the driver has seen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -101,7 +126,7 @@ struct State {
     forgets: bool,
     /// How often the status was asked for.
     asked: u64,
-    /// The driver takes limits of the sweep only when a session starts.
+    /// The driver takes limits of the sweep only when a session starts, and no cuts.
     is_older: bool,
     /// How often it was asked to take other ones.
     limits_asked: u64,
@@ -135,6 +160,8 @@ struct Session {
     clock: Option<Clock>,
     /// How far the clocks have gone without a record.
     passed: u64,
+    /// The last cut.
+    cut: Option<CutTime>,
     /// How often the machine was restarted before it.
     boot: u64,
     /// The number behind which its own begin.
@@ -189,7 +216,7 @@ impl FakeDriver {
 
     /// One of several volumes of a machine.
     pub fn with_clock(device: &str, clock: &Clock) -> Arc<Self> {
-        Self::with(device, Some(Arc::clone(clock)))
+        Self::with(device, Some(clock.clone()))
     }
 
     fn with(device: &str, clock: Option<Clock>) -> Arc<Self> {
@@ -248,7 +275,7 @@ impl FakeDriver {
         self.state.change(|state| (state.unused, state.unused_room) = (Some(unused), room));
     }
 
-    /// Makes it one that takes limits of the sweep only when a session starts.
+    /// Makes it one that takes limits of the sweep only when a session starts, and no cuts.
     pub fn make_older(&self) {
         self.state.lock().is_older = true;
     }
@@ -293,8 +320,19 @@ impl FakeDriver {
         self.state.lock().scarce
     }
 
-    /// Captures a write of `sectors`, each filled with one byte; returns the last record's number.
+    /// Captures a write of `sectors`, each filled with one byte, after the end of a cut in which it
+    /// arrives; returns the last record's number.
     pub fn write(&self, offset: u64, sectors: &[u8]) -> u64 {
+        let mut arrived = None;
+        let mut waits = || {
+            self.state.change(|state| {
+                let session = state.session.as_mut().expect("a session to write to");
+                session.waits_for_cut(*arrived.get_or_insert(session.monotonic()))
+            })
+        };
+        while waits() {
+            thread::sleep(Duration::from_nanos(100 * CUT_TICKS));
+        }
         self.capture(RecordKind::Write, offset, sectors)
     }
 
@@ -545,6 +583,7 @@ impl State {
             length: self.length,
             clock: self.clock.clone(),
             passed: 0,
+            cut: None,
             sweep: SweepLimits::DEFAULT,
             boot: self.boot,
             origin: 0,
@@ -606,9 +645,21 @@ impl Session {
 
     fn monotonic(&self) -> u64 {
         if let Some(clock) = &self.clock {
-            return clock.load(Ordering::SeqCst);
+            return clock.now();
         }
         self.last_seq - self.origin + self.passed
+    }
+
+    /// Lets time pass for a write that arrived in a cut; false if it need not wait any more.
+    fn waits_for_cut(&mut self, arrived: u64) -> bool {
+        let now = self.monotonic();
+        let waits = self.cut.is_some_and(|cut| cut.from <= arrived && now < cut.until);
+        match &self.clock {
+            Some(clock) if waits => clock.pass(CUT_TICKS),
+            None if waits => self.passed += CUT_TICKS,
+            _ => {}
+        }
+        waits
     }
 
     fn marker(&mut self, kind: RecordKind) {
@@ -957,7 +1008,7 @@ impl DriverPort for FakePort {
         let mut state = self.shared.lock();
         state.asked += 1;
         if let Some(clock) = &state.clock {
-            clock.fetch_add(STATUS_TICKS, Ordering::SeqCst);
+            clock.pass(STATUS_TICKS);
         }
         let length = state.length;
         let session = state
@@ -1003,6 +1054,24 @@ impl DriverPort for FakePort {
 
     fn verify(&self, _id: SessionId, _verify: Verify) -> Result<(), DriverError> {
         Err(DriverError::Busy(Call::Verify))
+    }
+
+    fn cut(&self, id: SessionId, cut: CutTime) -> Result<(), DriverError> {
+        self.shared.change(|state| {
+            if state.is_older {
+                return Err(DriverError::Older(Call::Cut));
+            }
+            let session = state.session.as_mut().filter(|session| session.id == id);
+            let session = session.ok_or(DriverError::NotFound(Call::Cut))?;
+            let now = session.monotonic();
+            let is_another_pending = session.cut.is_some_and(|it| now < it.until);
+            if is_another_pending || cut.from <= now {
+                return Err(DriverError::NoCut);
+            }
+            assert!((1..=CUT_LEN_MAX).contains(&(cut.until - cut.from)), "a sound request");
+            session.cut = Some(cut);
+            Ok(())
+        })
     }
 
     fn stop(&self, id: SessionId) -> Result<(), DriverError> {

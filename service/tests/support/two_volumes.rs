@@ -23,8 +23,8 @@ use snapless_service::stop::StopSignal;
 use snapless_types::{BlockIndex, EpochId, Extent, Geometry};
 use snapless_wire::id::{SessionId, VolumeGuid};
 use snapless_wire::ioctl::{
-    ABI_VERSION, DeviceName, DrainFrom, KeepStateRequest, MapReply, Protection, StartRequest,
-    SweepLimits, UnusedRequest, Verify,
+    ABI_VERSION, CutTime, DeviceName, DrainFrom, KeepStateRequest, MapReply, Protection,
+    StartRequest, SweepLimits, UnusedRequest, Verify,
 };
 use tempfile::TempDir;
 
@@ -180,6 +180,10 @@ impl DriverPort for Port {
         self.of(session, Call::Verify)?.verify(session, verify)
     }
 
+    fn cut(&self, session: SessionId, cut: CutTime) -> Result<(), DriverError> {
+        self.of(session, Call::Cut)?.cut(session, cut)
+    }
+
     fn stop(&self, session: SessionId) -> Result<(), DriverError> {
         self.of(session, Call::Stop)?.stop(session)
     }
@@ -274,12 +278,12 @@ impl Machine {
                 let volume = &self.volumes[usize::try_from(number * number / 7 % 2).unwrap()];
                 volume.write(number * 512, &[1]);
                 if number % 3 == 0 {
-                    self.clock.fetch_add(1_000, Ordering::SeqCst);
+                    self.clock.pass(1_000);
                 }
                 if number % 16 == 0 {
                     volume.end_epoch();
                 }
-                let now = self.clock.load(Ordering::SeqCst);
+                let now = self.clock.now();
                 if until.is_none() && opened() > before {
                     until = Some(now + 3_000_000);
                 }

@@ -7,8 +7,8 @@ use snapless_driver_client::{DriverError, DriverPort, Volume};
 use snapless_types::{BlockIndex, EpochId, Geometry};
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{
-    ABI_VERSION, DeviceName, DrainFrom, KeepStateRequest, MapReply, StartRequest, SweepLimits,
-    UnusedRequest, Verify,
+    ABI_VERSION, CutTime, DeviceName, DrainFrom, KeepStateRequest, MapReply, StartRequest,
+    SweepLimits, UnusedRequest, Verify,
 };
 
 use crate::driver::{Call, Driver};
@@ -97,6 +97,10 @@ impl DriverPort for Port<'_> {
     }
 
     fn verify(&self, _: SessionId, _: Verify) -> Result<(), DriverError> {
+        Err(DriverError::Absent)
+    }
+
+    fn cut(&self, _: SessionId, _: CutTime) -> Result<(), DriverError> {
         Err(DriverError::Absent)
     }
 

@@ -3,13 +3,14 @@
 
 use snapless_types::Geometry;
 use snapless_wire::ioctl::{
-    ALWAYS_MAX, AcknowledgeRequest, BadRequest, DEVICE_NAME_MAX, DRAIN_BUFFER_MIN, DeviceName,
-    DrainFromRequest, HOLD_LIMIT_MAX_MS, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN, IOCTL_DRAIN_FROM,
-    IOCTL_KEEP_STATE, IOCTL_LIMIT_SWEEP, IOCTL_LIST_VOLUMES, IOCTL_NOTE, IOCTL_RESUME,
-    IOCTL_REVIEW, IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_UNUSED, IOCTL_VERIFY, IOCTL_VERSION,
-    KeepStateRequest, NoteRequest, QUEUE_BYTES_MAX, QUEUE_BYTES_MIN, ReviewRequest,
-    SWEEP_LATENCY_MAX_MS, SWEEP_RATE_MIN, SessionPhase, SessionRequest, StartRequest, SweepLimits,
-    SweepRequest, UNUSED_MAX, UnusedRequest, Verify, VerifyRequest, is_spoken,
+    ALWAYS_MAX, AcknowledgeRequest, BadRequest, CUT_LEN_MAX, CutRequest, DEVICE_NAME_MAX,
+    DRAIN_BUFFER_MIN, DeviceName, DrainFromRequest, HOLD_LIMIT_MAX_MS, IOCTL_ACKNOWLEDGE,
+    IOCTL_CUT, IOCTL_DRAIN, IOCTL_DRAIN_FROM, IOCTL_KEEP_STATE, IOCTL_LIMIT_SWEEP,
+    IOCTL_LIST_VOLUMES, IOCTL_NOTE, IOCTL_RESUME, IOCTL_REVIEW, IOCTL_START, IOCTL_STATUS,
+    IOCTL_STOP, IOCTL_UNUSED, IOCTL_VERIFY, IOCTL_VERSION, KeepStateRequest, NoteRequest,
+    QUEUE_BYTES_MAX, QUEUE_BYTES_MIN, ReviewRequest, SWEEP_LATENCY_MAX_MS, SWEEP_RATE_MIN,
+    SessionPhase, SessionRequest, StartRequest, SweepLimits, SweepRequest, UNUSED_MAX,
+    UnusedRequest, Verify, VerifyRequest, is_spoken,
 };
 use snapless_wire::state_area::{AREA_LEN, STAMP_LEN};
 use zerocopy::FromBytes;
@@ -62,6 +63,9 @@ pub(super) const TARGET: Target = Target {
         "verify: repair",
         "verify: bad extent",
         "verify: odd",
+        "cut",
+        "cut: bad session",
+        "cut: bad time",
         "drain",
         "drain: no room",
         "length",
@@ -107,6 +111,7 @@ fn run(input: &[u8]) -> &'static str {
         }
         IOCTL_KEEP_STATE => KeepStateRequest::ref_from_bytes(input).map_or("length", keep_state),
         IOCTL_VERIFY => VerifyRequest::read_from_bytes(input).map_or("length", |it| verify(&it)),
+        IOCTL_CUT => CutRequest::read_from_bytes(input).map_or("length", |it| cut(&it)),
         IOCTL_DRAIN => drain(input),
         other => {
             // A number on the wire is a phase or none, whatever it is.
@@ -181,6 +186,18 @@ fn verify(request: &VerifyRequest) -> &'static str {
     }
 }
 
+fn cut(request: &CutRequest) -> &'static str {
+    match request.parse() {
+        Ok((session, cut)) => {
+            assert!(!session.is_nil());
+            assert!(cut.from < cut.until && cut.until - cut.from <= CUT_LEN_MAX);
+            "cut"
+        }
+        Err(BadRequest::Cut) => "cut: bad time",
+        Err(_) => "cut: bad session",
+    }
+}
+
 fn start(request: &StartRequest) -> &'static str {
     let settings = match request.settings() {
         Ok(settings) => settings,
@@ -200,6 +217,7 @@ fn start(request: &StartRequest) -> &'static str {
         Err(
             BadRequest::Review
             | BadRequest::Sweep
+            | BadRequest::Cut
             | BadRequest::Seq
             | BadRequest::Lose
             | BadRequest::StateArea

@@ -11,11 +11,12 @@ use snapless_driver_logic::control::{self, Refusal};
 use snapless_types::{BlockIndex, EpochId};
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{
-    DRAIN_BUFFER_MIN, DeviceName, DrainFrom, ExcludedExtents, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN,
-    IOCTL_DRAIN_FROM, IOCTL_KEEP_STATE, IOCTL_LIMIT_SWEEP, IOCTL_LIST_VOLUMES, IOCTL_MAP,
-    IOCTL_NOTE, IOCTL_RESUME, IOCTL_REVIEW, IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_UNUSED,
-    IOCTL_VERIFY, IOCTL_VERSION, KeepStateRequest, MapReply, SessionReply, StartSettings,
-    StatusReply, SweepLimits, UnusedRequest, Verify, VolumeEntry,
+    CUT_LEN_MAX, CutTime, DRAIN_BUFFER_MIN, DeviceName, DrainFrom, ExcludedExtents,
+    IOCTL_ACKNOWLEDGE, IOCTL_CUT, IOCTL_DRAIN, IOCTL_DRAIN_FROM, IOCTL_KEEP_STATE,
+    IOCTL_LIMIT_SWEEP, IOCTL_LIST_VOLUMES, IOCTL_MAP, IOCTL_NOTE, IOCTL_RESUME, IOCTL_REVIEW,
+    IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_UNUSED, IOCTL_VERIFY, IOCTL_VERSION,
+    KeepStateRequest, MapReply, SessionReply, StartSettings, StatusReply, SweepLimits,
+    UnusedRequest, Verify, VolumeEntry,
 };
 use zerocopy::FromZeros;
 
@@ -379,6 +380,12 @@ impl<'a> control::Driver for &'a Model {
         Ok(())
     }
 
+    fn cut(&self, session: SessionId, cut: CutTime) -> Result<(), Status> {
+        assert!(self.find(session).is_some());
+        assert!((1..=CUT_LEN_MAX).contains(&(cut.until - cut.from)), "a cut has an end");
+        Ok(())
+    }
+
     fn stop(&self, session: SessionId, id: SessionId) -> Result<(), Status> {
         assert_eq!(session, id, "the session that was asked for");
         self.sessions.borrow_mut().retain(|known| known.id != session);
@@ -404,6 +411,7 @@ fn name_of(code: u32, end: End) -> &'static str {
         IOCTL_STATUS => "status",
         IOCTL_MAP => "map",
         IOCTL_VERIFY => "verify",
+        IOCTL_CUT => "cut",
         IOCTL_STOP => "stop",
         _ => "other",
     };

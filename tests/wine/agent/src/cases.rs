@@ -43,7 +43,7 @@ pub(crate) struct Case {
 const UNKNOWN_SESSION: SessionId = SessionId([0xEE; 16]);
 const NO_DEVICE: &str = r"\Device\NoSuchVolume";
 /// A code of our device type that has no function, and one of another device type.
-const UNKNOWN_CODES: [u32; 4] = [0x8053_E040, 0x8053_FFFC, 0x0022_2000, 0];
+const UNKNOWN_CODES: [u32; 4] = [0x8053_E044, 0x8053_FFFC, 0x0022_2000, 0];
 
 impl Case {
     /// A case.
