@@ -7,6 +7,7 @@
 mod found;
 
 use snapless_engine::sabotage::Sabotage;
+use snapless_sim::group::{self, Place};
 use snapless_sim::reboots::play;
 use snapless_sim::{Failure, Options, Rule, run};
 
@@ -131,6 +132,15 @@ fn a_session_that_continues_with_numbers_that_the_server_has_breaks_resume() {
 #[test]
 fn a_session_that_continues_with_numbers_of_a_past_that_comes_back_breaks_resume() {
     restarts_find(Sabotage::NumbersRepeated, &["RESUME", "LOSS", "no point"]);
+}
+
+#[test]
+fn a_cut_that_is_forgotten_breaks_order() {
+    Sabotage::choose(Some(Sabotage::CutForgotten));
+    let found = (1..=SEEDS).find_map(|seed| group::play(Place::Machines, seed, None).err());
+    Sabotage::choose(None);
+    let what = found.expect("a cut in which no write waits is found");
+    assert!(what.contains("ORDER"), "{what}");
 }
 
 #[test]
