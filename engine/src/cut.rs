@@ -1,22 +1,21 @@
 //! A cut: where the images of volumes of several machines end, whose clocks differ.
 //!
-//! The image of a cut ends with the last record from before its end. A write that arrives in the cut
-//! waits for that end: it is not in the image, and it completes later.
+//! The image of a cut ends with the last record from before its end. A write that arrives in the
+//! cut waits for that end: it is not in the image, and it completes later.
 //!
 //! Why no image has a write W without a write V of another machine that had completed before W
 //! arrived (rule ORDER, rules.md#order):
 //!
-//! - V is not in the image, so the clock had shown the end of V's cut when V's record was made. A
-//!   coarse clock shows an instant when it has come, or later: V completed after that end.
-//! - W is in the image, so it arrived before its cut began, as a clock showed it that was read when W
-//!   had arrived. A coarse clock is behind, so it may have been up to a step of the clock (16 ms)
-//!   later.
-//! - Each cut lasts longer than such a step and what is not known of how the clocks differ. So it
-//!   ends, on whatever machine, after that step from the begin of any other. V completed later than
-//!   W arrived.
+//! - V is not in the image of its volume, so the clock showed the end of V's cut, or later, when
+//!   V's record was made, before V was issued. A coarse clock never shows what has not come yet: V
+//!   completed after that end.
+//! - W is in the image, so it arrived before its cut began, by a clock that was read afterwards. A
+//!   coarse clock may be a step (16 ms) behind: W arrived earlier than a step after that begin.
+//! - A cut is at least as long as a step and what is not known of how the clocks differ, together.
+//!   So V's cut ends no earlier than a step after W's begins: V completed after W had arrived.
 //!
 //! A write that goes on in a cut, because it must not wait, may break this. It is counted
-//! (`writes_past_cut`), and there is no such image if the counter has changed.
+//! (`writes_past_cut`): if the counter has changed, the cut is no good.
 //!
 //! The rule: nothing ends a cut but the clock, and it lasts no longer than [`Cut::LEN_MAX`] (rule
 //! HANG, rules.md#hang).
@@ -47,8 +46,8 @@ impl Cut {
     /// Ticks until the latest one begins.
     pub const AHEAD_MAX: u64 = 10_000 * Tick::PER_MS;
 
-    /// Sets a cut from `from` up to, not including, `until`. `now` is what the clock shows under the
-    /// session's lock: every write that had the lock before has arrived before `from`.
+    /// Sets a cut from `from` up to, not including, `until`. `now` is what the clock shows under
+    /// the session's lock: every write that had the lock before has arrived before `from`.
     ///
     /// # Errors
     /// [`CutRefused`]; nothing changes.

@@ -385,14 +385,14 @@ impl<H: Host> Session<H> {
         self.locked(|core| core.set_sweep_limits(limits));
     }
 
-    /// Lets the writes that arrive from `from` on wait until `until`: a cut, of whose image the last
-    /// record before `until` is the end. A write that goes on, because it must not wait or a gap is
-    /// open, is counted: the cut is no good then.
+    /// Lets the writes that arrive from `from` on wait until `until`: a cut, of whose image the
+    /// last record before `until` is the end. A write that goes on, because it must not wait or a
+    /// gap is open, is counted: the cut is no good then.
     ///
     /// # Errors
     /// [`CutRefused`]; nothing changes.
     pub fn cut(&self, from: Tick, until: Tick) -> Result<(), CutRefused> {
-        // The clock is read again, under the lock: a write may have arrived while it was waited for.
+        // The clock is read under the lock, too: a write may have arrived while it was waited for.
         self.locked(|core| core.set_cut(from, until, self.host.now()))
     }
 
