@@ -3,14 +3,15 @@
 use snapless_types::{BlockIndex, BlockRange, EpochId, Extent, Geometry, Made, Seq};
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::{
-    ABI_VERSION, AcknowledgeRequest, DRAIN_BUFFER_MIN, DeviceName, DrainFrom, DrainFromReply,
-    DrainFromRequest, ExcludedExtents, HOLD_LIMIT_MAX_MS, IOCTL_ACKNOWLEDGE, IOCTL_DRAIN,
-    IOCTL_DRAIN_FROM, IOCTL_KEEP_STATE, IOCTL_LIMIT_SWEEP, IOCTL_LIST_VOLUMES, IOCTL_MAP,
-    IOCTL_NOTE, IOCTL_RESUME, IOCTL_REVIEW, IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_UNUSED,
-    IOCTL_VERIFY, IOCTL_VERSION, KeepStateRequest, ListRequest, MapReply, NoteRequest,
-    QUEUE_BYTES_MAX, QUEUE_BYTES_MIN, ReviewRequest, SWEEP_LATENCY_MAX_MS, SWEEP_RATE_MIN,
-    SessionReply, SessionRequest, SettingsLe, StartRequest, StatusReply, SweepLimits, SweepRequest,
-    UNUSED_MAX, UnusedReply, UnusedRequest, Verify, VerifyRequest, VersionReply,
+    ABI_VERSION, AcknowledgeRequest, CUT_LEN_MAX, CutRequest, CutTime, DRAIN_BUFFER_MIN,
+    DeviceName, DrainFrom, DrainFromReply, DrainFromRequest, ExcludedExtents, HOLD_LIMIT_MAX_MS,
+    IOCTL_ACKNOWLEDGE, IOCTL_CUT, IOCTL_DRAIN, IOCTL_DRAIN_FROM, IOCTL_KEEP_STATE,
+    IOCTL_LIMIT_SWEEP, IOCTL_LIST_VOLUMES, IOCTL_MAP, IOCTL_NOTE, IOCTL_RESUME, IOCTL_REVIEW,
+    IOCTL_START, IOCTL_STATUS, IOCTL_STOP, IOCTL_UNUSED, IOCTL_VERIFY, IOCTL_VERSION,
+    KeepStateRequest, ListRequest, MapReply, NoteRequest, QUEUE_BYTES_MAX, QUEUE_BYTES_MIN,
+    ReviewRequest, SWEEP_LATENCY_MAX_MS, SWEEP_RATE_MIN, SessionReply, SessionRequest, SettingsLe,
+    StartRequest, StatusReply, SweepLimits, SweepRequest, UNUSED_MAX, UnusedReply, UnusedRequest,
+    Verify, VerifyRequest, VersionReply,
 };
 use windows_sys::Win32::Foundation::NTSTATUS;
 use zerocopy::IntoBytes;
@@ -21,7 +22,8 @@ use crate::handle::Handle;
 pub(crate) mod status {
     pub(crate) use windows_sys::Win32::Foundation::{
         STATUS_BUFFER_TOO_SMALL as BUFFER_TOO_SMALL, STATUS_CANCELLED as CANCELLED,
-        STATUS_DEVICE_BUSY as DEVICE_BUSY, STATUS_INSUFFICIENT_RESOURCES as INSUFFICIENT_RESOURCES,
+        STATUS_DEVICE_BUSY as DEVICE_BUSY, STATUS_DEVICE_NOT_READY as DEVICE_NOT_READY,
+        STATUS_INSUFFICIENT_RESOURCES as INSUFFICIENT_RESOURCES,
         STATUS_INVALID_DEVICE_REQUEST as INVALID_DEVICE_REQUEST,
         STATUS_INVALID_PARAMETER as INVALID_PARAMETER, STATUS_IO_TIMEOUT as IO_TIMEOUT,
         STATUS_NOT_FOUND as NOT_FOUND, STATUS_NOT_SUPPORTED as NOT_SUPPORTED,
@@ -98,6 +100,7 @@ pub(crate) fn always() -> Vec<Case> {
     let mut cases = lengths();
     cases.extend(fields_of_a_start());
     cases.extend(fields_of_a_session_request());
+    cases.extend(cuts());
     for code in UNKNOWN_CODES {
         let refused = status::INVALID_DEVICE_REQUEST;
         cases.push(Case::new(format!("code {code:#x}"), code, &[1; 64], 64, refused));
@@ -220,6 +223,27 @@ fn verify(bytes_per_second: u64) -> VerifyRequest {
     VerifyRequest::new(ABI_VERSION, UNKNOWN_SESSION, Verify::Begin { bytes_per_second })
 }
 
+/// Cuts of no session.
+fn cuts() -> [Case; 3] {
+    [
+        Case::new(
+            "a cut of an unknown session",
+            IOCTL_CUT,
+            &cut(CUT_LEN_MAX),
+            0,
+            status::NOT_FOUND,
+        ),
+        Case::new("an empty cut", IOCTL_CUT, &cut(0), 0, status::INVALID_PARAMETER),
+        Case::new("a long cut", IOCTL_CUT, &cut(CUT_LEN_MAX + 1), 0, status::INVALID_PARAMETER),
+    ]
+}
+
+/// A cut of so many ticks.
+fn cut(ticks: u64) -> Vec<u8> {
+    let cut = CutTime { from: 1, until: 1 + ticks };
+    CutRequest::new(ABI_VERSION, UNKNOWN_SESSION, cut).as_bytes().to_vec()
+}
+
 /// A repair of bytes that no volume has: the request ends with their offset and their length.
 fn impossible_repair() -> Vec<u8> {
     let last = Extent::from_parts(u64::MAX - 1, 1);
@@ -270,6 +294,7 @@ fn lengths() -> Vec<Case> {
         ("status", IOCTL_STATUS, session.as_bytes(), size_of::<StatusReply>()),
         ("map", IOCTL_MAP, session.as_bytes(), size_of::<MapReply>()),
         ("verify", IOCTL_VERIFY, verify.as_bytes(), 0),
+        ("cut", IOCTL_CUT, &cut(1), 0),
         ("stop", IOCTL_STOP, session.as_bytes(), 0),
     ] {
         let long = [whole, &[0]].concat();

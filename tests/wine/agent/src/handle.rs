@@ -142,6 +142,12 @@ impl Drop for Request<'_> {
 }
 
 impl Answer {
+    /// The bytes that the driver says it wrote, if it succeeded.
+    pub(crate) fn output(&self) -> &[u8] {
+        let written = if self.status == 0 { self.information } else { 0 };
+        &self.output[..written.min(self.output.len())]
+    }
+
     /// An error if the driver wrote behind what it says that it wrote.
     pub(crate) fn check_untouched(&self, name: &str) -> Result<(), String> {
         let written = if self.status == 0 { self.information } else { 0 };

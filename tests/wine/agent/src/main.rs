@@ -14,11 +14,14 @@
 //! | `malformed beside SEED COUNT` | the same beside another program's session, then random requests |
 //! | `hung begin`, `hung ask`, `hung end` | requests to the driver while the disk of the second volume hangs |
 //! | `refused start` | a start on a volume that cannot be protected |
+//! | `cut` | a write in a cut, with a session of the agent's own |
 //! | `short-sessions` | sessions that begin and end |
 //! | `refused each-allocation`, `refused attach`, `refused no-memory` | requests to the driver while its allocations fail |
 
 #[cfg(windows)]
 mod cases;
+#[cfg(windows)]
+mod cut;
 #[cfg(windows)]
 mod device_control;
 #[cfg(windows)]
@@ -82,6 +85,7 @@ fn act(line: &str) -> Result<String, String> {
             let answer = many_writes::command(verb, arguments).ok_or_else(unknown)?;
             answer.map_err(|error| error.to_string())
         }
+        ["cut"] => cut::waits(),
         ["short-sessions"] => refused::short_sessions(),
         [verb, ref arguments @ ..] => {
             volume::request(verb, arguments).ok_or_else(unknown)?.map_err(|error| error.to_string())

@@ -16,7 +16,7 @@
 //! | [`Scenario::DeepQueue`] | no load, but 12,288 writes at once, a third of them without a slot, some cancelled |
 //! | [`Scenario::HungDisk`] | the disk of another volume hangs, with a session on it |
 //! | [`Scenario::ReadFailures`] | reads fail: for a while for reasons that pass, and over lost sectors |
-//! | [`Scenario::Settings`] | the driver's settings, obstacles, special files |
+//! | [`Scenario::Settings`] | the driver's settings, obstacles, special files; a write in a cut |
 //! | [`Scenario::Resize`] | the volume shrinks and grows |
 //! | [`Scenario::Preemption`] | threads of the driver lose the processor at the worst instants; short sessions before it |
 //! | [`Scenario::Removal`] | no load, but plug and play that asks, stops, removes and surprises in each state; a shutdown |

@@ -1,5 +1,6 @@
 //! The driver's settings and its report of a volume: obstacles, failed starts, special files,
-//! limits, among them those of the sweep, which change while a session runs.
+//! limits, among them those of the sweep, which change while a session runs. Before them, a write
+//! that arrives in a cut.
 
 use std::time::Duration;
 
@@ -51,6 +52,7 @@ const DUMP: u32 = 3;
 
 pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summary, E2eError> {
     let mut run = Run::prepare(setting, &SERVICE, VOLUME_JITTER_US, console)?;
+    run.step_and_say("write in a cut", |rig| rig.agent().ask("cut"))?;
     special_files(&mut run)?;
     kinds(&mut run)?;
     obstacles(&mut run)?;
