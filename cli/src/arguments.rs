@@ -10,7 +10,7 @@ use snapless_driver_client::VolumeName;
 use snapless_driver_client::volume::NotAVolumeName;
 use snapless_installer::rescue;
 use snapless_link::question::Consistency;
-use snapless_service::config::{GROUP_NAME, is_group_name};
+use snapless_link::question::{GROUP_NAME, is_group_name};
 use snapless_service::size::{NotASize, Size};
 use snapless_wire::id::SessionId;
 use snapless_wire::ioctl::SWEEP_RATE_MIN;

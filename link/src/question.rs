@@ -16,6 +16,8 @@ pub const STRETCHES_MAX: usize = 2_000;
 pub const BOOKMARKS_MAX: usize = 1_000;
 /// Volumes that get a common bookmark at a time.
 pub const GROUP_MAX: usize = 24;
+/// What a consistency group's name is.
+pub const GROUP_NAME: &str = "1 to 64 letters, digits, '-', '_' and '.', all of ASCII";
 /// The longest question, in bytes.
 pub const QUESTION_MAX: usize = 4 << 10;
 /// The longest reply, in bytes.
@@ -69,6 +71,12 @@ pub enum Question {
         /// True if it is such a key.
         is_key: bool,
     },
+}
+
+/// True for a name that a consistency group can have.
+pub fn is_group_name(text: &str) -> bool {
+    let is_name_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    (1..=64).contains(&text.len()) && text.bytes().all(is_name_byte)
 }
 
 /// How the applications were prepared for an instant.

@@ -23,6 +23,7 @@ mod bookmark;
 #[cfg(feature = "console")]
 mod console;
 mod copy;
+mod group;
 mod points;
 mod retention;
 
@@ -31,6 +32,7 @@ pub use copy::{Copy, CopyOptions, Export, FromKey, Import, ToKey, Upgrade};
 pub use bookmark::{BookmarkAdd, BookmarkCommand, BookmarkList, BookmarkRemove};
 #[cfg(feature = "console")]
 pub use console::{ConsoleCommand, ReadFiles, UserAdd, UserCommand};
+pub use group::{GroupCommand, GroupList, GroupRemove, GroupSet};
 pub use points::{Points, Stat};
 pub use retention::{Compact, Gc, RetentionCommand, RetentionSet, RetentionShow};
 
@@ -78,6 +80,12 @@ pub enum Command {
         /// What to do.
         #[command(subcommand)]
         command: BookmarkCommand,
+    },
+    /// Groups of volumes, also of several machines, that get common bookmarks.
+    Group {
+        /// What to do.
+        #[command(subcommand)]
+        command: GroupCommand,
     },
     /// What is kept, and for how long.
     Retention {

@@ -607,6 +607,20 @@ pub enum Error {
         /// Why not.
         why: String,
     },
+    /// The groups are not understood.
+    #[error(
+        "{} is not understood, so no group has a common bookmark: {why}; correct it, or remove it \
+         and make the groups again with `snapless-server group set`", .path.display()
+    )]
+    Groups {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        why: String,
+    },
+    /// A group cannot be as it was asked for, or there is none.
+    #[error("{0}")]
+    Group(String),
     /// A policy keeps less than must be kept.
     #[error(
         "a minimum lasts until {}, and the policy of {} can only be lengthened until then: {key} \

@@ -16,6 +16,7 @@
 //! | [`point_name`], [`bookmarks`], `naming` | how an administrator names a point |
 //! | [`security`] | who may speak, and about which volumes |
 //! | [`serve`], [`connection`], [`backlog`], `storing`, [`ingest`] | from the network to the writer |
+//! | [`groups`] | which volumes, of whatever machine, are a consistency group |
 //! | `questions` | tells machines what can be restored of their own volumes, and names points for them |
 //! | `fetching` | lets machines restore points of their own volumes over the network |
 //! | [`comparer`], [`given`], [`openings`] | tells services what the stream has already |
@@ -62,6 +63,7 @@ pub mod fold;
 pub mod format;
 pub mod gate;
 pub mod given;
+pub mod groups;
 pub mod handles;
 pub mod host;
 pub mod indexer;

@@ -57,7 +57,7 @@ use jiff::civil::DateTime;
 use serde::Deserialize;
 use snapless_driver_client::identity::volume_of_device;
 use snapless_driver_client::{VolumeName, paths};
-use snapless_link::question::GROUP_MAX;
+use snapless_link::question::{GROUP_MAX, GROUP_NAME, is_group_name};
 use snapless_trust::{regular, text};
 use snapless_types::{Geometry, Overflow};
 use snapless_wire::id::VolumeGuid;
@@ -94,8 +94,6 @@ const HOLD_LIMIT_DEFAULT_MS: u32 = 200;
 
 /// What a server's address is.
 const ADDRESS: &str = "host:port, such as \"backup.example.com:4850\" or \"[::1]:4850\"";
-/// What a group's name is.
-pub const GROUP_NAME: &str = "1 to 64 letters, digits, '-', '_' and '.', all of ASCII";
 
 /// The checked configuration.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -514,12 +512,6 @@ impl Checker<'_> {
             }
         }
     }
-}
-
-/// True for a name that a consistency group can have.
-pub fn is_group_name(text: &str) -> bool {
-    let is_name_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    (1..=64).contains(&text.len()) && text.bytes().all(is_name_byte)
 }
 
 /// True for `host:port`. An IPv6 address is in brackets.

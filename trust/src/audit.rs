@@ -58,6 +58,8 @@ pub enum Act {
     Mounted,
     /// A point of a volume got a name.
     BookmarkAdded,
+    /// A group of volumes was set or removed.
+    GroupSet,
     /// What is kept was set.
     RetentionSet,
     /// A name of a point was removed.

@@ -10,6 +10,7 @@ mod diff;
 mod export;
 mod forget;
 mod gc;
+mod group;
 mod import;
 mod init;
 mod key;
@@ -75,6 +76,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Forget(args) => forget::run(&args),
         Command::Seed(args) => seed::run(&args),
         Command::Rekey(args) => rekey::run(&args),
+        Command::Group { command } => group::run(&command),
         Command::Retention { command } => retention::run(&command),
         Command::Compact(args) => compact::run(&args),
         Command::Gc(args) => gc::run(&args),

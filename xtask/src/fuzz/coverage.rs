@@ -18,12 +18,13 @@ use crate::files::remove_folder;
 use crate::layout::Layout;
 
 /// What parses bytes from outside. A name that ends with `/` stands for the files in that folder.
-const FORMATS: [&str; 22] = [
+const FORMATS: [&str; 23] = [
     "driver-logic/src/control.rs",
     "link/src/frames.rs",
     "nbd/src/handshake.rs",
     "nbd/src/request.rs",
     "server/src/format/",
+    "server/src/groups.rs",
     "server/src/ingest.rs",
     "server/src/point/page.rs",
     "server/src/reader.rs",

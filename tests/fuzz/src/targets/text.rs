@@ -1,9 +1,10 @@
-//! Text: identities, names of segment files, keys of points, times that people type.
+//! Text: identities, names of segment files, keys of points, groups, times that people type.
 
 use std::str::FromStr;
 
 use snapless_server::format::point_key;
 use snapless_server::format::segment::SegmentNumber;
+use snapless_server::groups::Groups;
 use snapless_server::timeline::At;
 use snapless_wire::id::VolumeGuid;
 
@@ -13,7 +14,7 @@ pub(super) const TARGET: Target = Target {
     name: "text",
     repairs: &[],
     run,
-    reached: &["identity", "segment", "key", "time", "none of them", "not UTF-8"],
+    reached: &["identity", "segment", "key", "groups", "time", "none of them", "not UTF-8"],
 };
 
 fn run(input: &[u8]) -> &'static str {
@@ -31,6 +32,12 @@ fn run(input: &[u8]) -> &'static str {
     if let Some((time, cut)) = point_key::parse(text) {
         assert_eq!(point_key::to_text(time, cut), text.to_ascii_lowercase());
         return "key";
+    }
+    if let Ok(groups) = Groups::parse(input)
+        && groups.iter().next().is_some()
+    {
+        assert_eq!(Groups::parse(groups.to_string().as_bytes()), Ok(groups), "it comes back");
+        return "groups";
     }
     match At::from_str(text) {
         Ok(_) => "time",

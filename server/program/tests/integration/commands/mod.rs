@@ -2,6 +2,7 @@
 
 mod bookmarks;
 mod disks;
+mod groups;
 mod points;
 mod stat;
 mod verify;

@@ -1,0 +1,80 @@
+//! `snapless-server group`.
+
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use crate::cli::{GroupCommand, GroupList, GroupRemove, GroupSet};
+use crate::error::{Error, Result};
+use crate::groups::{GroupName, Groups, Members};
+use crate::trust_cli::TrustPlace;
+
+use super::audit::{self, Act};
+use super::console::{GOOD, print_json, tell};
+use super::output::outln;
+
+/// A group, as it is told.
+#[derive(Serialize)]
+struct Shown<'a> {
+    group: &'a GroupName,
+    volumes: &'a Members,
+}
+
+pub(super) fn run(command: &GroupCommand) -> Result<ExitCode> {
+    match command {
+        GroupCommand::Set(args) => set(args)?,
+        GroupCommand::List(args) => list(args)?,
+        GroupCommand::Remove(args) => remove(args)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn set(args: &GroupSet) -> Result<()> {
+    let repository = args.place.repository.open()?;
+    let members = Members::new(args.volumes.clone()).map_err(Error::Group)?;
+    let known = repository.volumes()?;
+    if let Some(&volume) = args.volumes.iter().find(|volume| !known.contains(volume)) {
+        return Err(Error::NoVolume { volume, known });
+    }
+    let mut groups = Groups::read(repository.store())?;
+    groups.set(args.name.clone(), members.clone()).map_err(Error::Group)?;
+    groups.write(repository.store())?;
+    let volumes: Vec<_> = args.volumes.iter().map(ToString::to_string).collect();
+    note(&args.place, &format!("group {}: {}", args.name, volumes.join(", ")));
+    tell(&Shown { group: &args.name, volumes: &members }, args.json, |shown| {
+        outln!("{GOOD}set{GOOD:#} group {}: {} volume(s)", shown.group, volumes.len());
+    })
+}
+
+fn list(args: &GroupList) -> Result<()> {
+    let groups = Groups::read(args.repository.open()?.store())?;
+    let shown: Vec<_> = groups.iter().map(|(group, volumes)| Shown { group, volumes }).collect();
+    if args.json {
+        return print_json(&shown);
+    }
+    if shown.is_empty() {
+        outln!("no groups yet");
+    }
+    for Shown { group, volumes } in shown {
+        outln!("group {group}");
+        volumes.volumes().iter().for_each(|volume| outln!("  volume {volume}"));
+    }
+    Ok(())
+}
+
+fn remove(args: &GroupRemove) -> Result<()> {
+    let repository = args.place.repository.open()?;
+    let mut groups = Groups::read(repository.store())?;
+    if !groups.remove(&args.name) {
+        let why = format!("there is no group {}: `group list` shows which there are", args.name);
+        return Err(Error::Group(why));
+    }
+    groups.write(repository.store())?;
+    note(&args.place, &format!("group {}: removed", args.name));
+    outln!("{GOOD}removed{GOOD:#} group {}", args.name);
+    Ok(())
+}
+
+fn note(TrustPlace { repository, trust }: &TrustPlace, about: &str) {
+    audit::note(repository, trust.as_deref(), Act::GroupSet, about);
+}
