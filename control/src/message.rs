@@ -153,7 +153,7 @@ pub struct GroupBookmarked {
     pub group: String,
     /// The name.
     pub name: String,
-    /// The instant.
+    /// The instant, of the first volume.
     pub time: String,
     /// Its volumes.
     pub volumes: Vec<GroupSession>,
@@ -162,12 +162,17 @@ pub struct GroupBookmarked {
 /// The session of a volume of a consistency group.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct GroupSession {
+    /// The volume's machine, if the group is one of the server's, which may have several.
+    #[serde(default)]
+    pub machine: Option<String>,
     /// The volume's name on the machine.
     pub name: String,
     /// Its name at the server.
     pub volume: String,
     /// The session.
     pub session: String,
+    /// The instant by its machine's wall clock.
+    pub time: String,
 }
 
 /// What was done.

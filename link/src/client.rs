@@ -23,6 +23,7 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use crate::error::LinkError;
 use crate::frames::{FrameReceiver, FrameSender, Wait};
+use crate::meeting::Invitation;
 use crate::packing::unpack_as;
 use crate::question::{Question, REPLY_MAX, Reply};
 use crate::socket::{Socket, TcpLimits};
@@ -142,6 +143,8 @@ pub enum Message {
     Compared(Compared),
     /// What came of comparing the stream's checks with the copy.
     Verified(Verified),
+    /// The volume is called to a meeting.
+    Meeting(Invitation),
     /// The answer to a question.
     Reply(Reply),
     /// Why the server is about to close the link.
@@ -160,6 +163,9 @@ impl Message {
                 .map_err(|_| bad("Acknowledge")),
             FrameKind::Compared => Ok(Self::Compared(Compared::read(payload)?)),
             FrameKind::Verified => Ok(Self::Verified(Verified::read(payload)?)),
+            FrameKind::Meeting => {
+                Invitation::read(payload).map(Self::Meeting).ok_or_else(|| bad("Meeting"))
+            }
             FrameKind::Error => Ok(Self::Refused(String::from_utf8_lossy(payload).into_owned())),
             FrameKind::Reply => Reply::read(payload).map(Self::Reply).ok_or_else(|| bad("Reply")),
             FrameKind::Hello
@@ -182,6 +188,7 @@ impl Message {
             Self::Acknowledge(_) => FrameKind::Acknowledge,
             Self::Compared(_) => FrameKind::Compared,
             Self::Verified(_) => FrameKind::Verified,
+            Self::Meeting(_) => FrameKind::Meeting,
             Self::Reply(_) => FrameKind::Reply,
             Self::Refused(_) => FrameKind::Error,
         }

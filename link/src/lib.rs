@@ -7,6 +7,7 @@
 //! | [`tls`] | TLS below a link: handshake, stream, enrolment |
 //! | [`frames`] | sends and receives whole frames, within limits of size and time |
 //! | [`packing`] | Records frames that are compressed on their way |
+//! | [`meeting`] | one instant of volumes of several machines |
 //! | [`question`] | what a service asks in the place of sending, and the reply |
 //! | [`report`] | what a service tells of a session, for the server's console |
 //! | [`stretches`] | instants that several volumes have in common |
@@ -20,6 +21,7 @@
 pub mod client;
 mod error;
 pub mod frames;
+pub mod meeting;
 pub mod packing;
 pub mod question;
 pub mod report;

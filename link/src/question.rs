@@ -60,6 +60,43 @@ pub enum Question {
         /// The name.
         name: String,
     },
+    /// What the server's clock shows ([`crate::meeting`]).
+    Clock,
+    /// Give one instant of all volumes of a group, which may be of several machines, a name: for
+    /// all of them or for none.
+    Meet {
+        /// The group, by its name at the server.
+        group: String,
+        /// The machine's own volumes that it knows to be in the group, [`GROUP_MAX`] at most.
+        volumes: Vec<String>,
+        /// The name.
+        name: String,
+    },
+    /// Take part in a meeting, and wait for its instant.
+    Join {
+        /// The meeting.
+        meeting: u64,
+        /// The volume.
+        volume: String,
+    },
+    /// Say where the volume's stream ends, and wait until the instant has its name.
+    End {
+        /// The meeting.
+        meeting: u64,
+        /// The volume.
+        volume: String,
+        /// Where it ends.
+        end: MeetingEnd,
+    },
+    /// Say that the volume takes no part in a meeting, which fails then.
+    Leave {
+        /// The meeting.
+        meeting: u64,
+        /// The volume.
+        volume: String,
+        /// Why, for people.
+        why: String,
+    },
     /// Open a point of a volume, whose content is fetched then.
     Restore {
         /// The volume.
@@ -147,6 +184,14 @@ pub enum Reply {
     Opened(Box<Opened>),
     /// The name was given to the instant of all volumes, in the order of the question.
     CommonBookmarked(Vec<Bookmarked>),
+    /// What the server's clock shows, to [`Question::Clock`].
+    Clock(u64),
+    /// The instant of a meeting, by the server's clock, to [`Question::Join`].
+    Cut(u64),
+    /// The name was given to the instant of all volumes, to [`Question::Meet`].
+    Met(Vec<Met>),
+    /// It is noted, to [`Question::Leave`].
+    Left,
     /// It was not done.
     Refused(Refused),
 }
@@ -172,6 +217,8 @@ pub enum RefusedKind {
     NotRestorable,
     /// The name is taken, or no more names can be given.
     Name,
+    /// The server has no group of this name.
+    NoGroup,
     /// The server's administrator has not allowed it.
     NotAllowed,
     /// Too many do the same at the moment.
@@ -251,6 +298,9 @@ pub struct Bookmark {
     /// How its instant was made; none if the server does not say it.
     #[serde(default, deserialize_with = "known")]
     pub consistency: Option<Consistency>,
+    /// The meeting at which it was made: bookmarks with the same one are of one instant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meeting: Option<String>,
     /// What keeps it from being of use.
     pub error: Option<String>,
 }
@@ -269,6 +319,29 @@ pub struct Bookmarked {
     /// How the server has noted that it was made; none of a server that notes no such thing.
     #[serde(default, deserialize_with = "known")]
     pub consistency: Option<Consistency>,
+}
+
+/// Where a volume's stream ends at the instant of a meeting.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MeetingEnd {
+    /// The session.
+    pub session: String,
+    /// The last record before the instant.
+    pub seq: u64,
+    /// When that was by the machine's wall clock: for people, and for the retention policy.
+    pub time: u64,
+}
+
+/// A volume that has got the bookmark.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Met {
+    /// Its machine, as people call it; none without TLS.
+    pub machine: Option<String>,
+    /// What its machine calls it.
+    pub name: String,
+    /// What it was given.
+    pub made: Bookmarked,
 }
 
 /// A point whose content can be fetched.
@@ -445,6 +518,7 @@ mod tests {
             session: None,
             time: None,
             consistency: None,
+            meeting: None,
             error: None,
         };
         let points = Points {

@@ -33,6 +33,8 @@ pub struct SessionReport {
     pub group: Option<String>,
     /// Where the driver's session stands, by the name in its status.
     pub phase: String,
+    /// The service takes Meeting frames.
+    pub meets: bool,
     /// An administrator has paused the volume: this is the last report.
     pub is_paused: bool,
     /// Why the service's last attempt failed, if nothing has gone well since.

@@ -332,10 +332,12 @@ function ConvertFrom-SnaplessGroup {
 function ConvertFrom-SnaplessGroupBookmark {
     param([object] $Json, [string] $ComputerName)
 
-    $point = @{ Kind = 'Bookmark'; Name = $Json.name; From = $Json.time; To = $Json.time }
+    $point = @{ Kind = 'Bookmark'; Name = $Json.name; Group = $Json.group }
     foreach ($entry in $Json.volumes) {
-        $of = @{ Group = $Json.group; Volume = $entry.volume; SessionId = $entry.session }
-        New-SnaplessPointObject @of @point -ComputerName $ComputerName
+        # A group of the server's may have volumes of other machines.
+        $of = @{ Volume = $entry.volume; SessionId = $entry.session; ComputerName = $ComputerName }
+        if ($entry.machine) { $of.ComputerName = $entry.machine }
+        New-SnaplessPointObject @of @point -From $entry.time -To $entry.time
     }
 }
 

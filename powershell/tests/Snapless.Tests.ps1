@@ -110,8 +110,8 @@ Describe 'A group' {
         $named = @{
             group = 'sql'; name = 'before'; time = $at
             volumes = @(
-                @{ name = 'D:'; volume = $guid; session = $guid }
-                @{ name = 'E:'; volume = $other; session = $other }
+                @{ machine = $null; name = 'D:'; volume = $guid; session = $guid; time = $at }
+                @{ machine = 'db2'; name = 'E:'; volume = $other; session = $other; time = $at }
             )
         }
         $common = @{
@@ -137,6 +137,7 @@ Describe 'A group' {
         $made = @(New-SnaplessBookmark -Group sql -Name before)
         $made.Volume | Should -Be @($guid, $other)
         $made.Group | Should -Be @('sql', 'sql')
+        $made[1].ComputerName | Should -Be 'db2'
         $made[0].From.ToUniversalTime().Hour | Should -Be 14
         $global:SnaplessSaid | Should -Be @('bookmark --json --group=sql -- before')
         New-SnaplessBookmark -Group sql -Name before -WhatIf

@@ -55,6 +55,10 @@ pub struct Shown {
     /// How many VSS writers were frozen then.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub writers: Option<u16>,
+    /// The meeting at which it was made: those of other volumes with the same one are of the same
+    /// instant, whatever their machines' clocks showed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub meeting: Option<String>,
     /// What is wrong with it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -182,6 +186,7 @@ impl Found {
                 keep: None,
                 consistency: None,
                 writers: None,
+                meeting: None,
                 error: Some(error.to_string()),
             },
         }
@@ -199,6 +204,10 @@ impl Shown {
             keep: Keep::of_bookmark(bookmark).map(|keep| keep.to_string()),
             consistency: Some(bookmark.making.consistency),
             writers: Some(bookmark.making.writers).filter(|&writers| writers != 0),
+            // As text: not every reader of JSON has numbers of 64 bits.
+            meeting: Some(bookmark.making.meeting)
+                .filter(|&meeting| meeting != 0)
+                .map(|meeting| format!("{meeting:016x}")),
             error: None,
         }
     }

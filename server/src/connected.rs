@@ -1,13 +1,17 @@
 //! Which volumes are connected now, how much has come of them, which of their blocks, and what
-//! their machines tell. For the console; without one it costs an addition a frame.
+//! their machines tell: for the console, and to call volumes to a meeting. Without a console no map
+//! is made, and of what a machine tells only its names are kept.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use snapless_link::meeting::Invitation;
 use snapless_link::report::SessionReport;
-use snapless_trust::identity::MachineId;
+use snapless_link::server::Speaker;
+use snapless_trust::identity::{Identity, MachineId};
+use snapless_wire::frame::FrameKind;
 use snapless_wire::id::{FileTime, VolumeGuid};
 
 use crate::stream::{Part, StreamState};
@@ -73,11 +77,26 @@ pub struct Known {
 pub struct Counts {
     /// The machine; `None` without TLS.
     pub machine: Option<MachineId>,
+    /// Its name, for people.
+    pub machine_name: Option<String>,
+    /// Sends to its service.
+    speaker: Speaker,
+    /// The service takes Meeting frames.
+    meets: AtomicBool,
     received: AtomicU64,
     /// The newest map.
     map: Mutex<Option<Arc<Map>>>,
     /// The newest report.
     told: Mutex<Option<Arc<Told>>>,
+}
+
+/// Why a volume was not called to a meeting.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NotCalled {
+    /// No connection serves it, or it has just ended.
+    Away,
+    /// Its service has not told that it takes Meeting frames.
+    Older,
 }
 
 /// A connection that serves a session; dropping it takes it out.
@@ -96,9 +115,21 @@ impl Connected {
     }
 
     /// Notes a connection.
-    pub fn enter(&self, volume: VolumeGuid, machine: Option<MachineId>) -> Connection {
-        let (received, map, told) = (AtomicU64::new(0), Mutex::default(), Mutex::default());
-        let counts = Arc::new(Counts { machine, received, map, told });
+    pub fn enter(
+        &self,
+        volume: VolumeGuid,
+        machine: Option<&Identity>,
+        speaker: Speaker,
+    ) -> Connection {
+        let counts = Arc::new(Counts {
+            machine: machine.map(|it| it.machine),
+            machine_name: machine.map(|it| it.name.clone()),
+            speaker,
+            meets: AtomicBool::new(false),
+            received: AtomicU64::new(0),
+            map: Mutex::default(),
+            told: Mutex::default(),
+        });
         self.lock().entry(volume).or_default().push(Arc::clone(&counts));
         Connection { connected: self.clone(), volume, counts }
     }
@@ -106,6 +137,20 @@ impl Connected {
     /// The newest connection of a volume.
     pub fn of(&self, volume: VolumeGuid) -> Option<Arc<Counts>> {
         self.lock().get(&volume)?.last().cloned()
+    }
+
+    /// Calls a volume to a meeting.
+    ///
+    /// # Errors
+    /// Why it was not called.
+    pub fn call(&self, volume: VolumeGuid, invitation: &Invitation) -> Result<(), NotCalled> {
+        let counts = self.of(volume).ok_or(NotCalled::Away)?;
+        // Relaxed: a flag alone.
+        if !counts.meets.load(Ordering::Relaxed) {
+            return Err(NotCalled::Older);
+        }
+        let sent = counts.speaker.send(FrameKind::Meeting, &invitation.to_bytes());
+        sent.map_err(|_| NotCalled::Away)
     }
 
     /// What is known of a volume, connected or not.
@@ -175,18 +220,20 @@ impl Connection {
         self.counts.received.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// Takes a report, if a console shows it.
+    /// Takes a report: its names, and all of it if a console shows it.
     ///
     /// # Errors
     /// Why it is none.
     pub fn tell(&self, payload: &[u8]) -> Result<(), String> {
+        let report = SessionReport::read(payload)?;
+        let SessionReport { name, group, is_paused, meets, .. } = &report;
+        // Relaxed: see `call`.
+        self.counts.meets.store(*meets && !is_paused, Ordering::Relaxed);
+        let known = Known { name: name.clone(), group: group.clone(), is_paused: *is_paused };
+        self.connected.known_volumes().insert(self.volume, known);
         if !self.connected.is_watched() {
             return Ok(());
         }
-        let report = SessionReport::read(payload)?;
-        let SessionReport { name, group, is_paused, .. } = &report;
-        let known = Known { name: name.clone(), group: group.clone(), is_paused: *is_paused };
-        self.connected.known_volumes().insert(self.volume, known);
         let mut newest = self.counts.told.lock().unwrap_or_else(PoisonError::into_inner);
         *newest = Some(Arc::new(Told::new(report, newest.as_deref())));
         Ok(())
@@ -222,15 +269,57 @@ impl Drop for Connection {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+    use std::net::{TcpListener, TcpStream};
+
+    use snapless_link::server::ServerLink;
+    use snapless_trust::identity::Role;
+    use snapless_wire::frame::{FRAME_HEADER_LEN, FrameHeader};
+
     use super::*;
+
+    /// Sends to a socket, which hears it.
+    fn speaker() -> (Speaker, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let far = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (near, peer) = listener.accept().unwrap();
+        (ServerLink::accept(near, peer).unwrap().speaker(), far)
+    }
+
+    #[test]
+    fn a_volume_is_called_once_its_service_has_told_that_it_takes_part() {
+        let connected = Connected::default();
+        let volume = VolumeGuid([1; 16]);
+        let invitation = Invitation { meeting: 7, group: "sql".to_owned() };
+        let call = || connected.call(volume, &invitation);
+        assert_eq!(call(), Err(NotCalled::Away));
+        let (speaker, mut far) = speaker();
+        let connection = connected.enter(volume, None, speaker);
+        assert_eq!(call(), Err(NotCalled::Older));
+        let tell = |is_paused| {
+            let report = SessionReport { meets: true, is_paused, ..SessionReport::default() };
+            connection.tell(&report.to_bytes().unwrap()).unwrap();
+        };
+        tell(false);
+        assert_eq!(call(), Ok(()));
+        let mut header = [0; FRAME_HEADER_LEN];
+        far.read_exact(&mut header).unwrap();
+        assert_eq!(FrameHeader::read(&header).unwrap().kind(), FrameKind::Meeting);
+        tell(true);
+        assert_eq!(call(), Err(NotCalled::Older));
+        drop(connection);
+        assert_eq!(call(), Err(NotCalled::Away));
+    }
 
     #[test]
     fn a_volume_is_connected_as_long_as_a_connection_serves_it() {
         let connected = Connected::default();
         let volume = VolumeGuid([1; 16]);
+        let (speaker, _far) = speaker();
         let machine = MachineId([3; 16]);
-        let first = connected.enter(volume, Some(machine));
-        let second = connected.enter(volume, Some(machine));
+        let identity = Identity { machine, role: Role::Client, name: "web".to_owned() };
+        let first = connected.enter(volume, Some(&identity), speaker.clone());
+        let second = connected.enter(volume, Some(&identity), speaker);
         second.note(7);
         drop(first);
         assert_eq!(connected.of(volume).unwrap().received(), 7);
@@ -250,7 +339,8 @@ mod tests {
         };
         let connected = Connected::default();
         let volume = VolumeGuid([1; 16]);
-        let connection = connected.enter(volume, None);
+        let (speaker, _far) = speaker();
+        let connection = connected.enter(volume, None, speaker);
         let tell = |report: SessionReport| connection.tell(&report.to_bytes().unwrap());
         let told = || connected.of(volume).unwrap().told();
         tell(report(0, 0)).unwrap();

@@ -142,7 +142,7 @@ fn serve_question(
     let made = match &reply {
         Reply::Bookmarked(made) => std::slice::from_ref(made),
         Reply::CommonBookmarked(made) => made,
-        Reply::Points(_) | Reply::Opened(_) | Reply::Refused(_) => &[],
+        _ => &[],
     };
     for Bookmarked { volume, session, name, time, .. } in made {
         let about = format!("volume {volume}, session {session}, as of {time}, as {name}");
@@ -207,8 +207,8 @@ fn serve_session(
     let name = format!("{}, session {}", link.peer(), hello.session);
     let (inlet, outlet) = backlog();
     let (speaker, hello, cancel) = (link.speaker(), *hello, watch.cancel);
-    let machine = watch.pass.machine().map(|certified| certified.identity.machine);
-    let connection = host.connected.enter(hello.volume, machine);
+    let machine = watch.pass.machine().map(|certified| &certified.identity);
+    let connection = host.connected.enter(hello.volume, machine, link.speaker());
     let seeds = Seeds::new(host, hello, &name);
     let connection = &connection;
     let storing =

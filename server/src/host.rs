@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::connected::Connected;
 use crate::floor::Floor;
 use crate::indexer::Indexer;
+use crate::meetings::Meetings;
 use crate::occupancy::Occupancy;
 use crate::openings::Openings;
 use crate::repository::WritableRepository;
@@ -22,6 +23,8 @@ pub struct Host {
     pub repository: Arc<WritableRepository>,
     /// Which volumes are connected.
     pub connected: Connected,
+    /// Where volumes of several machines wait for their common bookmark.
+    pub meetings: Meetings,
     /// The connection that serves each session.
     pub occupancy: Occupancy,
     /// A segment that would grow past this is closed, in bytes.

@@ -16,7 +16,7 @@
 //! | [`point_name`], [`bookmarks`], `naming` | how an administrator names a point |
 //! | [`security`] | who may speak, and about which volumes |
 //! | [`serve`], [`connection`], [`backlog`], `storing`, [`ingest`] | from the network to the writer |
-//! | [`groups`] | which volumes, of whatever machine, are a consistency group |
+//! | [`groups`], [`meetings`] | volumes of several machines that get common bookmarks, and where they wait for it |
 //! | `questions` | tells machines what can be restored of their own volumes, and names points for them |
 //! | `fetching` | lets machines restore points of their own volumes over the network |
 //! | [`comparer`], [`given`], [`openings`] | tells services what the stream has already |
@@ -70,6 +70,7 @@ pub mod indexer;
 pub mod ingest;
 pub mod list;
 pub mod location;
+pub mod meetings;
 pub mod mount;
 mod naming;
 pub mod occupancy;

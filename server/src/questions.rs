@@ -2,13 +2,16 @@
 //! ([`snapless_link::question`]).
 //!
 //! Rule: a machine learns nothing of another one's volumes, reads no content here, and removes
-//! nothing. The name that it gives a point is kept as long as the retention policy says. Points are
-//! opened by [`crate::fetching`].
+//! nothing. The name that it gives a point is kept as long as the retention policy says. Only the
+//! server's administrator puts volumes of several machines into a group; a machine in it learns of
+//! the others what the common bookmark is on their volumes. Points are opened by
+//! [`crate::fetching`].
+
+mod meeting;
 
 use snapless_link::LinkError;
 use snapless_link::question::{
-    self, BOOKMARKS_MAX, Bookmarked, CommonPoint, GROUP_MAX, Points, Question, RefusedKind, Reply,
-    Stretch,
+    self, BOOKMARKS_MAX, Bookmarked, GROUP_MAX, Points, Question, RefusedKind, Reply, Stretch,
 };
 use snapless_types::Seq;
 use snapless_wire::frame::FrameKind;
@@ -30,16 +33,21 @@ use crate::timeline::{At, Cut};
 /// What reads for a machine, in the pins of sessions.
 const COMMAND: &str = "question";
 
-/// The volumes that a question is about, as the machine calls them; one or more.
+/// The volumes that a question is about, as the machine calls them.
 ///
 /// # Errors
 /// Why the question is none.
 pub(crate) fn volumes_of(question: &Question) -> Result<Vec<VolumeGuid>, Reply> {
     let volumes: Vec<&str> = match question {
+        Question::Clock => return Ok(Vec::new()),
         Question::Points { volume }
         | Question::Bookmark { volume, .. }
+        | Question::Join { volume, .. }
+        | Question::End { volume, .. }
+        | Question::Leave { volume, .. }
         | Question::Restore { volume, .. } => vec![volume],
         Question::CommonBookmark { points, .. } => points.iter().map(|it| &*it.volume).collect(),
+        Question::Meet { volumes, .. } => volumes.iter().map(|it| &**it).collect(),
     };
     if !(1..=GROUP_MAX).contains(&volumes.len()) {
         let why = format!("a common bookmark is of 1 to {GROUP_MAX} volumes");
@@ -73,17 +81,45 @@ pub(crate) fn reply(
         }
         (Question::Bookmark { session, time, name, consistency, writers, .. }, &[volume]) => {
             let at = FileTime::new(*time);
-            let making = Making { consistency: *consistency, writers: *writers };
+            let making =
+                Making { consistency: *consistency, writers: *writers, ..Making::default() };
             bookmark(&repository, volume, (session, at), name, making, stop)
         }
         (Question::CommonBookmark { points, time, name }, volumes) => {
-            let points: Vec<_> = volumes.iter().copied().zip(points).collect();
-            common_bookmark(&repository, &points, FileTime::new(*time), name, stop)
+            let common = volumes.iter().zip(points).map(|(volume, point)| Common {
+                volume: *volume,
+                session: &point.session,
+                seq: Seq::new(point.seq),
+                time: FileTime::new(*time),
+            });
+            let common: Vec<_> = common.collect();
+            common_bookmark(&repository, &common, (name, 0), stop)
+                .map(|made| made.map_or_else(|refused| refused, Reply::CommonBookmarked))
+        }
+        (Question::Clock, _) => Ok(Reply::Clock(host.meetings.now())),
+        (Question::Meet { group, name, .. }, volumes) => {
+            meeting::meet(host, &repository, (group, volumes), name, stop)
+        }
+        (Question::Join { meeting, .. }, &[volume]) => {
+            Ok(meeting::join(host, *meeting, volume, stop))
+        }
+        (Question::End { meeting, end, .. }, &[volume]) => {
+            Ok(meeting::end(host, *meeting, volume, end, stop))
+        }
+        (Question::Leave { meeting, why, .. }, &[volume]) => {
+            Ok(meeting::leave(host, *meeting, volume, why))
         }
         // The connection opens points itself, and goes on with them.
         (Question::Restore { .. }, _) => Err(LinkError::OutOfPlace(FrameKind::Question).into()),
         // Each of these is about one volume.
-        (Question::Points { .. } | Question::Bookmark { .. }, _) => Ok(unknown()),
+        (
+            Question::Points { .. }
+            | Question::Bookmark { .. }
+            | Question::Join { .. }
+            | Question::End { .. }
+            | Question::Leave { .. },
+            _,
+        ) => Ok(unknown()),
     };
     replied.unwrap_or_else(|error| Reply::refused(kind_of(&error), error))
 }
@@ -138,24 +174,33 @@ fn bookmark(
     Ok(Reply::Bookmarked(told_made(&made)))
 }
 
+/// A volume at an instant that volumes have in common.
+struct Common<'a> {
+    volume: VolumeGuid,
+    session: &'a str,
+    /// The last record up to the instant.
+    seq: Seq,
+    /// When that was, by the machine's wall clock.
+    time: FileTime,
+}
+
 /// Names the instant at which the stream of each volume had come to a record: of all of them or,
-/// unless the server is killed meanwhile, of none.
+/// unless the server is killed meanwhile, of none. With the name goes the meeting, or 0.
 fn common_bookmark(
     repository: &Repository,
-    points: &[(VolumeGuid, &CommonPoint)],
-    time: FileTime,
-    name: &str,
+    common: &[Common<'_>],
+    (name, meeting): (&str, u64),
     stop: &StopFlag,
-) -> Result<Reply> {
+) -> Result<std::result::Result<Vec<Bookmarked>, Reply>> {
     let name = match new_name(name) {
         Ok(name) => name,
-        Err(why) => return Ok(Reply::refused(RefusedKind::Name, why)),
+        Err(why) => return Ok(Err(Reply::refused(RefusedKind::Name, why))),
     };
     let mut all = Vec::new();
-    for &(volume, CommonPoint { session, seq, .. }) in points {
+    for &Common { volume, session, seq, time } in common {
         let session = match session_for(repository, volume, session)? {
             Ok(session) => session,
-            Err(refused) => return Ok(refused),
+            Err(refused) => return Ok(Err(refused)),
         };
         if repository.bookmarks(Some(volume))?.iter().any(|it| it.name == name) {
             return Err(Error::BookmarkExists { volume, name });
@@ -166,11 +211,12 @@ fn common_bookmark(
         };
         // The retention policy takes the machine's word for when it was.
         find(At::Time(time))?;
-        all.push(find(At::Exact { time, cut: Cut::Through(Seq::new(*seq)) })?);
+        all.push(find(At::Exact { time, cut: Cut::Through(seq) })?);
     }
+    let making = Making { meeting, ..Making::default() };
     let mut made: Vec<Bookmark> = Vec::new();
     for found in &all {
-        match name_point(repository, found, name.clone(), Making::default(), None, stop) {
+        match name_point(repository, found, name.clone(), making, None, stop) {
             Ok(bookmark) => made.push(bookmark),
             Err(error) => {
                 for bookmark in &made {
@@ -180,7 +226,7 @@ fn common_bookmark(
             }
         }
     }
-    Ok(Reply::CommonBookmarked(made.iter().map(told_made).collect()))
+    Ok(Ok(made.iter().map(told_made).collect()))
 }
 
 /// The session of a volume that may get another bookmark; otherwise the reply that says why not.
@@ -189,18 +235,22 @@ fn session_for(
     volume: VolumeGuid,
     session: &str,
 ) -> Result<std::result::Result<SessionId, Reply>> {
-    let session = match session_id(session) {
-        Ok(session) => session,
-        Err(refused) => return Ok(Err(refused)),
-    };
-    if repository.bookmarks(Some(volume))?.len() >= BOOKMARKS_MAX {
-        let why = format!(
-            "the volume has {BOOKMARKS_MAX} bookmarks, as many as a machine makes: have the \
-             server's administrator remove some with `snapless-server bookmark remove`"
-        );
-        return Ok(Err(Reply::refused(RefusedKind::Name, why)));
+    match session_id(session) {
+        Ok(session) => Ok(has_room(repository, volume)?.map(|()| session)),
+        Err(refused) => Ok(Err(refused)),
     }
-    Ok(Ok(session))
+}
+
+/// The volume may get another bookmark; otherwise the reply that says why not.
+fn has_room(repository: &Repository, volume: VolumeGuid) -> Result<std::result::Result<(), Reply>> {
+    if repository.bookmarks(Some(volume))?.len() < BOOKMARKS_MAX {
+        return Ok(Ok(()));
+    }
+    let why = format!(
+        "volume {volume} has {BOOKMARKS_MAX} bookmarks, as many as a machine makes: have the \
+         server's administrator remove some with `snapless-server bookmark remove`"
+    );
+    Ok(Err(Reply::refused(RefusedKind::Name, why)))
 }
 
 fn told_made(made: &Bookmark) -> Bookmarked {
@@ -271,6 +321,6 @@ fn stretch(list::Points { from, to }: list::Points) -> Stretch {
 }
 
 fn told_bookmark(bookmark: Shown) -> question::Bookmark {
-    let Shown { name, session, time, consistency, error, .. } = bookmark;
-    question::Bookmark { name, session, time, consistency, error }
+    let Shown { name, session, time, consistency, meeting, error, .. } = bookmark;
+    question::Bookmark { name, session, time, consistency, meeting, error }
 }

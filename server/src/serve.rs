@@ -20,6 +20,7 @@ use crate::format::segment::SEGMENT_LIMIT_BYTES;
 use crate::gate::{Gate, SESSIONS_MAX};
 use crate::host::{Host, KEEP_ALIVE_INTERVAL};
 use crate::indexer::Indexer;
+use crate::meetings::{self, Meetings};
 use crate::occupancy::{Cancel, Occupancy};
 use crate::openings::Openings;
 use crate::repository::WritableRepository;
@@ -142,6 +143,7 @@ impl Server {
         let host = Host {
             repository,
             connected: Connected::default(),
+            meetings: Meetings::new(meetings::Limits::default()),
             occupancy,
             segment_limit,
             keep_alive,

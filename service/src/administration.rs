@@ -32,6 +32,7 @@ use crate::verification::unix_ms;
 
 mod groups;
 mod instant;
+pub mod meeting;
 mod points;
 
 /// The service as administrators see it.
@@ -41,8 +42,6 @@ pub struct Administration {
     supervisor: Mutex<Supervisor>,
     /// One at a time has applications prepared for an instant.
     preparing: Mutex<()>,
-    /// Held while an instant is looked for that volumes have in common.
-    common: Mutex<()>,
 }
 
 /// Why a request is not carried out.
@@ -83,6 +82,25 @@ enum AdministrationError {
          again once `snapless status` shows that all stream"
     )]
     NoCommonInstant,
+    #[error(
+        "{volume} is not in group {group} on its machine: `snapless protect {volume} --group \
+         {group}` there puts it into it"
+    )]
+    NotInGroup { volume: VolumeName, group: String },
+    #[error(
+        "the clock of the server is not known well enough from this machine: its answers take too \
+         long; try again when the network is less busy"
+    )]
+    ClocksUnknown,
+    #[error(
+        "the clocks of this machine and of the server ran apart meanwhile: one of them was paused, \
+         perhaps; try again"
+    )]
+    ClocksApart,
+    #[error(
+        "a write that must not wait, to a paging file perhaps, has come at the instant; try again"
+    )]
+    PastCut,
     #[error("{what} has changed: that counts when the service is started again")]
     Folder { what: &'static str },
     #[error(transparent)]
@@ -146,7 +164,7 @@ impl AdministrationError {
             | Self::Folder { .. }
             | Self::NoScripts { .. } => RefusalKind::Configuration,
             Self::Inquiry(InquiryError::Refused(refused)) => match refused.kind {
-                RefusedKind::NoSuchVolume => RefusalKind::NoSuchVolume,
+                RefusedKind::NoSuchVolume | RefusedKind::NoGroup => RefusalKind::NoSuchVolume,
                 RefusedKind::NotRestorable => RefusalKind::NotRestorable,
                 RefusedKind::Name => RefusalKind::Name,
                 RefusedKind::Question
@@ -161,6 +179,10 @@ impl AdministrationError {
             | Self::FirstSync { .. }
             | Self::Gap { .. }
             | Self::NoCommonInstant
+            | Self::NotInGroup { .. }
+            | Self::ClocksUnknown
+            | Self::ClocksApart
+            | Self::PastCut
             | Self::NotArrived { .. } => RefusalKind::NotRestorable,
             Self::NotConsistent { .. } => RefusalKind::NotConsistent,
             Self::State(_) | Self::Trust(_) => RefusalKind::Other,
@@ -193,9 +215,8 @@ struct Outcome {
 impl Administration {
     /// Of a service that runs `supervisor`, as the file says.
     pub fn new(settings: SettingsFile, driver: Arc<dyn Driver>, supervisor: Supervisor) -> Self {
-        let (supervisor, preparing, common) =
-            (Mutex::new(supervisor), Mutex::default(), Mutex::default());
-        Self { settings, driver, supervisor, preparing, common }
+        let (supervisor, preparing) = (Mutex::new(supervisor), Mutex::default());
+        Self { settings, driver, supervisor, preparing }
     }
 
     /// What runs. A request that is being carried out is waited for.

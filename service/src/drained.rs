@@ -19,7 +19,10 @@ use snapless_wire::record::RecordHeader;
 
 /// What has been drained of the stream of one claim.
 #[derive(Debug, Default)]
-pub struct Drained(Mutex<State>);
+pub struct Drained {
+    state: Mutex<State>,
+    turn: Mutex<()>,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -62,6 +65,11 @@ impl Drained {
         Seeing(self.lock())
     }
 
+    /// Held by who asks: there is room for one question.
+    pub fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Asks for the last record up to the monotonic time `at`, which is later than that of record
     /// `captured`, the driver's last one. False if the time has passed, or if another session was
     /// drained: ask for a later one.
@@ -91,7 +99,7 @@ impl Drained {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // Every change is one assignment.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -4,9 +4,10 @@
 use std::time::{Duration, Instant};
 
 use snapless_link::LinkError;
-use snapless_link::client::LinkLimits;
+use snapless_link::client::{Link, LinkLimits};
 use snapless_link::question::{
-    Bookmarked, CommonPoint, Consistency, Points, Question, Refused, RefusedKind, Reply,
+    Bookmarked, CommonPoint, Consistency, MeetingEnd, Met, Points, Question, Refused, RefusedKind,
+    Reply,
 };
 use snapless_wire::frame::FrameError;
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
@@ -18,6 +19,9 @@ use crate::connector::Connector;
 pub const ARRIVAL_LIMIT: Duration = Duration::from_mins(1);
 /// How often it is looked whether the server has it.
 const ARRIVAL_STEP: Duration = Duration::from_millis(50);
+
+/// Characters of why a volume takes no part: a question has room for them.
+const LEAVE_TEXT_MAX: usize = 500;
 
 /// Why a question has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -126,6 +130,110 @@ pub fn common_bookmark(
             Err(InquiryError::Older(text))
         }
         other => Err(not_asked_for(other)),
+    }
+}
+
+/// Has the server give an instant of all volumes of a group a name, which may be of several
+/// machines. `None` if the server has no such group, or is of an older release, which has none.
+///
+/// # Errors
+/// [`InquiryError`].
+pub fn meet(
+    connector: &Connector,
+    limits: &LinkLimits,
+    (group, volumes): (&str, Vec<String>),
+    name: &str,
+) -> Result<Option<Vec<Met>>, InquiryError> {
+    let question = Question::Meet { group: group.to_owned(), volumes, name: name.to_owned() };
+    let is_older = |kind| matches!(kind, RefusedKind::NoGroup | RefusedKind::Question);
+    match ask(connector, limits, &question) {
+        Ok(Reply::Met(met)) => Ok(Some(met)),
+        Ok(Reply::Refused(refused)) if is_older(refused.kind) => Ok(None),
+        Ok(other) => Err(not_asked_for(other)),
+        Err(InquiryError::Older(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Takes part in a meeting, and waits for its instant by the server's clock.
+///
+/// # Errors
+/// [`InquiryError`].
+pub fn join(
+    connector: &Connector,
+    limits: &LinkLimits,
+    meeting: u64,
+    volume: VolumeGuid,
+) -> Result<u64, InquiryError> {
+    let question = Question::Join { meeting, volume: volume.to_string() };
+    match ask(connector, limits, &question)? {
+        Reply::Cut(instant) => Ok(instant),
+        other => Err(not_asked_for(other)),
+    }
+}
+
+/// Says where a volume's stream ends, and waits until the instant has its name.
+///
+/// # Errors
+/// [`InquiryError`].
+pub fn end(
+    connector: &Connector,
+    limits: &LinkLimits,
+    meeting: u64,
+    volume: VolumeGuid,
+    end: MeetingEnd,
+) -> Result<Bookmarked, InquiryError> {
+    let question = Question::End { meeting, volume: volume.to_string(), end };
+    match ask(connector, limits, &question)? {
+        Reply::Bookmarked(made) => Ok(made),
+        other => Err(not_asked_for(other)),
+    }
+}
+
+/// Says that a volume takes no part in a meeting.
+///
+/// # Errors
+/// [`InquiryError`].
+pub fn leave(
+    connector: &Connector,
+    limits: &LinkLimits,
+    meeting: u64,
+    volume: VolumeGuid,
+    why: &str,
+) -> Result<(), InquiryError> {
+    let why = why.chars().take(LEAVE_TEXT_MAX).collect();
+    let question = Question::Leave { meeting, volume: volume.to_string(), why };
+    match ask(connector, limits, &question)? {
+        Reply::Left => Ok(()),
+        other => Err(not_asked_for(other)),
+    }
+}
+
+/// A question for the server's clock on a connection that is there already: making it would count
+/// as time in which the clock was not known.
+pub struct ClockQuestion {
+    link: Link,
+    limits: LinkLimits,
+}
+
+impl ClockQuestion {
+    /// Connects.
+    ///
+    /// # Errors
+    /// [`InquiryError`].
+    pub fn connect(connector: &Connector, limits: &LinkLimits) -> Result<Self, InquiryError> {
+        Ok(Self { link: connector.connect(limits, &|| false)?, limits: *limits })
+    }
+
+    /// What the clock shows, in ticks.
+    ///
+    /// # Errors
+    /// [`InquiryError`].
+    pub fn ask(&mut self) -> Result<u64, InquiryError> {
+        match self.link.ask(&Question::Clock, &self.limits, &|| false)? {
+            Reply::Clock(ticks) => Ok(ticks),
+            other => Err(not_asked_for(other)),
+        }
     }
 }
 

@@ -18,6 +18,7 @@
 //! | [`links`] | window → server, acknowledgements → driver, one link after another |
 //! | [`batch`] | the records of one drain: zeros dropped, cut into frames |
 //! | [`drained`] | up to where a stream had come at an instant of several volumes |
+//! | [`meeting`] | when writes wait so that volumes of several machines end at one instant |
 //! | [`compare`] | what the server has already is not sent |
 //! | [`state`], [`counters`] | memory across restarts, counters |
 //! | [`watch`] | events of a stream: gaps, unreadable blocks, base complete |
@@ -45,6 +46,7 @@ pub mod inquiry;
 pub mod links;
 pub mod local_time;
 pub mod logging;
+pub mod meeting;
 pub mod notice;
 pub mod performance;
 pub mod pipeline;

@@ -15,6 +15,7 @@ use snapless_driver_client::{DriverError, DriverPort};
 use snapless_link::LinkError;
 use snapless_link::client::{Link, LinkCloser, LinkLimits, Message, MessageReceiver};
 use snapless_link::frames::FrameSender;
+use snapless_link::meeting::Invitation;
 use snapless_link::packing::Packer;
 use snapless_wire::frame::{Acknowledge, FrameKind, Hello, Welcome};
 use zerocopy::IntoBytes;
@@ -50,6 +51,8 @@ pub struct Dialling<'a> {
     pub linked: &'a (dyn Fn() + Sync),
     /// Called with what a verification has found, if that is trouble.
     pub differs: &'a (dyn Fn(&str) + Sync),
+    /// Called when the server calls the volume to a meeting.
+    pub called: &'a (dyn Fn(Invitation) + Sync),
     /// Called with the reason when a link has broken or could not be made.
     pub failed: &'a (dyn Fn(StreamError) + Sync),
 }
@@ -257,6 +260,7 @@ impl<'a> Links<'a> {
                         (self.dialling.differs)(&trouble);
                     }
                 }
+                Message::Meeting(invitation) => (self.dialling.called)(invitation),
                 Message::Refused(text) => return Err(LinkError::Refused(text).into()),
                 Message::Welcome(_) | Message::Reply(_) => {
                     return Err(LinkError::OutOfPlace(message.kind()).into());

@@ -8,6 +8,7 @@
 mod beginning;
 mod error;
 
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,6 +18,7 @@ use snapless_driver_client::file_layout::are_still;
 use snapless_driver_client::status::Saved;
 use snapless_driver_client::{Driver, DriverError, DriverPort, SessionStatus, Volume};
 use snapless_link::client::{Link, LinkLimits};
+use snapless_link::meeting::Invitation;
 use snapless_types::{Extent, GapReason};
 use snapless_wire::frame::{Hello, Welcome};
 use snapless_wire::id::SessionId;
@@ -29,6 +31,7 @@ use crate::connector::Connector;
 use crate::counters::Counters;
 use crate::event::Event;
 use crate::links::Dialling;
+use crate::meeting::Call;
 use crate::notice;
 use crate::session::{
     Claim, Driven, Plan, Reason, Verdict, find, go_on, judge, permits, plan, settings,
@@ -98,6 +101,8 @@ pub struct Pipeline {
     pub throttle: Arc<Throttle>,
     /// The pipeline's counters.
     pub counters: Arc<Counters>,
+    /// Where it is told to what the server calls the volume.
+    pub calls: Sender<Call>,
     /// The stop request.
     pub stop: StopSignal,
     /// Time limits.
@@ -320,6 +325,7 @@ impl Pipeline {
                 throttle: &self.throttle,
                 linked: &linked,
                 differs: &|text| self.report_difference(text),
+                called: &|invitation| self.pass_on(invitation),
                 failed: &failed,
             },
             resend_window: self.config.resend_window,
@@ -357,6 +363,11 @@ impl Pipeline {
             over.set();
             end
         })
+    }
+
+    /// Passes on to what the server calls the volume. Nobody hears it if the service stops.
+    fn pass_on(&self, invitation: Invitation) {
+        let _unheard = self.calls.send(Call { volume: self.config.guid, invitation });
     }
 
     /// Stops the driver's session, for the reason given; the next attempt continues it behind what

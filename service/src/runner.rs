@@ -11,6 +11,7 @@ use snapless_driver_client::Driver;
 use snapless_trust::private;
 
 use crate::administration::Administration;
+use crate::administration::meeting::attend_all;
 use crate::config::Config;
 use crate::event::Event;
 use crate::local_time::LocalClock;
@@ -42,10 +43,15 @@ pub fn run(
     private::create_folders(&config.state_dir)
         .map_err(|source| RunError::StateDir { folder: config.state_dir.clone(), source })?;
     notice::report(Event::ServiceStarted, &started(&config));
-    let supervisor = Supervisor::start(config, Arc::clone(driver), limits, clock);
+    let mut supervisor = Supervisor::start(config, Arc::clone(driver), limits, clock);
+    let calls = supervisor.take_calls();
     let administration = Administration::new(settings, Arc::clone(driver), supervisor);
     let administration = Arc::new(administration);
     listen(channel, &administration);
+    if let Some(calls) = calls {
+        let administration = Arc::clone(&administration);
+        thread::spawn(move || attend_all(&administration, &calls));
+    }
     clean_up();
     let mut performance = Performance::start();
     while !stop.wait_for(REPORT_INTERVAL) {

@@ -40,6 +40,7 @@ impl<'a> Reporter<'a> {
         let report = SessionReport {
             name: self.name.clone(),
             group: self.counters.group(),
+            meets: true,
             phase: status.phase.name().to_owned(),
             is_paused: counted.activity == Activity::Paused,
             last_error: counted.last_error,

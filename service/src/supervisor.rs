@@ -5,6 +5,7 @@
 //! driver, and the next one resumes it.
 
 use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
 
 use snapless_driver_client::Driver;
@@ -15,6 +16,7 @@ use crate::config::{Config, VolumeConfig};
 use crate::connector::Connector;
 use crate::counters::Counters;
 use crate::local_time::LocalClock;
+use crate::meeting::Call;
 use crate::pipeline::{Limits, Pipeline};
 use crate::renewal;
 use crate::report::{Activity, Report};
@@ -36,6 +38,8 @@ pub struct Supervisor {
     sweep_rate: InForce,
     config: Config,
     volumes: Vec<Supervised>,
+    /// To what servers call the volumes; the other end until somebody takes it.
+    calls: (Sender<Call>, Option<Receiver<Call>>),
     /// One for each server.
     renewals: Vec<Renewal>,
 }
@@ -70,7 +74,9 @@ impl Supervisor {
         limits: Limits,
         clock: LocalClock,
     ) -> Self {
+        let (calls, called) = mpsc::channel();
         let mut supervisor = Self {
+            calls: (calls, Some(called)),
             driver,
             limits,
             throttle: Arc::default(),
@@ -88,6 +94,11 @@ impl Supervisor {
     /// What runs.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// To what servers call the volumes, for who answers; once.
+    pub fn take_calls(&mut self) -> Option<Receiver<Call>> {
+        self.calls.1.take()
     }
 
     /// Runs another configuration: volumes that are in both with the same settings go on
@@ -235,7 +246,7 @@ impl Supervisor {
         let config = config.clone();
         let (driver, limits) = (Arc::clone(&self.driver), self.limits);
         let (store, throttle) = (self.store(config.guid), Arc::clone(&self.throttle));
-        let sweep = Arc::clone(&supervised.sweep);
+        let (sweep, calls) = (Arc::clone(&supervised.sweep), self.calls.0.clone());
         supervised.pipeline = Some(Thread::begin(move |stop| {
             let stop = stop.clone();
             let pipeline = Pipeline {
@@ -246,6 +257,7 @@ impl Supervisor {
                 sweep,
                 throttle,
                 counters,
+                calls,
                 stop,
                 limits,
             };

@@ -47,9 +47,13 @@ fn a_common_bookmark_shows_no_write_without_the_ones_that_were_done_before_it() 
     let Answer::GroupBookmarked(made) = answer else { panic!("{answer:?}") };
     let names: Vec<_> = made.volumes.iter().map(|it| &*it.name).collect();
     assert_eq!((&*made.name, names), ("now", DEVICES.to_vec()));
-    let [Question::CommonBookmark { points, name, .. }] = &server.questions()[..] else {
-        panic!("one question")
+    let questions = server.questions();
+    let [Question::Meet { group, volumes, .. }, Question::CommonBookmark { points, name, .. }] =
+        &questions[..]
+    else {
+        panic!("{questions:?}")
     };
+    assert_eq!((&**group, volumes.len()), (GROUP, 2));
     assert_eq!((points.len(), &**name), (2, "now"));
     let mut done = Vec::new();
     for (index, point) in points.iter().enumerate() {
@@ -106,6 +110,7 @@ fn a_group_is_told_what_its_volumes_have_in_common_and_joining_it_disturbs_no_se
         session: None,
         time: Some(at()),
         consistency: None,
+        meeting: None,
         error: None,
     };
     let session = Session {

@@ -15,6 +15,7 @@
 //!   Compare ────────────────────────────▶  asks whether the stream gives extents this content
 //!   ◀─────────────────────────── Compared  where it does
 //!   ◀─────────────────────────── Verified  what came of comparing checks with the copy
+//!   ◀──────────────────────────── Meeting  volumes of several machines are to end at one instant
 //!   ◀────────────────────────── KeepAlive  every few seconds while storage keeps it waiting
 //!   ◀────────────────────────────── Error  why the server closes the connection, as text
 //! ```
@@ -80,6 +81,8 @@ snapless_types::numbered_enum! {
         Fetched = 15 => "Fetched",
         /// JSON: how the session stands on its machine.
         Report = 16 => "Report",
+        /// JSON: the server calls the volume's service to a meeting.
+        Meeting = 17 => "Meeting",
     }
 }
 

@@ -40,10 +40,12 @@ pub(crate) fn bookmark(
     }
     let GroupBookmarked { group, name, time, volumes } = made;
     writeln!(out, "group {group} as of {time} is named {name}: the server has it")?;
-    for GroupSession { name: here, volume, session } in volumes {
+    for GroupSession { machine, name: here, volume, session, .. } in volumes {
+        let machine = machine.map(|machine| format!("{machine} ")).unwrap_or_default();
         writeln!(
             out,
-            "{here} is restored there by: --volume {volume} --session {session} --at {name}"
+            "{machine}{here} is restored there by: --volume {volume} --session {session} --at \
+             {name}"
         )?;
     }
     Ok(())
@@ -107,9 +109,10 @@ mod tests {
 
     fn made() -> GroupBookmarked {
         let (volume, session) = (VOLUME.to_owned(), SESSION.to_owned());
-        let volumes = vec![GroupSession { name: "{v}".to_owned(), volume, session }];
         let [group, name, time] = ["sql", "before", AT].map(str::to_owned);
-        GroupBookmarked { group, name, time, volumes }
+        let (machine, here) = (Some("db1".to_owned()), "{v}".to_owned());
+        let own = GroupSession { machine, name: here, volume, session, time: time.clone() };
+        GroupBookmarked { group, name, time, volumes: vec![own] }
     }
 
     /// What both commands print at a service that gives this answer.
@@ -147,6 +150,7 @@ mod tests {
         let text = text.unwrap();
         let restored = format!("--volume {VOLUME} --session {SESSION} --at before");
         assert!(text.contains("group sql") && text.contains(&restored), "{text}");
+        assert!(text.contains("db1 {v} is restored"), "{text}");
     }
 
     #[test]
@@ -157,5 +161,6 @@ mod tests {
         let [_, json] = printed(Answer::GroupBookmarked(made()), true);
         let value = crate::schema::parse("bookmark", &json.unwrap());
         assert_eq!(value["volumes"][0]["session"], SESSION);
+        assert_eq!(value["volumes"][0]["time"], AT);
     }
 }

@@ -147,6 +147,7 @@ mod tests {
             session: Some(SESSION.to_owned()),
             time: error.is_none().then(at),
             consistency: error.is_none().then_some(Consistency::Application),
+            meeting: None,
             error: error.map(str::to_owned),
         };
         let session = Session {

@@ -65,6 +65,9 @@ pub struct Making {
     pub consistency: Consistency,
     /// How many VSS writers were frozen.
     pub writers: u16,
+    /// Bookmarks of several volumes with the same number here, other than 0, are of one instant,
+    /// whatever the clocks of their machines showed.
+    pub meeting: u64,
 }
 
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -84,7 +87,9 @@ struct Raw {
     writers: U16,
     /// Ticks; 0 for what the retention policy says.
     keep: U64,
-    reserved_2: [u8; 28],
+    /// 0 for none, as older releases write it.
+    meeting: U64,
+    reserved_2: [u8; 20],
     crc: [u8; 4],
 }
 
@@ -154,7 +159,8 @@ impl Bookmark {
             reserved: 0,
             writers: U16::new(self.making.writers),
             keep: U64::new(self.keep.map_or(0, NonZeroU64::get)),
-            reserved_2: [0; 28],
+            meeting: U64::new(self.making.meeting),
+            reserved_2: [0; 20],
             crc: [0; 4],
         };
         let mut bytes: [u8; BOOKMARK_LEN] = zerocopy::transmute!(raw);
@@ -178,7 +184,8 @@ impl Bookmark {
         let keep = NonZeroU64::new(raw.keep.get());
         let consistency = Consistency::ALL.into_iter().find(|it| to_wire(*it) == raw.consistency);
         let consistency = consistency.ok_or(FormatError::Content("consistency"))?;
-        let making = Making { consistency, writers: raw.writers.get() };
+        let (writers, meeting) = (raw.writers.get(), raw.meeting.get());
+        let making = Making { consistency, writers, meeting };
         Ok(Self { name: raw.name()?, volume, session, created, time, cut, keep, making })
     }
 }
@@ -233,8 +240,8 @@ mod tests {
             assert_eq!(Bookmark::read(&bookmark.to_bytes()), Ok(bookmark));
         }
         for consistency in Consistency::ALL {
-            let bookmark =
-                Bookmark { making: Making { consistency, writers: 12 }, ..bookmark(Cut::Base) };
+            let making = Making { consistency, writers: 12, meeting: u64::MAX };
+            let bookmark = Bookmark { making, ..bookmark(Cut::Base) };
             assert_eq!(Bookmark::read(&bookmark.to_bytes()), Ok(bookmark));
         }
     }
@@ -250,9 +257,11 @@ mod tests {
         assert_eq!(&bytes[80..98], b"Before-upgrade_2.1");
         assert_eq!(bytes[144..148], 18_u32.to_le_bytes());
         assert_eq!((&bytes[148..152], &bytes[152..160]), (&[0; 4][..], &8_u64.to_le_bytes()[..]));
-        let making = Making { consistency: Consistency::Application, writers: 0x102 };
+        let (consistency, writers) = (Consistency::Application, 0x102);
+        let making = Making { consistency, writers, meeting: 9 };
         let bytes = Bookmark { making, ..bookmark(cut) }.to_bytes();
         assert_eq!(bytes[148..152], [2, 0, 2, 1]);
+        assert_eq!(bytes[160..168], 9_u64.to_le_bytes());
     }
 
     #[test]

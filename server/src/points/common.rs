@@ -1,8 +1,9 @@
 //! What volumes have in common, as those of a consistency group: the instants at which all of them
 //! can be restored, and the bookmarks that all have.
 //!
-//! Rule: a bookmark is common if all volumes have it at the same instant. Any other common instant
-//! is one of the group unless the machine's clock was set back about then (rule ORDER,
+//! Rule: a bookmark is common if all volumes have it at the same instant, or from the same meeting,
+//! whatever the clocks of their machines showed. Any other common instant is one of the group if
+//! the volumes are of one machine, unless its clock was set back about then (rule ORDER,
 //! rules.md#order).
 
 use serde::Serialize;
@@ -31,12 +32,12 @@ pub struct Common {
     pub bookmarks: Vec<CommonBookmark>,
 }
 
-/// A bookmark that all volumes have at the same instant.
+/// A bookmark that all volumes have of one instant.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct CommonBookmark {
     /// Its name.
     pub name: String,
-    /// The instant.
+    /// The instant, by the first volume's machine.
     pub time: String,
     /// How it was made; `None` if the volumes say different things.
     pub consistency: Option<Consistency>,
@@ -83,14 +84,16 @@ fn read(volume: &list::Volume) -> Vec<Ends<FileTime>> {
     stretches::in_order(volume.sessions.iter().flat_map(of_session).filter_map(ends))
 }
 
-/// The bookmarks of the first volume that all others have at the same instant.
+/// The bookmarks of the first volume that all others have of the same instant.
 fn bookmarks(volumes: &[list::Volume]) -> Vec<CommonBookmark> {
     let Some(first) = volumes.first() else { return Vec::new() };
     let common = first.bookmarks.iter().filter_map(|it| {
         let own = volumes.iter().map(|volume| {
             volume.bookmarks.iter().find(|other| {
                 let is_sound = other.error.is_none() && other.time.is_some();
-                is_sound && other.time == it.time && other.name.eq_ignore_ascii_case(&it.name)
+                let is_of_meeting = it.meeting.is_some() && other.meeting == it.meeting;
+                let is_same = other.time == it.time || is_of_meeting;
+                is_sound && is_same && other.name.eq_ignore_ascii_case(&it.name)
             })
         });
         let own: Vec<_> = own.collect::<Option<_>>()?;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use snapless_driver_client::{Driver, DriverError, SessionStatus, VolumeName};
 use snapless_link::question::Consistency;
 use snapless_wire::id::{FileTime, SessionId};
-use snapless_wire::ioctl::DeviceName;
+use snapless_wire::ioctl::{CutTime, DeviceName};
 
 use super::{Administration, AdministrationError, Wanted};
 use crate::consistent::{self, Means, NotTaken, Taken};
@@ -75,6 +75,11 @@ impl Source {
             return Err(AdministrationError::FirstSync { volume: volume() });
         }
         Ok((session, status))
+    }
+
+    /// Lets writes that arrive in this time wait until its end.
+    pub(super) fn cut(&self, cut: CutTime) -> Result<(), AdministrationError> {
+        Ok(self.driver.open()?.cut(self.session, cut)?)
     }
 
     /// The volume's name for VSS.

@@ -11,6 +11,8 @@ use snapless_control::message::Made;
 use snapless_driver_client::VolumeName;
 use snapless_link::client::LinkLimits;
 use snapless_link::question::{Consistency, Points};
+use snapless_types::Seq;
+use snapless_wire::id::FileTime;
 
 use super::instant::Source;
 use super::{Administration, AdministrationError, Wanted, not_configured};
@@ -39,6 +41,13 @@ impl Asked {
         let (connector, counters) = asked.ok_or(AdministrationError::NoServer)?;
         let (limits, scripts) = (supervisor.link_limits(), config.scripts.clone());
         Ok(Self { volume: volume.clone(), counters, connector, limits, scripts })
+    }
+
+    /// The last instant that the server has, once it has this record. A session whose first sync is
+    /// complete has records.
+    pub fn arrived(&self, seq: Seq) -> Option<FileTime> {
+        let acknowledged = self.counters.last_acknowledged();
+        acknowledged.latest().filter(|_| acknowledged.seq() >= seq)
     }
 }
 

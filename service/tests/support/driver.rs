@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use snapless_driver_client::error::Call;
 use snapless_driver_client::file_system::{Answers, Unanswered};
@@ -34,30 +34,42 @@ pub const SAVED_BYTES: u64 = 3 << 20;
 /// What the wall clock shows when a session begins: 2020-01-01T00:00:00Z.
 const TIME: u64 = 132_223_104_000_000_000;
 
-/// A clock that several volumes share, in ticks: it goes on with each question for a status.
+/// A clock that several volumes share, in ticks: it goes on with each question for a status, or by
+/// itself.
 #[derive(Clone, Default)]
 pub struct Clock {
     time: Arc<AtomicU64>,
     ahead: u64,
+    /// When it began, if it goes on by itself.
+    begun: Option<Instant>,
 }
 
 /// Ticks by which a question for a status sets it on.
 const STATUS_TICKS: u64 = 10_000;
+/// How far a clock goes at once that goes on by itself: 15.625 ms.
+const STEP_TICKS: u64 = 156_250;
 /// Ticks that pass while a write waits for the end of a cut, before it looks again.
 const CUT_TICKS: u64 = 1_000;
 
 impl Clock {
-    /// That of another machine: it goes on with this one, and shows so many ticks more.
-    pub fn ahead(&self, ticks: u64) -> Self {
-        Self { time: Arc::clone(&self.time), ahead: self.ahead + ticks }
+    /// One that goes on by itself, in steps as long as those of Windows, and shows so many ticks
+    /// more.
+    pub fn running(ahead: u64) -> Self {
+        Self { ahead, begun: Some(Instant::now()), ..Self::default() }
     }
 
     /// What it shows.
     pub fn now(&self) -> u64 {
-        self.time.load(Ordering::SeqCst) + self.ahead
+        match self.begun {
+            Some(begun) => {
+                let ticks = u64::try_from(begun.elapsed().as_nanos() / 100).unwrap() + self.ahead;
+                ticks - ticks % STEP_TICKS
+            }
+            None => self.time.load(Ordering::SeqCst) + self.ahead,
+        }
     }
 
-    /// Lets so many ticks pass.
+    /// Lets so many ticks pass, unless it goes on by itself.
     pub fn pass(&self, ticks: u64) {
         self.time.fetch_add(ticks, Ordering::SeqCst);
     }

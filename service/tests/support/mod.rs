@@ -6,7 +6,7 @@ pub mod driver;
 pub mod log;
 pub mod server;
 
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -101,6 +101,7 @@ impl Harness {
             sweep: Arc::clone(&self.sweep),
             throttle: Arc::default(),
             counters: Arc::clone(&counters),
+            calls: mpsc::channel().0,
             stop: stop.clone(),
             limits: limits(self.limits, self.answer),
         };

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use snapless_link::LinkError;
 use snapless_link::packing::unpack;
-use snapless_link::question::{Question, Reply};
+use snapless_link::question::{Question, RefusedKind, Reply};
 use snapless_link::report::SessionReport;
 use snapless_link::server::{Patience, ServerLink};
 use snapless_types::{EpochId, Extent, RecordKind, Seq};
@@ -76,7 +76,7 @@ pub struct Manners {
     pub alive: bool,
     /// What requests to compare get.
     pub answers: Answers,
-    /// What questions get; without it the server does not know them.
+    /// What questions get; without it the server does not know them. It has no groups.
     pub reply: Option<Reply>,
 }
 
@@ -329,8 +329,12 @@ impl Shared {
 
     fn reply(&self, link: &mut ServerLink, payload: &[u8]) -> Result<(), String> {
         let mut state = self.lock();
-        state.questions.push(Question::read(payload)?);
+        let question = Question::read(payload)?;
+        let is_meet = matches!(question, Question::Meet { .. });
+        state.questions.push(question);
+        let no_group = || Reply::refused(RefusedKind::NoGroup, "there is none");
         if let Some(reply) = state.manners.reply.clone() {
+            let reply = if is_meet { no_group() } else { reply };
             send(link, FrameKind::Reply, &reply.to_bytes());
         } else {
             let unknown = FrameError::Kind(FrameKind::Question.to_wire());

@@ -204,8 +204,12 @@ pub struct Machine {
 impl Machine {
     /// With a service that may use servers without TLS, and whose configuration is `text`.
     pub fn new(text: &str) -> Self {
+        Self::with_clock(text, Clock::default())
+    }
+
+    /// The same with this clock.
+    pub fn with_clock(text: &str, clock: Clock) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let clock = Clock::default();
         let driver = TwoVolumes::new(&clock);
         let volumes = driver.0.clone();
         let mut machine = Self { volumes, clock, folder, service: None };

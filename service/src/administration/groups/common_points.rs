@@ -1,9 +1,9 @@
 //! What can be restored of all volumes of a group at once: the stretches and the bookmarks that
 //! they have in common.
 //!
-//! A bookmark is common if all volumes have it at the same instant. Records have one clock, so that
-//! any instant within the stretches of all volumes is one of the group, unless the wall clock was
-//! set back about then (rule ORDER, rules.md#order).
+//! A bookmark is common if all volumes have it at the same instant, or from the same meeting.
+//! Records have one clock, so that any instant within the stretches of all volumes is one of the
+//! group, unless the wall clock was set back about then (rule ORDER, rules.md#order).
 
 use jiff::Timestamp;
 use snapless_control::message::{CommonBookmark, GroupPoints, GroupVolume};
@@ -48,8 +48,9 @@ fn bookmarks(volumes: &[(String, Points)]) -> Vec<CommonBookmark> {
         let time = it.time.clone()?;
         let is_same = |points: &Points| {
             points.bookmarks.iter().any(|other| {
-                let is_sound = other.error.is_none() && other.time.as_ref() == Some(&time);
-                is_sound && other.name.eq_ignore_ascii_case(&it.name)
+                let is_of_meeting = it.meeting.is_some() && other.meeting == it.meeting;
+                let is_same = other.time.as_ref() == Some(&time) || is_of_meeting;
+                other.error.is_none() && is_same && other.name.eq_ignore_ascii_case(&it.name)
             })
         };
         let is_common = others.iter().all(|(_, points)| is_same(points));
@@ -93,6 +94,7 @@ mod tests {
             session: None,
             time: Some(at(minute)),
             consistency: None,
+            meeting: None,
             error: (name == "damaged").then(|| "damaged".to_owned()),
         };
         Points {

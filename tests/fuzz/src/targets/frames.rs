@@ -1,5 +1,6 @@
 //! Frames and what they carry.
 
+use snapless_link::meeting::Invitation;
 use snapless_link::packing::{unpack, unpack_as};
 use snapless_link::question::{Question, Reply};
 use snapless_link::report::SessionReport;
@@ -35,6 +36,8 @@ pub(super) const TARGET: Target = Target {
         "no reply",
         "report",
         "no report",
+        "meeting",
+        "no meeting",
         "packed",
         "packed content",
         "fetch",
@@ -127,6 +130,7 @@ fn read(kind: FrameKind, payload: &[u8]) -> &'static str {
             None => "no reply",
         },
         FrameKind::Report => report(payload),
+        FrameKind::Meeting => meeting(payload),
         FrameKind::Packed => {
             let mut unpacked = Vec::new();
             match unpack(payload, &mut unpacked) {
@@ -162,6 +166,17 @@ fn read(kind: FrameKind, payload: &[u8]) -> &'static str {
             }
             Err(error) => name(error),
         },
+    }
+}
+
+fn meeting(payload: &[u8]) -> &'static str {
+    match Invitation::read(payload) {
+        Some(invitation) => {
+            let again = Invitation::read(&invitation.to_bytes());
+            assert!(again.is_none_or(|again| again == invitation), "it comes back the same");
+            "meeting"
+        }
+        None => "no meeting",
     }
 }
 

@@ -566,7 +566,7 @@ impl Client {
                 self.latest = acknowledge.latest();
                 Said::Acknowledge { epoch: acknowledge.epoch().get(), seq: acknowledge.seq().get() }
             }
-            Ok(Some(other @ (Message::Compared(_) | Message::Reply(_)))) => {
+            Ok(Some(other @ (Message::Compared(_) | Message::Reply(_) | Message::Meeting(_)))) => {
                 panic!("an answer, and nothing was asked: {other:?}")
             }
             Ok(Some(Message::Verified(verified))) => {

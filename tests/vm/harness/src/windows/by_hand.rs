@@ -23,6 +23,6 @@ pub const BY_HAND: &[(RangeInclusive<u32>, &str)] = &[
     (27..=36, "a second volume as long as the first, and programs of other vendors"),
     (37..=38, "PowerShell 7 is no part of Windows; Windows CI runs the tests of the module"),
     (39..=51, "SQL Server, tools of the Windows SDK and traces that a person reads"),
-    (52..=52, "two data disks, and a program that is not part of the medium"),
+    (52..=52, "two data disks, a second machine, and a program that is not part of the medium"),
     (53..=56, "bytes that were read are compared with what a person knows of the volume's files"),
 ];
