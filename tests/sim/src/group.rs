@@ -9,8 +9,10 @@
 //! A thread reads the clocks, and may be preempted before it takes a session's lock: each verb is
 //! two steps of the scheduler. The clock goes on by a coarse tick, as that of Windows does.
 //!
-//! Of the clocks of several machines it is known how far they are apart, but for [`UNSURE`]. Their
-//! volumes have cuts in common ([`Session::cut`]), and only these are checked.
+//! Clocks of several machines differ, and now and then one of them is stopped for a while, as that
+//! of a virtual machine that is moved. They are compared with the server's ([`Clocks`]), which is
+//! that of the run, by questions that are under way for some time. Volumes have cuts around an
+//! instant of the server's ([`Session::cut`]), and only these are checked.
 
 use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
@@ -22,8 +24,10 @@ use snapless_engine::{
     Urgency, Waiter, Worker,
 };
 use snapless_service::drained::{Drained, End};
+use snapless_service::meeting::{Clocks, EXCHANGES, Exchange};
 use snapless_types::{Clearing, Extent, Geometry, RecordKind, Seq};
 use snapless_wire::id::{FileTime, SessionId};
+use snapless_wire::ioctl::CutTime;
 use snapless_wire::record::{Position, RecordHeader};
 
 use crate::host::{MS, SimMutex, US};
@@ -38,10 +42,12 @@ const STEPS: usize = 3_000;
 const COARSE: u64 = 16 * MS;
 /// How far ahead the instants are that are asked for, in ticks.
 const AHEAD: u64 = 2 * COARSE;
-/// What is not known of how far two clocks are apart, in ticks.
-const UNSURE: u64 = 5 * MS;
-/// How long a cut lasts, in ticks.
-const CUT: u64 = COARSE + UNSURE;
+/// How far ahead the instants of several machines are, in ticks.
+const MEETING_AHEAD: u64 = 100 * MS;
+/// How long a question or an answer is under way at most, in ticks.
+const UNDER_WAY: u64 = 2 * MS;
+/// How long a clock is stopped at most, in ticks.
+const PAUSE: u64 = 150 * MS;
 
 /// How a run is broken, to show that the check finds it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,8 +58,10 @@ pub enum Breach {
     OwnInstants,
     /// Writes of several machines wait for no cut.
     NoCut,
-    /// A cut is as long as what is not known of the clocks, and they are coarse.
+    /// A cut is as long as a step of the clocks, and nothing else is unknown of them.
     ShortCut,
+    /// Clocks are not compared again behind the instant.
+    Believed,
 }
 
 /// Where the volumes of a group are.
@@ -134,8 +142,8 @@ struct Volume {
     session: Session<GroupHost>,
     /// By how much its clock is ahead.
     ahead: u64,
-    /// By how much that is taken for more than it is.
-    wrong: u64,
+    /// How it compares with the server's, when the instant was asked for.
+    clocks: Option<Clocks>,
     /// Issued writes.
     on_disk: Vec<(WriteId, Ticket)>,
     /// Which write a record is of.
@@ -167,7 +175,7 @@ struct World {
 const SESSION: SessionId = SessionId([1; 16]);
 
 impl Volume {
-    fn new(ahead: u64, wrong: u64) -> Self {
+    fn new(ahead: u64) -> Self {
         let host = GroupHost::default();
         host.0.set(ahead);
         let config = Config { read_bytes: BLOCK, ..Config::new(64 * BLOCK) };
@@ -180,7 +188,7 @@ impl Volume {
             host,
             session,
             ahead,
-            wrong,
+            clocks: None,
             on_disk: Vec::new(),
             record_of: HashMap::new(),
             records: Vec::new(),
@@ -188,6 +196,11 @@ impl Volume {
             asked_for: 0,
             asked_at: 0,
         }
+    }
+
+    /// What its clock shows.
+    fn clock(&self, now: u64) -> u64 {
+        (now + self.ahead) / COARSE * COARSE
     }
 
     /// Drains what is there, and has it acknowledged.
@@ -212,9 +225,9 @@ impl World {
     fn new(place: Place, seed: u64, breach: Option<Breach>) -> Self {
         let mut rng = Rng::with_seed(seed);
         let mut volume = |volume: usize| match (place, breach) {
-            (Place::Machines, _) => Volume::new(rng.u64(..1000 * MS), rng.u64(..=UNSURE)),
-            (_, Some(Breach::OwnClocks)) => Volume::new(volume as u64 * 3 * COARSE, 0),
-            _ => Volume::new(0, 0),
+            (Place::Machines, _) => Volume::new(rng.u64(10_000 * MS..20_000 * MS)),
+            (_, Some(Breach::OwnClocks)) => Volume::new(volume as u64 * 3 * COARSE),
+            _ => Volume::new(0),
         };
         Self {
             volumes: (0..VOLUMES).map(&mut volume).collect(),
@@ -349,7 +362,10 @@ impl World {
             return self.look_at_one();
         }
         if !self.is_asked {
-            self.ask();
+            match self.place {
+                Place::OneMachine => self.ask(),
+                Place::Machines => self.meet(),
+            }
             return Ok(());
         }
         let mut ends = Vec::new();
@@ -367,11 +383,18 @@ impl World {
         }
         self.is_asked = false;
         let at = self.volumes[0].asked_at;
+        for volume in 0..VOLUMES {
+            let Some(before) = self.volumes[volume].clocks.take() else { continue };
+            let are_still = self.compare(volume).is_some_and(|now| before.are_still(&now));
+            if !are_still && self.breach != Some(Breach::Believed) {
+                // There is no bookmark.
+                return Ok(());
+            }
+        }
         self.check(&ends).map_err(|why| format!("at {at}: {why}"))
     }
 
-    /// Asks for an instant that all volumes have in common, with a cut if they are of several
-    /// machines.
+    /// Asks for an instant of the machine's clock.
     fn ask(&mut self) {
         let mut at = 0;
         for it in &mut self.volumes {
@@ -380,19 +403,50 @@ impl World {
             (it.asked_for, at) = (status.last_seq, at.max(status.monotonic.0));
         }
         at += AHEAD;
-        let (now, place, breach) = (self.now, self.place, self.breach);
         self.is_asked = self.volumes.iter_mut().all(|it| {
             it.asked_at = at;
-            if place == Place::Machines {
-                let from = now + it.ahead + it.wrong + AHEAD;
-                let until = from + if breach == Some(Breach::ShortCut) { UNSURE } else { CUT };
-                it.asked_at = until - 1;
-                if breach != Some(Breach::NoCut) {
-                    it.session.cut(Tick(from), Tick(until)).expect("the last one has ended");
-                }
-            }
-            it.drained.ask(SESSION, it.asked_at, Seq::new(it.asked_for))
+            it.drained.ask(SESSION, at, Seq::new(it.asked_for))
         });
+    }
+
+    /// Asks for an instant of the server's clock, with a cut of each volume.
+    fn meet(&mut self) {
+        for volume in 0..VOLUMES {
+            self.volumes[volume].clocks = self.compare(volume);
+        }
+        let instant = self.now + MEETING_AHEAD;
+        if self.rng.u8(..4) == 0 {
+            let stopped = self.rng.u64(..PAUSE);
+            self.now += stopped;
+            self.volumes[self.rng.usize(..VOLUMES)].ahead -= stopped;
+        }
+        let (now, breach) = (self.now, self.breach);
+        self.is_asked = self.volumes.iter_mut().all(|it| {
+            let clocks = it.clocks.expect("clocks that were just compared");
+            let CutTime { mut from, until } = clocks.cut(instant).expect("a short cut");
+            if breach == Some(Breach::ShortCut) {
+                from = until - COARSE;
+            }
+            it.host.0.set(now + it.ahead);
+            let asked_for = Seq::new(it.session.status().last_seq);
+            it.asked_at = until - 1;
+            let is_cut =
+                breach == Some(Breach::NoCut) || it.session.cut(Tick(from), Tick(until)).is_ok();
+            is_cut && it.drained.ask(SESSION, it.asked_at, asked_for)
+        });
+    }
+
+    /// Compares a volume's clock with the server's, as the service does.
+    fn compare(&mut self, volume: usize) -> Option<Clocks> {
+        let exchange = |_| {
+            let before = self.volumes[volume].clock(self.now);
+            self.now += self.rng.u64(..UNDER_WAY);
+            let server = self.now;
+            self.now += self.rng.u64(..UNDER_WAY);
+            Exchange { before, server, after: self.volumes[volume].clock(self.now) }
+        };
+        let exchanges: Vec<_> = (0..EXCHANGES).map(exchange).collect();
+        Clocks::of(&exchanges)
     }
 
     /// Takes the end of one volume's stream, and those of the others later.

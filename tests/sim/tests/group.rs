@@ -44,3 +44,8 @@ fn an_instant_of_several_machines_for_which_no_write_waits_breaks_order() {
 fn a_cut_that_is_shorter_than_the_clocks_are_unsure_breaks_order() {
     is_found(Place::Machines, Breach::ShortCut);
 }
+
+#[test]
+fn clocks_that_are_believed_to_go_on_break_order() {
+    is_found(Place::Machines, Breach::Believed);
+}
