@@ -89,6 +89,13 @@ pub fn allow_restore(exe: &Path, folder: &RunFolder) -> Result<(), E2eError> {
     run("allow-restore", command.arg(&folder.repository), folder)
 }
 
+/// Makes a group of one volume, by its GUID at the server.
+pub fn set_group(exe: &Path, folder: &RunFolder, group: &str, guid: &str) -> Result<(), E2eError> {
+    let mut command = Command::new(exe);
+    command.args(["group", "set", "--repository"]).arg(&folder.repository).args([group, guid]);
+    run("group-set", &mut command, folder)
+}
+
 /// Restores the volume at `at` (`t0`, `latest`, a time or a bookmark) to the run's folder.
 pub fn restore(exe: &Path, folder: &RunFolder, at: &str) -> Result<(), E2eError> {
     let mut command = Command::new(exe);

@@ -1,7 +1,8 @@
 //! Everything by commands, as an administrator does it, from the MSI to its removal: a service that
 //! has nothing to do, `protect` under load, `pause` and `resume`, `bookmark` and `points` of the
-//! volume and of its group, a `restore` over the network, a service that is killed and starts
-//! again, `unprotect`. No gap, and every image is right, those of the bookmarks too.
+//! volume and of its group, of this machine and of the server's, a `restore` over the network, a
+//! service that is killed and starts again, `unprotect`. No gap, and every image is right, those of
+//! the bookmarks too.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -36,6 +37,8 @@ const BOOKMARK: &str = "before-the-crash";
 /// The volume's group, and the name of an instant of it.
 const GROUP: &str = "sql";
 const COMMON: &str = "of-the-group";
+/// The same of a group of the server's, as one of several machines.
+const MET: &str = "of-the-meeting";
 const LIMIT: Duration = Duration::from_mins(1);
 
 /// The file that an instant is restored to.
@@ -68,6 +71,20 @@ struct Bookmarked {
     time: Timestamp,
 }
 
+/// What it says of an instant of all volumes of a group.
+#[derive(Deserialize)]
+struct GroupBookmarked {
+    time: Timestamp,
+    volumes: Vec<GroupSession>,
+}
+
+/// A volume of it.
+#[derive(Deserialize)]
+struct GroupSession {
+    machine: Option<String>,
+    volume: String,
+}
+
 /// What it says of a restore.
 #[derive(Deserialize)]
 struct Restored {
@@ -95,9 +112,16 @@ struct Points {
 /// What it says can be restored of all volumes of a group at once.
 #[derive(Deserialize)]
 struct GroupPoints {
+    volumes: Vec<GroupVolume>,
     first: Option<Timestamp>,
     latest: Option<Timestamp>,
     bookmarks: Vec<Bookmarked>,
+}
+
+/// A volume of a group, by its GUID at the server.
+#[derive(Deserialize)]
+struct GroupVolume {
+    volume: String,
 }
 
 /// What it says of a volume before protection.
@@ -136,6 +160,7 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     pause(&mut run)?;
     let named = bookmark(&mut run)?;
     let common = common_bookmark(&mut run)?;
+    let met = meeting(&mut run)?;
     restore(&mut run)?;
     prepare_applications(&mut run)?;
     let moment = run.live_on()?;
@@ -153,11 +178,13 @@ pub(super) fn run(setting: &Setting, console: &mut dyn Console) -> Result<Summar
     run.restore_both()?;
     run.restore(BOOKMARK)?;
     run.restore(COMMON)?;
+    run.restore(MET)?;
     let evidence = run.evidence()?;
     let prefix = run.compare_loaded(&begun, &evidence, true)?;
     run.compare_moment(BOOKMARK, named.clone(), &evidence)?;
     run.compare_moment(OVER_NETWORK, named, &evidence)?;
     run.compare_moment(COMMON, common, &evidence)?;
+    run.compare_moment(MET, met, &evidence)?;
     let files = run.check_ntfs("latest")?;
     run.mount(&moment, &evidence)?;
     run.folder.discard_images_unless(setting.repository_stays)?;
@@ -242,17 +269,54 @@ fn common_bookmark(run: &mut Run<'_>) -> Result<RangeInclusive<u64>, E2eError> {
     let rig = &mut run.rig;
     step(run.console, "name the present instant of a group under load", |_| {
         let entries_before = rig.agent().counters()?.applied;
-        let made: Bookmarked = ask(rig, &["bookmark", "--group", GROUP, COMMON])?;
+        let made: GroupBookmarked = ask(rig, &["bookmark", "--group", GROUP, COMMON])?;
         rig.written_to(MORE_WRITES)?;
         let entries_after = rig.agent().counters()?.applied;
-        let points: GroupPoints = ask(rig, &["points", "--group", GROUP])?;
-        let is_between = points.first.is_some_and(|first| first < made.time)
-            && points.latest.is_some_and(|latest| latest >= made.time);
-        let is_it = |it: &Bookmarked| (&*it.name, it.time) == (COMMON, made.time);
-        let is_listed = points.bookmarks.iter().any(is_it);
-        ensure!(is_between && is_listed, Rule, "the group's bookmark is not listed");
+        is_listed(rig, COMMON, made.time)?;
         Ok(entries_before..=entries_after)
     })
+}
+
+/// The same of a group that the server's administrator has made: the real driver holds the writes
+/// that arrive around the instant.
+fn meeting(run: &mut Run<'_>) -> Result<RangeInclusive<u64>, E2eError> {
+    let (rig, folder) = (&mut run.rig, &run.folder);
+    let server = &run.setting.programs.server;
+    step(run.console, "name an instant of a group that the server's administrator has made", |_| {
+        let points: GroupPoints = ask(rig, &["points", "--group", GROUP])?;
+        let [GroupVolume { volume }] = &points.volumes[..] else {
+            return Err(E2eError::Rule(format!("{} volumes in the group", points.volumes.len())));
+        };
+        server::set_group(server, folder, GROUP, volume)?;
+        let held_before = held(rig)?;
+        let entries_before = rig.agent().counters()?.applied;
+        let made: GroupBookmarked = ask(rig, &["bookmark", "--group", GROUP, MET])?;
+        rig.written_to(MORE_WRITES)?;
+        let entries_after = rig.agent().counters()?.applied;
+        let is_of_server = made.volumes.iter().all(|it| it.machine.is_some());
+        let is_it = made.volumes.len() == 1 && made.volumes[0].volume == *volume;
+        ensure!(is_of_server && is_it, Rule, "the server has made it of other volumes");
+        ensure!(held(rig)? > held_before, Rule, "HANG: no write has waited for the cut");
+        is_listed(rig, MET, made.time)?;
+        Ok(entries_before..=entries_after)
+    })
+}
+
+/// How many writes have waited.
+fn held(rig: &mut Rig) -> Result<u64, E2eError> {
+    let status = rig.status()?.ok_or_else(|| E2eError::Rule("no session".to_owned()))?;
+    Ok(status.writes_held)
+}
+
+/// The group has this bookmark, among what can be restored.
+fn is_listed(rig: &Rig, name: &str, time: Timestamp) -> Result<(), E2eError> {
+    let points: GroupPoints = ask(rig, &["points", "--group", GROUP])?;
+    let is_between = points.first.is_some_and(|first| first < time)
+        && points.latest.is_some_and(|latest| latest >= time);
+    let is_it = |it: &Bookmarked| (&*it.name, it.time) == (name, time);
+    let is_listed = points.bookmarks.iter().any(is_it);
+    ensure!(is_between && is_listed, Rule, "the group's bookmark {name} is not listed");
+    Ok(())
 }
 
 /// The bookmark is restored over the network to a file of the machine, twice: the second time
