@@ -13,8 +13,8 @@ use super::{Stored, session, volume};
 Lists every stretch of instants that can be restored, each gap between them with its reason, and the
 bookmarks. While nothing is written, each instant is a point with the same content: the stretch of
 that kind in which the volume is now is told, and with --quiet those before. With --with, tells
-instead what the volumes have in common, as those of a consistency group. Works while the server
-runs.
+instead what the volumes have in common, as those of a consistency group; of volumes of several
+machines, whose clocks differ, only bookmarks are of one instant. Works while the server runs.
 
 Examples:
   snapless-server points --repository /srv/snapless 71a27cdd-812a-11d0-bec7-08002be2092f
