@@ -1,4 +1,26 @@
-//! Stretches of instants, each with both ends, and what several lists of them have in common.
+//! Stretches of instants, each with both ends, and what several lists of them have in common; and
+//! which bookmarks of several volumes are of one instant.
+
+/// What tells whether a bookmark of another volume is of the same instant.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Mark<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// When it is, by its machine's wall clock.
+    pub time: Option<&'a str>,
+    /// The meeting at which it was made.
+    pub meeting: Option<&'a str>,
+}
+
+impl Mark<'_> {
+    /// True if both have one name, and one instant: the same time, or the same meeting, whatever
+    /// the clocks of their machines showed.
+    pub fn is_common_with(&self, other: &Mark<'_>) -> bool {
+        let is_one = |own: Option<&str>, other| own.is_some() && own == other;
+        let is_one = is_one(self.time, other.time) || is_one(self.meeting, other.meeting);
+        is_one && self.name.eq_ignore_ascii_case(other.name)
+    }
+}
 
 /// A stretch: its first and its last instant.
 pub type Ends<T> = (T, T);

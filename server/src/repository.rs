@@ -131,6 +131,18 @@ impl Repository {
         }
     }
 
+    /// Nothing, if it has each of these volumes, or must have it.
+    ///
+    /// # Errors
+    /// [`Error::NoVolume`].
+    pub fn must_have(&self, volumes: &[VolumeGuid]) -> Result<()> {
+        let known = self.volumes()?;
+        match volumes.iter().find(|volume| !known.contains(volume)) {
+            Some(&volume) => Err(Error::NoVolume { volume, known }),
+            None => Ok(()),
+        }
+    }
+
     /// Every volume, in order of its GUID: those that it has, and those that it must have.
     pub fn volumes(&self) -> Result<Vec<VolumeGuid>> {
         let mut volumes = self.store.list(Path::new(VOLUMES_DIR), VolumeGuid::parse)?;

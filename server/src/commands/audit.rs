@@ -6,9 +6,15 @@ pub(super) use snapless_trust::audit::Act;
 use snapless_trust::server::ServerTrust;
 
 use crate::location::Location;
+use crate::trust_cli::TrustPlace;
 
 use super::console::POOR;
 use super::output::errln;
+
+/// [`note`] of an act at a place.
+pub(super) fn note_at(TrustPlace { repository, trust }: &TrustPlace, act: Act, about: &str) {
+    note(repository, trust.as_deref(), act, about);
+}
 
 /// Notes an act, if there is a log. Where it cannot be written, the act counts for more.
 pub(super) fn note(repository: &Location, trust: Option<&Path>, act: Act, about: &str) {

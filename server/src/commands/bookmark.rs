@@ -13,7 +13,6 @@ use crate::naming::name_point;
 use crate::restore::{Found, PassedOver};
 use crate::retention::policy::Keep;
 use crate::time;
-use crate::trust_cli::TrustPlace;
 
 use super::audit::{self, Act};
 use super::console::{BAD, GOOD, POOR, on_signal, point_notes, print_json};
@@ -50,8 +49,7 @@ fn add(args: &BookmarkAdd) -> Result<()> {
     let (time, session) = (time::to_text(bookmark.time), bookmark.session);
     let about =
         format!("volume {}, session {session}, as of {time}, as {}", args.volume, bookmark.name);
-    let TrustPlace { repository, trust } = &args.place;
-    audit::note(repository, trust.as_deref(), Act::BookmarkAdded, &about);
+    audit::note_at(&args.place, Act::BookmarkAdded, &about);
     let gap_since = point.gap_since.map(time::to_text);
     if !args.json {
         outln!("{GOOD}bookmarked{GOOD:#} {} as {}", args.volume, bookmark.name);
@@ -129,8 +127,7 @@ fn shown_keep(keep: &str) -> String {
 fn remove(args: &BookmarkRemove) -> Result<()> {
     args.place.repository.open()?.remove_bookmark(args.volume, &args.name)?;
     let about = format!("volume {}, {}", args.volume, args.name);
-    let TrustPlace { repository, trust } = &args.place;
-    audit::note(repository, trust.as_deref(), Act::BookmarkRemoved, &about);
+    audit::note_at(&args.place, Act::BookmarkRemoved, &about);
     outln!("{GOOD}removed{GOOD:#} bookmark {} of volume {}", args.name, args.volume);
     Ok(())
 }

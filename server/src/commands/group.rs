@@ -7,7 +7,6 @@ use serde::Serialize;
 use crate::cli::{GroupCommand, GroupList, GroupRemove, GroupSet};
 use crate::error::{Error, Result};
 use crate::groups::{GroupName, Groups, Members};
-use crate::trust_cli::TrustPlace;
 
 use super::audit::{self, Act};
 use super::console::{GOOD, print_json, tell};
@@ -32,15 +31,13 @@ pub(super) fn run(command: &GroupCommand) -> Result<ExitCode> {
 fn set(args: &GroupSet) -> Result<()> {
     let repository = args.place.repository.open()?;
     let members = Members::new(args.volumes.clone()).map_err(Error::Group)?;
-    let known = repository.volumes()?;
-    if let Some(&volume) = args.volumes.iter().find(|volume| !known.contains(volume)) {
-        return Err(Error::NoVolume { volume, known });
-    }
+    repository.must_have(&args.volumes)?;
     let mut groups = Groups::read(repository.store())?;
     groups.set(args.name.clone(), members.clone()).map_err(Error::Group)?;
     groups.write(repository.store())?;
     let volumes: Vec<_> = args.volumes.iter().map(ToString::to_string).collect();
-    note(&args.place, &format!("group {}: {}", args.name, volumes.join(", ")));
+    let about = format!("group {}: {}", args.name, volumes.join(", "));
+    audit::note_at(&args.place, Act::GroupSet, &about);
     tell(&Shown { group: &args.name, volumes: &members }, args.json, |shown| {
         outln!("{GOOD}set{GOOD:#} group {}: {} volume(s)", shown.group, volumes.len());
     })
@@ -70,11 +67,7 @@ fn remove(args: &GroupRemove) -> Result<()> {
         return Err(Error::Group(why));
     }
     groups.write(repository.store())?;
-    note(&args.place, &format!("group {}: removed", args.name));
+    audit::note_at(&args.place, Act::GroupSet, &format!("group {}: removed", args.name));
     outln!("{GOOD}removed{GOOD:#} group {}", args.name);
     Ok(())
-}
-
-fn note(TrustPlace { repository, trust }: &TrustPlace, about: &str) {
-    audit::note(repository, trust.as_deref(), Act::GroupSet, about);
 }

@@ -11,7 +11,6 @@ use crate::mount::{Address, Mount};
 use crate::restore::{Found, PassedOver};
 use crate::target::keep_out;
 use crate::time;
-use crate::trust_cli::TrustPlace;
 
 use super::audit::{self, Act};
 use super::console::{POOR, on_signal, point_notes, print_json};
@@ -45,8 +44,7 @@ pub(super) fn run(args: &cli::Mount) -> Result<ExitCode> {
         report.time,
         mount.address()
     );
-    let TrustPlace { repository, trust } = &args.point.place;
-    audit::note(repository, trust.as_deref(), Act::Mounted, &about);
+    audit::note_at(&args.point.place, Act::Mounted, &about);
     stopper.reach(&mount);
     // A signal before that reached the flag alone.
     if stop.is_set() {

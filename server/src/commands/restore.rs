@@ -16,7 +16,6 @@ use crate::stop::StopFlag;
 use crate::target::partial::{self, LeftOver};
 use crate::target::{keep_out, left};
 use crate::time;
-use crate::trust_cli::TrustPlace;
 
 use super::audit::{self, Act};
 use super::console::{
@@ -215,8 +214,7 @@ fn print_lines(name: &str, lines: impl ExactSizeIterator<Item = String>) {
 fn note(point: &cli::Point, volume: &str, session: &str, time: Option<&str>, file: &Path) {
     let (time, file) = (time.unwrap_or("an unknown time"), file.display());
     let about = format!("volume {volume}, session {session}, as of {time}, to {file}");
-    let TrustPlace { repository, trust } = &point.place;
-    audit::note(repository, trust.as_deref(), Act::Restored, &about);
+    audit::note_at(&point.place, Act::Restored, &about);
 }
 
 /// An image file does not tell by itself which disk it fits.

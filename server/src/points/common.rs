@@ -8,10 +8,11 @@
 
 use serde::Serialize;
 use snapless_link::question::Consistency;
-use snapless_link::stretches::{self, Ends};
+use snapless_link::stretches::{self, Ends, Mark};
 use snapless_wire::id::{FileTime, VolumeGuid};
 
-use crate::error::{Error, Result};
+use crate::bookmarks::Shown;
+use crate::error::Result;
 use crate::list::{self, Content, Points};
 use crate::repository::Repository;
 use crate::stop::StopFlag;
@@ -48,16 +49,13 @@ pub struct CommonBookmark {
 /// Tells what these volumes have in common.
 ///
 /// # Errors
-/// [`Error::NoVolume`] or [`Error::Stopped`].
+/// [`NoVolume`](crate::error::Error::NoVolume) or [`Stopped`](crate::error::Error::Stopped).
 pub fn in_common(
     repository: &Repository,
     volumes: &[VolumeGuid],
     stop: &StopFlag,
 ) -> Result<Common> {
-    let known = repository.volumes()?;
-    if let Some(&volume) = volumes.iter().find(|volume| !known.contains(volume)) {
-        return Err(Error::NoVolume { volume, known });
-    }
+    repository.must_have(volumes)?;
     let listed = volumes.iter().map(|&volume| list::list_volume(repository, volume, stop));
     Ok(of(&listed.collect::<Result<Vec<_>>>()?))
 }
@@ -88,12 +86,11 @@ fn read(volume: &list::Volume) -> Vec<Ends<FileTime>> {
 fn bookmarks(volumes: &[list::Volume]) -> Vec<CommonBookmark> {
     let Some(first) = volumes.first() else { return Vec::new() };
     let common = first.bookmarks.iter().filter_map(|it| {
+        let mark = mark(it);
         let own = volumes.iter().map(|volume| {
             volume.bookmarks.iter().find(|other| {
                 let is_sound = other.error.is_none() && other.time.is_some();
-                let is_of_meeting = it.meeting.is_some() && other.meeting == it.meeting;
-                let is_same = other.time == it.time || is_of_meeting;
-                is_sound && is_same && other.name.eq_ignore_ascii_case(&it.name)
+                is_sound && mark.is_common_with(&self::mark(other))
             })
         });
         let own: Vec<_> = own.collect::<Option<_>>()?;
@@ -106,4 +103,9 @@ fn bookmarks(volumes: &[list::Volume]) -> Vec<CommonBookmark> {
         })
     });
     common.collect()
+}
+
+fn mark(bookmark: &Shown) -> Mark<'_> {
+    let Shown { name, time, meeting, .. } = bookmark;
+    Mark { name, time: time.as_deref(), meeting: meeting.as_deref() }
 }

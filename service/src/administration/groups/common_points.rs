@@ -7,8 +7,8 @@
 
 use jiff::Timestamp;
 use snapless_control::message::{CommonBookmark, GroupPoints, GroupVolume};
-use snapless_link::question::{BOOKMARKS_MAX, Points, STRETCHES_MAX, Stretch};
-use snapless_link::stretches::{Ends, in_common, in_order};
+use snapless_link::question::{BOOKMARKS_MAX, Bookmark, Points, STRETCHES_MAX, Stretch};
+use snapless_link::stretches::{Ends, Mark, in_common, in_order};
 
 /// What the volumes have in common; of each its name on this machine and what its server says.
 pub(super) fn of(group: &str, volumes: Vec<(String, Points)>) -> GroupPoints {
@@ -47,16 +47,20 @@ fn bookmarks(volumes: &[(String, Points)]) -> Vec<CommonBookmark> {
     let common = sound.filter_map(|it| {
         let time = it.time.clone()?;
         let is_same = |points: &Points| {
-            points.bookmarks.iter().any(|other| {
-                let is_of_meeting = it.meeting.is_some() && other.meeting == it.meeting;
-                let is_same = other.time.as_ref() == Some(&time) || is_of_meeting;
-                other.error.is_none() && is_same && other.name.eq_ignore_ascii_case(&it.name)
-            })
+            points
+                .bookmarks
+                .iter()
+                .any(|other| other.error.is_none() && mark(it).is_common_with(&mark(other)))
         };
         let is_common = others.iter().all(|(_, points)| is_same(points));
         is_common.then(|| CommonBookmark { name: it.name.clone(), time })
     });
     common.collect()
+}
+
+fn mark(bookmark: &Bookmark) -> Mark<'_> {
+    let Bookmark { name, time, meeting, .. } = bookmark;
+    Mark { name, time: time.as_deref(), meeting: meeting.as_deref() }
 }
 
 /// Keeps the last ones; returns how many it has removed.
@@ -69,7 +73,7 @@ fn keep_last<T>(list: &mut Vec<T>, most: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use snapless_link::question::{Bookmark, Session};
+    use snapless_link::question::Session;
 
     fn at(minute: u32) -> String {
         format!("2026-11-30T14:{minute:02}:00Z")
