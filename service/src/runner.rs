@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -43,15 +43,13 @@ pub fn run(
     private::create_folders(&config.state_dir)
         .map_err(|source| RunError::StateDir { folder: config.state_dir.clone(), source })?;
     notice::report(Event::ServiceStarted, &started(&config));
-    let mut supervisor = Supervisor::start(config, Arc::clone(driver), limits, clock);
-    let calls = supervisor.take_calls();
+    let (calls, called) = mpsc::channel();
+    let supervisor = Supervisor::start(config, Arc::clone(driver), limits, clock, calls);
     let administration = Administration::new(settings, Arc::clone(driver), supervisor);
     let administration = Arc::new(administration);
     listen(channel, &administration);
-    if let Some(calls) = calls {
-        let administration = Arc::clone(&administration);
-        thread::spawn(move || attend_all(&administration, &calls));
-    }
+    let attending = Arc::clone(&administration);
+    thread::spawn(move || attend_all(&attending, &called));
     clean_up();
     let mut performance = Performance::start();
     while !stop.wait_for(REPORT_INTERVAL) {

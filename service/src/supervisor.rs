@@ -5,7 +5,7 @@
 //! driver, and the next one resumes it.
 
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc::Sender;
 use std::thread::{self, JoinHandle};
 
 use snapless_driver_client::Driver;
@@ -38,8 +38,8 @@ pub struct Supervisor {
     sweep_rate: InForce,
     config: Config,
     volumes: Vec<Supervised>,
-    /// To what servers call the volumes; the other end until somebody takes it.
-    calls: (Sender<Call>, Option<Receiver<Call>>),
+    /// Where it is told to what servers call the volumes.
+    calls: Sender<Call>,
     /// One for each server.
     renewals: Vec<Renewal>,
 }
@@ -67,16 +67,17 @@ struct Thread {
 }
 
 impl Supervisor {
-    /// Begins to run a configuration, whose schedules of rates `clock` decides.
+    /// Begins to run a configuration, whose schedules of rates `clock` decides. `calls` is
+    /// told to what servers call the volumes.
     pub fn start(
         config: Config,
         driver: Arc<dyn Driver>,
         limits: Limits,
         clock: LocalClock,
+        calls: Sender<Call>,
     ) -> Self {
-        let (calls, called) = mpsc::channel();
         let mut supervisor = Self {
-            calls: (calls, Some(called)),
+            calls,
             driver,
             limits,
             throttle: Arc::default(),
@@ -94,11 +95,6 @@ impl Supervisor {
     /// What runs.
     pub fn config(&self) -> &Config {
         &self.config
-    }
-
-    /// To what servers call the volumes, for who answers; once.
-    pub fn take_calls(&mut self) -> Option<Receiver<Call>> {
-        self.calls.1.take()
     }
 
     /// Runs another configuration: volumes that are in both with the same settings go on
@@ -246,7 +242,7 @@ impl Supervisor {
         let config = config.clone();
         let (driver, limits) = (Arc::clone(&self.driver), self.limits);
         let (store, throttle) = (self.store(config.guid), Arc::clone(&self.throttle));
-        let (sweep, calls) = (Arc::clone(&supervised.sweep), self.calls.0.clone());
+        let (sweep, calls) = (Arc::clone(&supervised.sweep), self.calls.clone());
         supervised.pipeline = Some(Thread::begin(move |stop| {
             let stop = stop.clone();
             let pipeline = Pipeline {

@@ -3,7 +3,7 @@
 mod support;
 
 use std::net::TcpListener;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use jiff::civil::DateTime;
@@ -45,7 +45,8 @@ impl Service {
         };
         let limits = limits(LinkLimits::default(), Duration::from_mins(1));
         let shared = Arc::clone(&driver) as Arc<dyn Driver>;
-        let supervisor = Supervisor::start(config, shared, limits, Arc::new(DateTime::default));
+        let (clock, calls) = (Arc::new(DateTime::default), mpsc::channel().0);
+        let supervisor = Supervisor::start(config, shared, limits, clock, calls);
         Self { driver, supervisor, _folder: folder }
     }
 

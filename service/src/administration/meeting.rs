@@ -65,23 +65,13 @@ impl Administration {
         let Invitation { meeting, group } = invitation;
         let asked = {
             let supervisor = self.supervisor();
-            let configured = supervisor.config().group(group).find(|it| it.guid == volume);
-            let any = supervisor.config().volumes.iter().find(|it| it.guid == volume);
-            let asked = configured.or(any).map(|it| Asked::of(&supervisor, it));
-            asked.and_then(Result::ok).map(|asked| (asked, configured.is_some()))
+            let configured = supervisor.config().volumes.iter().find(|it| it.guid == volume);
+            configured.and_then(|it| Asked::of(&supervisor, it).ok())
         };
         // One that is not configured any more goes on for a moment.
-        let Some((asked, is_in_group)) = asked else { return };
-        let taken = if is_in_group {
-            self.take_part(&asked, *meeting)
-        } else {
-            Err(AdministrationError::NotInGroup {
-                volume: asked.volume.name.clone(),
-                group: group.clone(),
-            })
-        };
+        let Some(asked) = asked else { return };
         let name = &asked.volume.name;
-        match taken {
+        match self.take_part(&asked, invitation) {
             Ok(bookmark) => log::info!("{name}: group {group} has the bookmark {bookmark}"),
             Err(error) => {
                 log::warn!("{name}: no bookmark of group {group}: {error}");
@@ -96,15 +86,24 @@ impl Administration {
     }
 
     /// The bookmark's name.
-    fn take_part(&self, asked: &Asked, meeting: u64) -> Result<String, AdministrationError> {
+    fn take_part(
+        &self,
+        asked: &Asked,
+        invitation: &Invitation,
+    ) -> Result<String, AdministrationError> {
         let Asked { volume, counters, connector, limits, .. } = asked;
+        let Invitation { meeting, group } = invitation;
+        if volume.group.as_ref() != Some(group) {
+            let (volume, group) = (volume.name.clone(), group.clone());
+            return Err(AdministrationError::NotInGroup { volume, group });
+        }
         if volume.paused {
             return Err(AdministrationError::Paused { volume: volume.name.clone() });
         }
         let _turn = counters.stream().turn();
         let (source, session, before) = self.present(volume)?;
         let clocks = clocks(asked, &source, |_| true)?;
-        let instant = inquiry::join(connector, limits, meeting, volume.guid)?;
+        let instant = inquiry::join(connector, limits, *meeting, volume.guid)?;
         let cut = clocks.cut(instant).ok_or(AdministrationError::ClocksUnknown)?;
         let at = cut.until - 1;
         if !counters.stream().ask(session, at, before.last_seq) {
@@ -127,7 +126,7 @@ impl Administration {
             .map_err(|latest| AdministrationError::NotArrived { latest })?;
         let (session, seq, time) = (session.to_string(), seq.get(), time.get());
         let end = MeetingEnd { session, seq, time };
-        Ok(inquiry::end(connector, limits, meeting, volume.guid, end)?.name)
+        Ok(inquiry::end(connector, limits, *meeting, volume.guid, end)?.name)
     }
 }
 
