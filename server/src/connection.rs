@@ -142,7 +142,14 @@ fn serve_question(
     let made = match &reply {
         Reply::Bookmarked(made) => std::slice::from_ref(made),
         Reply::CommonBookmarked(made) => made,
-        _ => &[],
+        // Those of a meeting are noted as each volume's machine is told.
+        Reply::Met(_)
+        | Reply::Points(_)
+        | Reply::Opened(_)
+        | Reply::Clock(_)
+        | Reply::Cut(_)
+        | Reply::Left
+        | Reply::Refused(_) => &[],
     };
     for Bookmarked { volume, session, name, time, .. } in made {
         let about = format!("volume {volume}, session {session}, as of {time}, as {name}");

@@ -16,11 +16,11 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use snapless_link::question::{GROUP_MAX, GROUP_NAME, is_group_name};
-use snapless_trust::text;
 use snapless_wire::id::VolumeGuid;
 
 use crate::error::{Error, Result};
 use crate::storage::Store;
+use crate::toml_text;
 
 /// The file's name.
 pub const GROUPS_FILE: &str = "groups.toml";
@@ -111,9 +111,7 @@ impl Groups {
     /// # Errors
     /// What is not understood, and where.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let text = text::decode(bytes).map_err(|why| why.to_string())?;
-        let groups: Self =
-            toml::from_str(&text).map_err(|error| error.to_string().trim_end().to_owned())?;
+        let groups: Self = toml_text::parse(bytes)?;
         if groups.group.len() > GROUPS_MAX {
             return Err(format!("there are {GROUPS_MAX} groups at most"));
         }

@@ -30,7 +30,7 @@
 //! | [`restore`], [`disk_image`], [`mount`], [`diff`], [`salvage`], [`target`], [`verify`], [`against`], [`list`], [`points`], [`stat`], [`bill`], [`dedup`] | an administrator's commands |
 //! | [`copy`], [`export`], [`upgrade`] | sessions into another repository; one on a disk that is shipped; what older releases did not make |
 //! | `walk` | the headers of a whole history, for reports |
-//! | [`shown_name`], [`bytes`] | names of files and runs of bytes in their reports; bytes in memory |
+//! | [`shown_name`], [`bytes`], `toml_text` | names of files and runs of bytes in their reports; bytes in memory; text that people may edit |
 #![forbid(unsafe_code)]
 
 pub mod against;
@@ -99,6 +99,7 @@ pub mod stream;
 pub mod target;
 pub mod time;
 pub mod timeline;
+mod toml_text;
 pub mod trust_cli;
 pub mod upgrade;
 pub mod verification;

@@ -17,9 +17,9 @@ use snapless_types::Seq;
 use snapless_wire::frame::FrameKind;
 use snapless_wire::id::{FileTime, SessionId, VolumeGuid};
 
-use crate::bookmarks::{Shown, new_name};
+use crate::bookmarks::{self, Shown, new_name};
 use crate::error::{Error, Result};
-use crate::format::bookmark::{Bookmark, Making};
+use crate::format::bookmark::{Bookmark, BookmarkName, Making};
 use crate::host::Host;
 use crate::list::{self, Content, Stream};
 use crate::naming::name_point;
@@ -93,8 +93,11 @@ pub(crate) fn reply(
                 time: FileTime::new(*time),
             });
             let common: Vec<_> = common.collect();
-            common_bookmark(&repository, &common, (name, 0), stop)
-                .map(|made| made.map_or_else(|refused| refused, Reply::CommonBookmarked))
+            match given_name(name) {
+                Ok(name) => common_bookmark(&repository, &common, (name, 0), stop)
+                    .map(|made| made.map_or_else(|refused| refused, Reply::CommonBookmarked)),
+                Err(refused) => Ok(refused),
+            }
         }
         (Question::Clock, _) => Ok(Reply::Clock(host.meetings.now())),
         (Question::Meet { group, name, .. }, volumes) => {
@@ -160,14 +163,17 @@ fn bookmark(
     making: Making,
     stop: &StopFlag,
 ) -> Result<Reply> {
-    let name = match new_name(name) {
+    let name = match given_name(name) {
         Ok(name) => name,
-        Err(why) => return Ok(Reply::refused(RefusedKind::Name, why)),
+        Err(refused) => return Ok(refused),
     };
-    let session = match session_for(repository, volume, session)? {
+    let session = match session_id(session) {
         Ok(session) => session,
         Err(refused) => return Ok(refused),
     };
+    if let Err(refused) = with_room(repository, volume)? {
+        return Ok(refused);
+    }
     let source = Source { volume, session: Some(session), at: At::Time(time) };
     let found = Found::find(repository, &source, stop)?;
     let made = name_point(repository, &found, name, making, None, stop)?;
@@ -189,21 +195,17 @@ struct Common<'a> {
 fn common_bookmark(
     repository: &Repository,
     common: &[Common<'_>],
-    (name, meeting): (&str, u64),
+    (name, meeting): (BookmarkName, u64),
     stop: &StopFlag,
 ) -> Result<std::result::Result<Vec<Bookmarked>, Reply>> {
-    let name = match new_name(name) {
-        Ok(name) => name,
-        Err(why) => return Ok(Err(Reply::refused(RefusedKind::Name, why))),
-    };
     let mut all = Vec::new();
     for &Common { volume, session, seq, time } in common {
-        let session = match session_for(repository, volume, session)? {
+        let session = match session_id(session) {
             Ok(session) => session,
             Err(refused) => return Ok(Err(refused)),
         };
-        if repository.bookmarks(Some(volume))?.iter().any(|it| it.name == name) {
-            return Err(Error::BookmarkExists { volume, name });
+        if let Err(refused) = may_have(repository, volume, &name)? {
+            return Ok(Err(refused));
         }
         let find = |at| {
             let source = Source { volume, session: Some(session), at };
@@ -229,22 +231,38 @@ fn common_bookmark(
     Ok(Ok(made.iter().map(told_made).collect()))
 }
 
-/// The session of a volume that may get another bookmark; otherwise the reply that says why not.
-fn session_for(
-    repository: &Repository,
-    volume: VolumeGuid,
-    session: &str,
-) -> Result<std::result::Result<SessionId, Reply>> {
-    match session_id(session) {
-        Ok(session) => Ok(has_room(repository, volume)?.map(|()| session)),
-        Err(refused) => Ok(Err(refused)),
-    }
+/// The name that a machine gives; otherwise the reply that says why it is none.
+fn given_name(name: &str) -> std::result::Result<BookmarkName, Reply> {
+    new_name(name).map_err(|why| Reply::refused(RefusedKind::Name, why))
 }
 
-/// The volume may get another bookmark; otherwise the reply that says why not.
-fn has_room(repository: &Repository, volume: VolumeGuid) -> Result<std::result::Result<(), Reply>> {
-    if repository.bookmarks(Some(volume))?.len() < BOOKMARKS_MAX {
-        return Ok(Ok(()));
+/// Nothing, if the volume may get a bookmark of this name; otherwise the reply that says why not.
+///
+/// # Errors
+/// [`Error::BookmarkExists`].
+fn may_have(
+    repository: &Repository,
+    volume: VolumeGuid,
+    name: &BookmarkName,
+) -> Result<std::result::Result<(), Reply>> {
+    let bookmarks = match with_room(repository, volume)? {
+        Ok(bookmarks) => bookmarks,
+        Err(refused) => return Ok(Err(refused)),
+    };
+    if bookmarks.iter().any(|it| it.name == *name) {
+        return Err(Error::BookmarkExists { volume, name: name.clone() });
+    }
+    Ok(Ok(()))
+}
+
+/// The bookmarks of a volume that may get another one; otherwise the reply that says why not.
+fn with_room(
+    repository: &Repository,
+    volume: VolumeGuid,
+) -> Result<std::result::Result<Vec<bookmarks::Found>, Reply>> {
+    let bookmarks = repository.bookmarks(Some(volume))?;
+    if bookmarks.len() < BOOKMARKS_MAX {
+        return Ok(Ok(bookmarks));
     }
     let why = format!(
         "volume {volume} has {BOOKMARKS_MAX} bookmarks, as many as a machine makes: have the \

@@ -6,10 +6,9 @@ use snapless_link::question::{Bookmarked, MeetingEnd, Met, RefusedKind, Reply};
 use snapless_types::Seq;
 use snapless_wire::id::{FileTime, VolumeGuid};
 
-use super::{Common, common_bookmark, has_room, kind_of};
-use crate::bookmarks::new_name;
+use super::{Common, common_bookmark, given_name, kind_of, may_have};
 use crate::connected::NotCalled;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::groups::Groups;
 use crate::host::Host;
 use crate::repository::Repository;
@@ -37,16 +36,13 @@ pub(super) fn meet(
         );
         return Ok(Reply::refused(RefusedKind::NotAllowed, why));
     }
-    let new = match new_name(name) {
-        Ok(new) => new,
-        Err(why) => return Ok(Reply::refused(RefusedKind::Name, why)),
+    let name = match given_name(name) {
+        Ok(name) => name,
+        Err(refused) => return Ok(refused),
     };
     for &volume in members {
-        if let Err(refused) = has_room(repository, volume)? {
+        if let Err(refused) = may_have(repository, volume, &name)? {
             return Ok(refused);
-        }
-        if repository.bookmarks(Some(volume))?.iter().any(|it| it.name == new) {
-            return Err(Error::BookmarkExists { volume, name: new });
         }
     }
     let Some(meeting) = host.meetings.open(group, members) else {
@@ -54,21 +50,8 @@ pub(super) fn meet(
         return Ok(Reply::refused(RefusedKind::Busy, why));
     };
     let invitation = Invitation { meeting: meeting.id, group: group.to_owned() };
-    for &volume in members {
-        if let Err(why) = host.connected.call(volume, &invitation) {
-            let text = match why {
-                NotCalled::Away => "its machine is not connected, or has paused it",
-                NotCalled::Older => {
-                    "its machine has not told yet that it takes part, or its Snapless is of an \
-                     older release; try again in a few seconds"
-                }
-            };
-            let why = format!("volume {volume}: {text}");
-            meeting.close(Err(why.clone()));
-            return Ok(failed(why));
-        }
-    }
-    let ends = match meeting.ends(stop) {
+    let called = members.iter().try_for_each(|volume| call(host, *volume, &invitation));
+    let ends = match called.and_then(|()| meeting.ends(stop)) {
         Ok(ends) => ends,
         Err(why) => {
             meeting.close(Err(why.clone()));
@@ -99,6 +82,24 @@ pub(super) fn meet(
     let met = met.collect();
     meeting.close(Ok(common.iter().map(|at| at.volume).zip(made).collect()));
     Ok(Reply::Met(met))
+}
+
+/// Calls a volume; otherwise says why it cannot be called.
+fn call(
+    host: &Host,
+    volume: VolumeGuid,
+    invitation: &Invitation,
+) -> std::result::Result<(), String> {
+    host.connected.call(volume, invitation).map_err(|why| {
+        let why = match why {
+            NotCalled::Away => "its machine is not connected, or has paused it",
+            NotCalled::Older => {
+                "its machine has not told yet that it takes part, or its Snapless is of an older \
+                 release; try again in a few seconds"
+            }
+        };
+        format!("volume {volume}: {why}")
+    })
 }
 
 /// A volume takes part, and waits for the instant.

@@ -11,13 +11,13 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, Serialize};
-use snapless_trust::text;
 use snapless_wire::id::{FileTime, VolumeGuid};
 
 use super::policy::{Keep, Policies, Policy};
 use crate::error::{Error, Result};
 use crate::storage::Store;
 use crate::time;
+use crate::toml_text;
 
 /// The directory of all minimums.
 pub const MINIMUM_DIR: &str = "minimum";
@@ -152,8 +152,7 @@ impl Minimum {
     }
 
     fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let text = text::decode(bytes).map_err(|why| why.to_string())?;
-        toml::from_str(&text).map_err(|error| error.to_string().trim_end().to_owned())
+        toml_text::parse(bytes)
     }
 }
 

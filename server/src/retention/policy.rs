@@ -19,11 +19,11 @@ use std::path::Path;
 
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
-use snapless_trust::text;
 use snapless_wire::id::VolumeGuid;
 
 use crate::error::{Error, Result};
 use crate::storage::Store;
+use crate::toml_text;
 
 mod values;
 
@@ -219,8 +219,7 @@ impl Policies {
     /// # Errors
     /// What is not understood, and where.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let text = text::decode(bytes).map_err(|why| why.to_string())?;
-        toml::from_str(&text).map_err(|error| error.to_string().trim_end().to_owned())
+        toml_text::parse(bytes)
     }
 
     /// That of a volume.
